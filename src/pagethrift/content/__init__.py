@@ -1,0 +1,1 @@
+"""Floor 1: what pages hold: keyed signatures, digests and the ledger of the destination."""

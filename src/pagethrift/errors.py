@@ -1,0 +1,58 @@
+"""Every error pagethrift raises on purpose, by whose fault it is.
+
+PagethriftError
+├── StreamError     QEMU's bytes (or a stream file) are not what the format allows
+├── LinkError       the link, the destination or the relay's sockets failed
+├── QmpError        a QEMU refused a command or does not answer
+├── LabError        this machine lacks something the lab needs
+└── UsageError      the caller asked for something impossible
+
+Each class carries the exit code the command line ends with.
+"""
+
+from __future__ import annotations
+
+
+class PagethriftError(Exception):
+    """Base of all errors; ``str(error)`` is one line: what, where, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(PagethriftError):
+    """The caller asked for something that cannot be done as asked."""
+
+    exit_code = 2
+
+
+class StreamError(PagethriftError):
+    """The migration stream breaks the format, or uses a feature the relay refuses.
+
+    ``offset`` is the position in bytes from the start of the stream.
+    """
+
+    exit_code = 3
+
+    def __init__(self, offset: int, expected: str, got: str) -> None:
+        super().__init__(f"stream byte {offset}: expected {expected}, got {got}")
+        self.offset = offset
+        self.expected = expected
+        self.got = got
+
+
+class LinkError(PagethriftError):
+    """A socket of the relay could not be opened, stalled or closed early."""
+
+    exit_code = 4
+
+
+class QmpError(PagethriftError):
+    """A QEMU monitor refused a command, is too old or does not answer."""
+
+    exit_code = 5
+
+
+class LabError(PagethriftError):
+    """This machine lacks something the lab needs, or a lab run went wrong."""
+
+    exit_code = 6

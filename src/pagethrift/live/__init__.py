@@ -1,0 +1,1 @@
+"""Floor 4: the live relay and the migration that uses it."""

@@ -1,0 +1,91 @@
+"""Reading and writing quantities the way operators do: 100Mbit, 1.5GiB, 300ms."""
+
+from __future__ import annotations
+
+import re
+
+from pagethrift.errors import UsageError
+
+_NUMBER = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/]*)\s*$")
+_DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0}
+
+
+def parse_bandwidth(text: str) -> int:
+    """Return bytes per second for ``100Mbit``, ``1Gbit``, ``12.5MB/s`` or ``1MiB``.
+
+    Raises UsageError when the text is not a positive bandwidth.
+    """
+    number, unit = _split(text, "a bandwidth such as 1Gbit or 100MB/s")
+    unit = unit.removesuffix("/s").removesuffix("ps")
+    if unit.lower().endswith("bit"):
+        factor = _prefix(unit[:-3].lower()) / 8
+    elif unit.endswith(("B", "b")) or unit == "":
+        factor = _prefix(unit[:-1].lower())
+    else:
+        factor = 0.0
+    value = int(number * factor)
+    if value <= 0:
+        raise UsageError(f"{text!r} is not a bandwidth; write it as 1Gbit or 100MB/s")
+    return value
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for ``512MiB``, ``1G`` (binary, as QEMU reads it) or ``4096``.
+
+    Raises UsageError when the text is not a positive size.
+    """
+    number, unit = _split(text, "a size such as 512MiB")
+    short = unit.lower().removesuffix("b").removesuffix("i")
+    factor = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}.get(short, 0)
+    value = int(number * factor)
+    if value <= 0:
+        raise UsageError(f"{text!r} is not a size; write it as 512MiB or 1GiB")
+    return value
+
+
+def parse_seconds(text: str) -> float:
+    """Return seconds for ``300ms``, ``2s``, ``1.5`` or ``2min``.
+
+    Raises UsageError when the text is not a duration.
+    """
+    number, unit = _split(text, "a duration such as 300ms or 2s")
+    if unit.lower() not in _SECONDS:
+        raise UsageError(f"{text!r} is not a duration; write it as 300ms or 2s")
+    return number * _SECONDS[unit.lower()]
+
+
+def format_bytes(count: float) -> str:
+    """Return a decimal size with three significant digits: ``306 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 999.5 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return ``184 ms`` below one second, else ``25.7 s``."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def format_bandwidth(bytes_per_s: float) -> str:
+    """Return a link rate in bits: ``100 Mbit/s``."""
+    bits = bytes_per_s * 8
+    for unit in ("bit/s", "kbit/s", "Mbit/s", "Gbit/s"):
+        if bits < 999.5 or unit == "Gbit/s":
+            break
+        bits /= 1000
+    return f"{bits:.3g} {unit}"
+
+
+def _split(text: str, wanted: str) -> tuple[float, str]:
+    match = _NUMBER.match(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not {wanted}")
+    return float(match[1]), match[2]
+
+
+def _prefix(prefix: str) -> float:
+    return _DECIMAL.get(prefix, 0) or _BINARY.get(prefix, 0)
