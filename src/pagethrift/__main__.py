@@ -1,0 +1,5 @@
+"""``python -m pagethrift``."""
+
+from pagethrift.cli.main import main
+
+main()

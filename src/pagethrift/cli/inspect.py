@@ -1,0 +1,84 @@
+"""``pagethrift inspect``: what a captured stream holds."""
+
+from __future__ import annotations
+
+import json as json_library
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pagethrift.cli.common import Json
+from pagethrift.errors import UsageError
+from pagethrift.model.pages import BlockTable, Kind
+from pagethrift.stream.events import BodyEnds, Pages, RamBegins, RamEnds, Raw
+from pagethrift.stream.reader import StreamReader
+from pagethrift.units import format_bytes
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: pagethrift inspect guest.stream --json")
+def inspect(
+    stream: Annotated[Path, typer.Argument(help="A captured stream (QEMU: migrate exec:cat>FILE).")],
+    json: Json = False,
+) -> None:
+    """Say what a captured stream holds: RAM blocks, page records by kind, sections.
+
+    Exit codes: 0 a whole stream, 2 no such file, 3 not a stream, or cut short.
+    """
+    try:
+        with stream.open("rb") as file:
+            summary = _summarise(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {stream}: {error.strerror}") from error
+    if json:
+        typer.echo(json_library.dumps(summary, indent=1))
+        return
+    console = Console()
+    console.print(f"{format_bytes(summary['bytes'])}, {summary['sections']} RAM sections, "
+                  f"{format_bytes(summary['tail_bytes'])} after RAM")  # fmt: skip
+    table = Table("block", "size", "zero", "full", "xbzrle", "pages sent again", box=None)
+    for block in summary["blocks"]:
+        table.add_row(
+            block["name"], format_bytes(block["bytes"]), str(block["zero"]), str(block["page"]),
+            str(block["xbzrle"]), str(block["again"]),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _summarise(file: Any) -> dict[str, Any]:
+    reader = StreamReader()
+    table = BlockTable.of([])
+    counts = np.zeros((0, 3), np.int64)
+    tail_bytes = sections = 0
+    in_tail = False
+    while True:
+        data = file.read(1 << 20)
+        for event in reader.feed(data):
+            match event:
+                case RamBegins(found):
+                    table = found
+                    counts = np.zeros((table.total_pages, 3), np.int32)
+                case Pages(batch):
+                    counts[batch.page, batch.kind] += 1
+                case BodyEnds():
+                    sections += 1
+                case RamEnds():
+                    in_tail = True
+                case Raw(raw) if in_tail:
+                    tail_bytes += len(raw)
+                case _:
+                    pass
+        if not data:
+            break
+    blocks = []
+    for block in table.blocks:
+        part = counts[block.first_page : block.first_page + block.pages]
+        kinds = {kind.name.lower(): int(part[:, kind].sum()) for kind in Kind}
+        again = int(np.maximum(part.sum(axis=1) - 1, 0).sum())
+        blocks.append({"name": block.name.decode("ascii", "replace"), "bytes": block.used_bytes, **kinds, "again": again})
+    return {"bytes": reader.offset, "sections": sections, "tail_bytes": tail_bytes, "blocks": blocks}

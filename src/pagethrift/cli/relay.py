@@ -1,0 +1,119 @@
+"""``pagethrift relay``: the relay alone, for one migration."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StrategyName, chosen_strategy
+from pagethrift.engine.warmup import warm_up
+from pagethrift.errors import LinkError
+from pagethrift.live.address import parse_address
+from pagethrift.live.relay import STALL_TIMEOUT_S, Relay
+from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog="Example: pagethrift relay --listen unix:/run/vm1.relay --connect host2:4444, "
+    "then in QEMU: migrate unix:/run/vm1.relay"
+)
+def relay(
+    listen: Annotated[str, typer.Option(help="Where QEMU connects: unix:PATH or HOST:PORT.", metavar="ADDR")],
+    connect: Annotated[str, typer.Option(help="The destination QEMU.", metavar="ADDR")],
+    strategy: StrategyName = DEFAULT_STRATEGY,
+    param: Parameters = None,
+    bandwidth: Annotated[str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.")] = None,
+    stall_timeout: Annotated[str, typer.Option(help="Give up when the link stands still this long.")] = (
+        f"{STALL_TIMEOUT_S:.0f}s"
+    ),
+    json: Json = False,
+) -> None:
+    """Run the relay alone, for one migration.
+
+    With --json it writes a status line about ten times a second and reads commands on
+    standard input ({"round": 3}, {"go": true}); the end of standard input ends it.
+    Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
+    """
+    chosen = chosen_strategy(strategy, param)
+    warm_up()
+    report = _write_json if json else _Words()
+    server = Relay(
+        parse_address(listen),
+        parse_address(connect),
+        chosen,
+        report,
+        parse_bandwidth(bandwidth) if bandwidth else 0.0,
+        parse_seconds(stall_timeout),
+    )
+    interrupted = threading.Event()
+
+    def stop(signum: int, frame: object) -> None:
+        interrupted.set()
+        server.abort(LinkError("interrupted; the source guest keeps running"))
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if json:
+        threading.Thread(target=_obey, args=(server,), name="commands", daemon=True).start()
+    worker = threading.Thread(target=_run, args=(server, failures := []), name="relay")
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.2)
+    if interrupted.is_set():
+        sys.exit(130)
+    if failures:
+        raise failures[0]
+
+
+def _run(server: Relay, failures: list[Exception]) -> None:
+    try:
+        server.run()
+    except Exception as error:
+        failures.append(error)
+
+
+def _obey(server: Relay) -> None:
+    for line in sys.stdin:
+        try:
+            command = json.loads(line)
+            if "round" in command:
+                server.begin_round(int(command["round"]))
+            if command.get("go"):
+                server.go()
+        except (ValueError, TypeError, AttributeError):
+            print(f"pagethrift: ignored command {line[:60]!r}", file=sys.stderr)
+    server.abort(LinkError("the process that started this relay is gone"))
+
+
+def _write_json(status: RelayStatus) -> None:
+    try:
+        os.write(sys.stdout.fileno(), status.to_json().encode() + b"\n")
+    except OSError:
+        return
+
+
+class _Words:
+    """Reports for people: state changes, and a line every two seconds."""
+
+    def __init__(self) -> None:
+        self._state: RelayState | None = None
+        self._said_s = 0.0
+
+    def __call__(self, status: RelayStatus) -> None:
+        if status.state is self._state and status.now_s - self._said_s < 2:
+            return
+        self._state, self._said_s = status.state, status.now_s
+        line = f"{status.state}: in {format_bytes(status.in_bytes)}, out {format_bytes(status.out_bytes)}"
+        line += f", {status.skipped_pages} pages skipped, {status.delta_pages} as deltas"
+        if status.link_bps:
+            line += f", link {format_bandwidth(status.link_bps)}"
+        print(line + (f" ({status.warning})" if status.warning else ""), file=sys.stderr)

@@ -1,0 +1,146 @@
+"""Keyed signatures of subpages, and SHA-256 of whole pages.
+
+A subpage signature is 64 bits: NH over 64-bit words (Black, Halevi, Krawczyk, Krovetz,
+Rogaway: UMAC, CRYPTO 1999, theorem 4.2), 128 bits wide, folded by a multilinear hash
+modulo the prime 2^64 - 59. With keys drawn fresh for a migration and unknown to the
+guest, two different subpages have equal signatures with probability at most
+2^-64 (NH) + 1/(2^64 - 59) (fold) < 2^-62; docs/signatures.md derives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, PageBatch
+from pagethrift.stream.memory import load64, mul_add_128
+
+SUBPAGE_BYTES = 256
+PRIME_GAP = 59
+"""2^64 - 59 is the largest prime below 2^64"""
+KEY_WORDS_EXTRA = 4
+"""the fold takes four 32-bit words"""
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _fold(low: int, high: int, key: U64, at: int) -> int:
+    """Multilinear hash of four 32-bit words modulo 2^64 - 59."""
+    mask = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    total_low = np.uint64(0)
+    total_high = np.uint64(0)
+    total_low, total_high = mul_add_128(total_low, total_high, low & mask, key[at])
+    total_low, total_high = mul_add_128(total_low, total_high, low >> shift, key[at + 1])
+    total_low, total_high = mul_add_128(total_low, total_high, high & mask, key[at + 2])
+    total_low, total_high = mul_add_128(total_low, total_high, high >> shift, key[at + 3])
+    # The sum is below 2^98: 2^64 = 59 (mod p) folds the upper 34 bits once, the carry again.
+    low2, high2 = mul_add_128(total_low, np.uint64(0), total_high, np.uint64(59))
+    result = low2 + high2 * np.uint64(59)
+    prime = np.uint64(0xFFFFFFFFFFFFFFC5)
+    if result >= prime:
+        result -= prime
+    return result
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _sign_subpages(
+    buffer: U8, positions: I64, kinds: U8, subpage: int, key: U64, zero: U64, out: U64
+) -> None:
+    words = subpage // 8
+    columns = PAGE_BYTES // subpage
+    for i in range(len(positions)):
+        if kinds[i] == 0:
+            out[i, :] = zero
+            continue
+        at = positions[i]
+        for column in range(columns):
+            low = np.uint64(0)
+            high = np.uint64(0)
+            for w in range(0, words, 2):
+                a = load64(buffer, at + 8 * w) + key[w]
+                b = load64(buffer, at + 8 * w + 8) + key[w + 1]
+                low, high = mul_add_128(low, high, a, b)
+            out[i, column] = _fold(low, high, key, words)
+            at += subpage
+
+
+@dataclass(frozen=True, slots=True)
+class SubpageSigner:
+    """Signs pages as rows of 64-bit subpage signatures under one secret key."""
+
+    key: U64
+    """shape (subpage words + 4,): random words, fresh for each migration"""
+    subpage_bytes: int
+    zero_row: U64
+    """the signatures of an all-zero page"""
+
+    @classmethod
+    def from_secret(cls, secret: bytes, subpage_bytes: int = SUBPAGE_BYTES) -> SubpageSigner:
+        """Make a signer from at least 32 secret random bytes.
+
+        The key words come from SHAKE-256 of the secret, so a secret of 32 bytes is as
+        good as a key of full length against anyone who cannot break SHAKE.
+        """
+        if subpage_bytes not in (128, 256, 512, 1024):
+            raise ValueError(f"subpages of {subpage_bytes} bytes; choose 128, 256, 512 or 1024")
+        count = subpage_bytes // 8 + KEY_WORDS_EXTRA
+        key = np.frombuffer(bytearray(hashlib.shake_256(secret).digest(8 * count)), np.uint64)
+        signer = cls(key, subpage_bytes, np.zeros(PAGE_BYTES // subpage_bytes, np.uint64))
+        page = np.zeros(PAGE_BYTES, np.uint8)
+        row = np.empty((1, signer.columns), np.uint64)
+        kind = np.ones(1, np.uint8)
+        _sign_subpages(page, np.zeros(1, np.int64), kind, subpage_bytes, key, signer.zero_row, row)
+        signer.zero_row[:] = row[0]
+        return signer
+
+    @property
+    def columns(self) -> int:
+        """64-bit words a page."""
+        return PAGE_BYTES // self.subpage_bytes
+
+    @property
+    def deltas(self) -> bool:
+        """Whether unequal columns say which part of a page changed."""
+        return True
+
+    def sign(self, batch: PageBatch, out: U64) -> None:
+        """Write a row of signatures for each ZERO or PAGE record; ``out``: (n, columns)."""
+        _sign_subpages(
+            batch.buffer, batch.position, batch.kind, self.subpage_bytes, self.key, self.zero_row, out
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sha256Signer:
+    """Signs pages with SHA-256 (the thesis's hash; FIPS 180-4), four words a page."""
+
+    zero_row: U64
+
+    @classmethod
+    def make(cls) -> Sha256Signer:
+        """Return the signer; SHA-256 has no key."""
+        return cls(np.frombuffer(bytearray(hashlib.sha256(bytes(PAGE_BYTES)).digest()), np.uint64))
+
+    @property
+    def columns(self) -> int:
+        """64-bit words a page."""
+        return 4
+
+    @property
+    def deltas(self) -> bool:
+        """A digest of the whole page cannot tell which part changed."""
+        return False
+
+    def sign(self, batch: PageBatch, out: U64) -> None:
+        """Write a digest for each record; hashlib releases the GIL for each page."""
+        view = memoryview(batch.buffer)
+        rows = out.view(np.uint8)
+        for i, (kind, at) in enumerate(zip(batch.kind.tolist(), batch.position.tolist(), strict=True)):
+            if kind == 0:
+                out[i] = self.zero_row
+            else:
+                digest = hashlib.sha256(view[at : at + PAGE_BYTES]).digest()
+                rows[i] = np.frombuffer(digest, np.uint8)

@@ -1,0 +1,26 @@
+"""The planner: facts in, decisions out. Shared by live and simulated migrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pagethrift.model.facts import StopAction, StopDecision, StopFacts
+from pagethrift.strategies.base import StopRule
+
+
+@dataclass(slots=True)
+class Planner:
+    """Asks the stop rule and remembers its answer: a switchover is decided once."""
+
+    stop_rule: StopRule
+    decided: StopDecision | None = field(default=None)
+    """the switchover, once decided"""
+
+    def decide(self, facts: StopFacts) -> StopDecision:
+        """Return the decision for these facts; after a switchover was decided, that one."""
+        if self.decided is not None:
+            return self.decided
+        decision = self.stop_rule.decide(facts)
+        if decision.action is StopAction.SWITCH_OVER:
+            self.decided = decision
+        return decision

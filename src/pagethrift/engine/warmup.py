@@ -1,0 +1,39 @@
+"""Compiles (or loads from Numba's cache) every kernel of the data path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pagethrift.engine.thinner import thin
+from pagethrift.model.pages import PAGE_BYTES
+from pagethrift.strategies.base import HeldFacts, PageFacts
+from pagethrift.strategies.pagethrift import pagethrift
+from pagethrift.stream.synthetic import StreamBuilder
+
+
+class _HoldEverything:
+    def hold(self, facts: PageFacts) -> npt.NDArray[np.bool_]:
+        return np.ones(len(facts.pages), np.bool_)
+
+    def release(self, facts: HeldFacts) -> None:
+        return None
+
+
+def warm_up() -> None:
+    """Run a tiny stream through every kernel, so that none compiles during a migration."""
+    builder = StreamBuilder([("warm", 4)])
+    for last in (False, True):
+        builder.begin_body(last)
+        for page, step in enumerate((1, 5, 7)):
+            content = np.full(PAGE_BYTES, 3 if step < 7 else 0, np.uint8)
+            content[:64] = step + last
+            builder.page(0, page, content)
+        builder.page(0, 3, b"")
+        builder.end_body()
+    stream = builder.finish()
+    strategy = pagethrift()
+    thin(stream, strategy, bytes(32))
+    thin(stream, replace(strategy, hold=_HoldEverything()), bytes(32))

@@ -1,0 +1,106 @@
+"""Addresses as operators write them: ``unix:PATH`` or ``HOST:PORT`` (``[v6]:PORT``)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from dataclasses import dataclass
+
+from pagethrift.errors import LinkError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A stream socket's address."""
+
+    path: str = ""
+    """Unix socket path; empty for TCP"""
+    host: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def qemu_uri(self) -> str:
+        """Return the address as QEMU's ``migrate`` and ``migrate-incoming`` take it."""
+        return str(self) if self.path else f"tcp:{self}"
+
+
+def parse_address(text: str) -> Address:
+    """Read an address; a leading ``tcp:`` is allowed. Raises UsageError."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path or len(os.fsencode(path)) > 107:
+            raise UsageError(f"{text!r}: a Unix socket path has 1 to 107 bytes")
+        return Address(path=path)
+    host, colon, port = text.removeprefix("tcp:").rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise UsageError(f"{text!r} is not an address; write unix:PATH or HOST:PORT")
+    return Address(host=host.strip("[]"), port=int(port))
+
+
+def listen(address: Address, backlog: int = 16) -> socket.socket:
+    """Return a listening socket. Raises LinkError when the address is busy or absent.
+
+    A Unix socket left behind by a dead process is replaced; a live one is not.
+    """
+    try:
+        if address.path:
+            _remove_dead(address.path)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(address.path)
+        else:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address.host or "0.0.0.0", address.port))
+        listener.listen(backlog)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LinkError(f"cannot listen on {address}: {reason}; choose another address") from error
+    return listener
+
+
+def connect(address: Address, timeout_s: float = 10.0) -> socket.socket:
+    """Return a connected socket, blocking. Raises LinkError."""
+    try:
+        if address.path:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            link.settimeout(timeout_s)
+            link.connect(address.path)
+        else:
+            link = socket.create_connection((address.host or "127.0.0.1", address.port), timeout_s)
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LinkError(f"cannot connect to {address}: {reason}; is the destination listening?") from error
+    link.settimeout(None)
+    return link
+
+
+def close_both_ways(connection: socket.socket | None) -> None:
+    """Shut down and close: a plain close() sends nothing while another thread receives."""
+    if connection is None:
+        return
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    connection.close()
+
+
+def _remove_dead(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)

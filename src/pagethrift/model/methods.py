@@ -1,0 +1,34 @@
+"""The ways a page can travel, and which of them a strategy allows."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+
+class Method(IntEnum):
+    """What the writer emits for one page."""
+
+    SKIP = 0
+    """nothing: the destination holds this content"""
+    ZERO = 1
+    """a ZERO record: the page is all zero"""
+    FULL = 2
+    """a PAGE record"""
+    DELTA = 3
+    """an XBZRLE record with the changed subpages"""
+    SPARSE = 4
+    """a ZERO record, then an XBZRLE record against zero"""
+    FROM_ZERO = 5
+    """an XBZRLE record against a page the destination holds as zero"""
+
+
+class Allow(IntFlag):
+    """What a strategy's encode answer permits; full pages are always permitted."""
+
+    NOTHING = 0
+    SKIP = 1
+    """skip a page the destination holds"""
+    DELTA = 2
+    """send only changed subpages"""
+    SPARSE = 4
+    """send a mostly-zero page as ZERO and a delta, an all-zero page as ZERO"""

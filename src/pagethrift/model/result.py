@@ -1,0 +1,200 @@
+"""The result of one migration, real or simulated: a versioned record that reports read.
+
+``docs/result-format.md`` describes every field; change both together. A new optional field keeps
+the version; a field removed, renamed or given another meaning raises it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from pagethrift.errors import UsageError
+
+RESULT_SCHEMA = "pagethrift.migration-result"
+RESULT_VERSION = 1
+
+ParameterValue = str | int | float | bool
+
+
+class Mode(StrEnum):
+    """Who stood between the two QEMUs."""
+
+    RELAY = "relay"
+    """the stream went through pagethrift's relay"""
+    PLAIN = "plain"
+    """QEMU connected straight to the destination"""
+
+
+class Outcome(StrEnum):
+    """How a migration ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class PageCounters:
+    """Page records on the link by kind, and those that were saved."""
+
+    full: int = 0
+    """whole pages"""
+    delta: int = 0
+    """XBZRLE records"""
+    zero: int = 0
+    """ZERO records"""
+    skipped: int = 0
+    """not sent because the destination already held them"""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One pass of QEMU over its dirty bitmap."""
+
+    round: int
+    """0 = the first pass over all RAM"""
+    began_s: float
+    """seconds since the migration began"""
+    dirty_pages: int
+    """pages dirty when the round began"""
+    sent_bytes: int
+    """RAM bytes put on the link during the round"""
+    full_pages: int
+    delta_pages: int
+    zero_pages: int
+    skipped_pages: int
+    held_pages: int
+    """pages waiting in the relay when the round ended"""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the measuring machine was; results are comparable only when these agree."""
+
+    system: str = ""
+    """operating system and kernel release"""
+    cpu_model: str = ""
+    cpus: int = 0
+    """logical processors the process may use"""
+    memory_bytes: int = 0
+    python: str = ""
+    pagethrift: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult:
+    """One migration; ``None`` in a measure means that nobody measured it."""
+
+    mode: Mode
+    strategy: str
+    """name in the strategy table; "qemu" in plain mode"""
+    outcome: Outcome
+    simulated: bool
+    began_unix_s: float
+    ended_unix_s: float
+    downtime_limit_s: float
+
+    total_time_s: float
+    """`migrate` command to the source's "completed" (or to the failure)"""
+    downtime_s: float | None = None
+    """STOP at the source to RESUME at the destination, on one clock"""
+    qemu_downtime_s: float | None = None
+    """what the source QEMU reports"""
+    blackout_s: float | None = None
+    """longest gap a client of the guest saw"""
+    first_round_bytes: int = 0
+    """RAM bytes for pages sent for the first time"""
+    retransferred_bytes: int = 0
+    """RAM bytes for pages sent again"""
+    transferred_bytes: int = 0
+    """everything on the link"""
+    relay_cpu_s: float | None = None
+    source_cpu_s: float | None = None
+    """CPU of the source QEMU during the migration, guest work included"""
+    relay_peak_rss_bytes: int | None = None
+    one_pass_bound_s: float | None = None
+    """non-zero RAM bytes / link bandwidth"""
+    ratio: float | None = None
+    """total_time_s / one_pass_bound_s"""
+
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    """parameters given to the strategy"""
+    features: Mapping[str, ParameterValue] = field(default_factory=dict)
+    """QEMU features of a plain migration, e.g. ``{"xbzrle-cache-size": 536870912}``"""
+    converged: bool = False
+    """completed because the strategy (or QEMU) found it fit, not because it was forced"""
+    forced_at_s: float | None = None
+    """when the operator's deadline forced the switchover, seconds since the migration began"""
+    switchover_reason: str = ""
+    predicted_downtime_s: float | None = None
+    """the prediction the switchover was decided on"""
+    error: str = ""
+    """one line, when the outcome is not completed"""
+    warnings: tuple[str, ...] = ()
+    bandwidth_bps: float | None = None
+    """link bandwidth as configured, bytes per second"""
+    ram_bytes: int = 0
+    """all migratable RAM blocks"""
+    pages: PageCounters = PageCounters()
+    rounds: tuple[RoundRecord, ...] = ()
+    source_qemu: str = ""
+    """QEMU version"""
+    destination_qemu: str = ""
+    machine: str = ""
+    """QEMU machine type"""
+    accelerator: str = ""
+    """kvm or tcg"""
+    host: HostFacts = HostFacts()
+
+    def to_json(self) -> str:
+        """Return the result as indented JSON, schema and version first."""
+        data = {"schema": RESULT_SCHEMA, "version": RESULT_VERSION, **asdict(self)}
+        return json.dumps(data, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> MigrationResult:
+        """Read a result; unknown keys are ignored, so newer writers of version 1 stay readable.
+
+        Raises UsageError when the text is no result, or one of another schema version.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"not a migration result: not JSON ({error})") from error
+        _check_schema(data)
+        try:
+            return _result(data)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UsageError(f"not a migration result of version {RESULT_VERSION}: {error}") from error
+
+
+def _check_schema(data: Any) -> None:
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != RESULT_SCHEMA:
+        raise UsageError(f"not a migration result: expected schema {RESULT_SCHEMA!r}, got {schema!r}")
+    version = data.get("version")
+    if version != RESULT_VERSION:
+        raise UsageError(
+            f"migration result of version {version!r}: this pagethrift reads version {RESULT_VERSION};"
+            " read it with the pagethrift that wrote it"
+        )
+
+
+def _result(data: dict[str, Any]) -> MigrationResult:
+    values = _known(MigrationResult, data)
+    values["mode"] = Mode(values.get("mode", ""))
+    values["outcome"] = Outcome(values.get("outcome", ""))
+    values["warnings"] = tuple(values.get("warnings", ()))
+    values["pages"] = PageCounters(**_known(PageCounters, values.get("pages", {})))
+    values["host"] = HostFacts(**_known(HostFacts, values.get("host", {})))
+    values["rounds"] = tuple(RoundRecord(**_known(RoundRecord, r)) for r in values.get("rounds", ()))
+    return MigrationResult(**values)
+
+
+def _known(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(kind)}
+    return {key: value for key, value in data.items() if key in names}

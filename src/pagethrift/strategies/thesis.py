@@ -1,0 +1,28 @@
+"""Jain, "Optimized Pre-Copy Live Virtual Machine Migration for Memory-Intensive Workloads", NCI 2021.
+
+Skip a dirty page whose SHA-256 equals the one last forwarded for that page (the
+thesis compares with any earlier round, which leaves stale pages behind; see
+docs/architecture.md, "Ledger truth"), and stop when retransferred data reaches 75 %
+of the first round.
+"""
+
+from __future__ import annotations
+
+from pagethrift.model.methods import Allow
+from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
+from pagethrift.strategies.stops import RetransferShare
+
+
+def thesis(threshold: float = 0.75) -> Strategy:
+    """Return the row; ``threshold``: retransferred / first-round bytes, cumulative."""
+    return Strategy(
+        name="thesis",
+        summary="skip pages whose SHA-256 was last forwarded; stop at 75 % retransferred",
+        source="Jain, NCI 2021",
+        status=Status.EXACT,
+        signing=Signing.SHA256,
+        hold=HoldNothing(),
+        encode=AlwaysAllow(Allow.SKIP),
+        stop=RetransferShare(threshold),
+        parameters={"threshold": threshold},
+    )

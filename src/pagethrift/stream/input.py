@@ -1,0 +1,140 @@
+"""The receive buffer of the reader and the steps its grammar is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from pagethrift.errors import StreamError
+from pagethrift.stream.events import Event, Raw, Signal
+from pagethrift.stream.wire import RECORD_MAX
+
+T = TypeVar("T")
+Step: TypeAlias = Generator[Event, None, T]
+"""part of the grammar: yields events, returns what it read"""
+
+
+class NotUnderstood(StreamError):
+    """Possibly legal, but unknown here: before the first rewritten byte a relay may become a pipe."""
+
+
+class StreamInput:
+    """A buffer with two marks: what was read, and what was handed out as events.
+
+    Bytes between the marks belong to the next Raw event.
+    """
+
+    def __init__(self, buffer_bytes: int) -> None:
+        self.buffer = np.empty(max(buffer_bytes, 4 * RECORD_MAX), np.uint8)
+        self.position = 0
+        self.end = 0
+        self._handed = 0
+        self._base = 0
+        self._closed = False
+        self._view = memoryview(self.buffer)
+
+    @property
+    def offset(self) -> int:
+        """Stream position of the next byte to be read."""
+        return self._base + self.position
+
+    def room(self, want_bytes: int) -> memoryview:
+        """Return up to ``want_bytes`` of writable space, moving unread bytes to the front."""
+        rest = self.end - self._handed
+        if self._handed and rest:
+            self.buffer[:rest] = self.buffer[self._handed : self.end].copy()
+        self._base += self._handed
+        self.position -= self._handed
+        self.end, self._handed = rest, 0
+        return self._view[rest : min(len(self._view), rest + max(want_bytes, RECORD_MAX))]
+
+    def received(self, count: int) -> None:
+        """Count bytes written to ``room()``; 0 closes the stream."""
+        self.end += count
+        self._closed = count == 0
+
+    def consume_to(self, position: int) -> None:
+        """Count everything up to a buffer position as read and handed out."""
+        self.position = self._handed = position
+
+    def take_rest(self) -> memoryview:
+        """Return and consume whatever was received and not handed out."""
+        rest = self._view[self._handed : self.end]
+        self.consume_to(self.end)
+        return rest
+
+    def peek(self, count: int) -> bytes:
+        """Return up to ``count`` unread bytes."""
+        return bytes(self._view[self.position : min(self.end, self.position + count)])
+
+    def wait(self) -> Step[None]:
+        """Ask for more bytes. Raises StreamError when the stream has ended."""
+        before = self.offset + (self.end - self.position)
+        if self._closed:
+            raise StreamError(before, "the rest of the stream", "its end")
+        yield Signal.NEED_DATA
+        if self._closed:
+            raise StreamError(before, "the rest of the stream", "its end")
+
+    def more(self) -> Step[bool]:
+        """Read whatever there is; False when the stream has ended."""
+        while self.position == self.end:
+            if self._closed:
+                return False
+            yield Signal.NEED_DATA
+        self.position = self.end
+        return True
+
+    def flush(self) -> Step[None]:
+        """Hand out what was read as a Raw event."""
+        if self.position > self._handed:
+            data = self._view[self._handed : self.position]
+            self._handed = self.position
+            yield Raw(data)
+
+    def need(self, count: int) -> Step[None]:
+        """Wait until ``count`` bytes are unread; ``count`` is small (a field)."""
+        while self.end - self.position < count:
+            yield from self.flush()
+            yield from self.wait()
+
+    def take(self, count: int) -> Step[bytes]:
+        """Read a small field."""
+        yield from self.need(count)
+        data = bytes(self._view[self.position : self.position + count])
+        self.position += count
+        return data
+
+    def skip(self, count: int) -> Step[None]:
+        """Read ``count`` bytes, however many, handing them out as they come."""
+        while count:
+            if self.position == self.end:
+                yield from self.flush()
+                yield from self.wait()
+            step = min(count, self.end - self.position)
+            self.position += step
+            count -= step
+        yield from self.flush()
+
+    def u8(self) -> Step[int]:
+        """Read one byte."""
+        return (yield from self.take(1))[0]
+
+    def be16(self) -> Step[int]:
+        """Read a big-endian 16-bit number."""
+        return int.from_bytes((yield from self.take(2)), "big")
+
+    def be32(self) -> Step[int]:
+        """Read a big-endian 32-bit number."""
+        return int.from_bytes((yield from self.take(4)), "big")
+
+    def be64(self) -> Step[int]:
+        """Read a big-endian 64-bit number."""
+        return int.from_bytes((yield from self.take(8)), "big")
+
+    def name(self) -> Step[bytes]:
+        """Read a length byte and that many bytes."""
+        length = yield from self.u8()
+        return (yield from self.take(length))

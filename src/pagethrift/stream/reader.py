@@ -1,0 +1,171 @@
+"""The reader: bytes in, events out, whatever the chunking.
+
+The grammar is a generator that asks for bytes and yields events; page records are cut
+by a kernel, a batch at a time, and stay where they were received. ``offset`` of every
+error counts from the first byte of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pagethrift.errors import StreamError
+from pagethrift.model.pages import PageBatch
+from pagethrift.stream import sections
+from pagethrift.stream.events import BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
+from pagethrift.stream.input import NotUnderstood, StreamInput
+from pagethrift.stream.records import Stop, cut_records
+from pagethrift.stream.wire import RamFlag, Section
+
+BATCH_PAGES = 256
+"""1 MiB of payload: larger batches fall out of the second-level cache between two kernels"""
+
+BUFFER_BYTES = 4 << 20
+
+_REFUSED = {
+    RamFlag.COMPRESS_PAGE: "capability compress (switch it off at the source)",
+    RamFlag.HOOK: "an RDMA hook (migrate over a socket, not rdma:)",
+    RamFlag.FULL: "the obsolete FULL flag",
+}
+
+
+class StreamReader:
+    """Reads one migration stream.
+
+    Give bytes with ``room()`` and ``received()`` (no copy), or with ``feed()``; take
+    events with ``next_event()`` until it says NEED_DATA. StreamError says what breaks the
+    format; its subclass NotUnderstood marks what may be legal but is unknown here.
+    """
+
+    def __init__(self, buffer_bytes: int = BUFFER_BYTES, batch_pages: int = BATCH_PAGES) -> None:
+        self._in = StreamInput(buffer_bytes)
+        self._pages = np.empty(batch_pages, np.int64)
+        self._kinds = np.empty(batch_pages, np.uint8)
+        self._positions = np.empty(batch_pages, np.int64)
+        self._lengths = np.empty(batch_pages, np.int32)
+        self._seen = np.empty(4 << (batch_pages - 1).bit_length(), np.int64)
+        self._block = -1
+        self._events = self._grammar()
+
+    @property
+    def offset(self) -> int:
+        """Stream position of the next byte to be read."""
+        return self._in.offset
+
+    def room(self, want_bytes: int = BUFFER_BYTES) -> memoryview:
+        """Return writable space for received bytes; invalidates earlier events' data."""
+        return self._in.room(want_bytes)
+
+    def received(self, count: int) -> None:
+        """Say that ``count`` bytes were written to ``room()``; 0 means the stream ended."""
+        self._in.received(count)
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+        """Give bytes (empty: the end) and yield every event they complete."""
+        view = memoryview(data)
+        while True:
+            count = 0
+            if len(view):
+                room = self.room()
+                count = min(len(room), len(view))
+                room[:count] = view[:count]
+                view = view[count:]
+            self.received(count)
+            while (event := self.next_event()) is not Signal.NEED_DATA:
+                yield event
+                if event is Signal.END:
+                    return
+            if not len(view):
+                return
+
+    def next_event(self) -> Event:
+        """Return the next event. Raises StreamError."""
+        return next(self._events, Signal.END)
+
+    def unread(self) -> memoryview:
+        """Return the received bytes that no event has handed out (to go on as a pipe)."""
+        return self._in.take_rest()
+
+    def _grammar(self) -> Iterator[Event]:
+        source = self._in
+        context = sections.Context()
+        yield from sections.header(source)
+        while not context.ram_over:
+            section = yield from source.u8()
+            match section:
+                case Section.CONFIGURATION:
+                    yield from sections.configuration(source, context)
+                case Section.COMMAND:
+                    yield from sections.command(source)
+                case Section.START | Section.FULL:
+                    table = yield from sections.start(source, context, section)
+                    if table is not None:
+                        yield RamBegins(table)
+                        yield from self._ram_body(context, last=False)
+                        yield from sections.footer(source, context.ram_id)
+                case Section.PART | Section.END:
+                    section_id = yield from source.be32()
+                    if section_id == context.ram_id:
+                        last = section == Section.END
+                        yield from source.flush()
+                        yield from self._ram_body(context, last)
+                        yield from sections.footer(source, section_id)
+                        context.ram_over = last
+                    else:
+                        yield from sections.other_part(source, context, section_id)
+                case _:
+                    raise NotUnderstood(source.offset - 1, "a section before the end of RAM", f"type {section:#04x}")
+        yield from source.flush()
+        yield RamEnds()
+        while (yield from source.more()):
+            yield from source.flush()
+        yield Signal.END
+
+    def _ram_body(self, context: sections.Context, last: bool) -> Iterator[Event]:
+        source, table = self._in, context.table
+        assert table is not None
+        while True:
+            count, position, self._block, stop = cut_records(
+                source.buffer, source.position, source.end, self._block,
+                table.names, table.name_lengths, table.first_pages,
+                self._pages, self._kinds, self._positions, self._lengths, self._seen,
+            )  # fmt: skip
+            if count:
+                yield from source.flush()
+                source.consume_to(position)
+                yield Pages(
+                    PageBatch(self._pages, self._kinds, self._positions, self._lengths, source.buffer).part(0, count)
+                )
+            match stop:
+                case Stop.ROOM | Stop.REPEATED:
+                    pass
+                case Stop.NEED_DATA:
+                    yield from source.wait()
+                case Stop.EOS:
+                    yield from source.flush()
+                    yield BodyEnds(last)
+                    yield from source.skip(8)
+                    return
+                case Stop.FLUSH:
+                    yield from source.skip(8)
+                case _:
+                    self._refuse(Stop(stop))
+
+    def _refuse(self, stop: Stop) -> None:
+        source = self._in
+        word = int.from_bytes(source.peek(8), "big")
+        flags, address = word & 0xFFF, word & ~0xFFF
+        for flag, name in _REFUSED.items():
+            if stop is Stop.BAD_FLAGS and flags & flag:
+                raise StreamError(source.offset, "a page record", f"flags {flags:#05x}: {name}")
+        expected, got = {
+            Stop.BAD_FLAGS: ("a page record or the end of the section", f"flags {flags:#05x}"),
+            Stop.UNKNOWN_BLOCK: ("the name of a RAM block of this stream", "an unknown name"),
+            Stop.NO_BLOCK: ("a record that names its block", "CONTINUE before any block"),
+            Stop.OUT_OF_RANGE: ("a page inside its RAM block", f"block offset {address:#x}"),
+            Stop.BAD_ZERO: ("a ZERO record filled with 0", "another fill byte"),
+            Stop.BAD_XBZRLE: ("an XBZRLE record (type 1, at most 4096 bytes)", "another type or a longer one"),
+        }[stop]
+        raise StreamError(source.offset, expected, got)

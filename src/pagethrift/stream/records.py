@@ -1,0 +1,152 @@
+"""The kernel that cuts page records out of a receive buffer, many at a time."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+
+from pagethrift.model.pages import I32, I64, U8
+from pagethrift.stream.memory import load64_be
+
+
+class Stop(IntEnum):
+    """Why the cutter stopped; the record it stopped at is not consumed."""
+
+    NEED_DATA = 0
+    ROOM = 1
+    """the arrays are full"""
+    EOS = 2
+    FLUSH = 3
+    """MULTIFD_FLUSH"""
+    BAD_FLAGS = 4
+    UNKNOWN_BLOCK = 5
+    NO_BLOCK = 6
+    """CONTINUE before any block was named"""
+    OUT_OF_RANGE = 7
+    BAD_ZERO = 8
+    """a ZERO record whose fill byte is not 0"""
+    BAD_XBZRLE = 9
+    REPEATED = 10
+    """the page already stands in this batch: the caller comes back for it"""
+
+
+_NEED, _ROOM, _EOS, _FLUSH = 0, 1, 2, 3
+_BAD_FLAGS, _UNKNOWN, _NO_BLOCK, _RANGE, _BAD_ZERO, _BAD_XBZRLE = 4, 5, 6, 7, 8, 9
+_REPEATED = 10
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _find_block(buffer: U8, start: int, length: int, names: U8, name_lengths: I64) -> int:
+    for block in range(len(name_lengths)):
+        if name_lengths[block] != length:
+            continue
+        same = True
+        for i in range(length):
+            if names[block, i] != buffer[start + i]:
+                same = False
+                break
+        if same:
+            return block
+    return -1
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _remember(seen: I64, page: int) -> bool:
+    """Add a page to an open-addressing set (size a power of two); False when it was there."""
+    mask = len(seen) - 1
+    slot = ((page * 0x9E3779B1) >> 12) & mask
+    while seen[slot] != -1:
+        if seen[slot] == page:
+            return False
+        slot = (slot + 1) & mask
+    seen[slot] = page
+    return True
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def cut_records(
+    buffer: U8,
+    position: int,
+    end: int,
+    block: int,
+    names: U8,
+    name_lengths: I64,
+    first_pages: I64,
+    pages: I64,
+    kinds: U8,
+    positions: I64,
+    lengths: I32,
+    seen: I64,
+) -> tuple[int, int, int, int]:
+    """Cut records from ``buffer[position:end]`` into the arrays, each page at most once.
+
+    ``block`` is the block CONTINUE refers to (-1: none yet). ``seen`` is scratch of a
+    power of two at least twice as long as the arrays. Returns (records, new position,
+    new block, Stop).
+    """
+    seen[:] = -1
+    count = 0
+    while True:
+        if count == len(pages):
+            return count, position, block, _ROOM
+        if position + 8 > end:
+            return count, position, block, _NEED
+        word = load64_be(buffer, position)
+        flags = word & np.uint64(0xFFF)
+        index = np.int64(word >> np.uint64(12))
+        kind = flags & np.uint64(0xFDF)
+        at = position + 8
+        if kind != 0x008 and kind != 0x002 and kind != 0x040:
+            if flags == 0x010:
+                return count, position, block, _EOS
+            if flags == 0x200:
+                return count, position, block, _FLUSH
+            return count, position, block, _BAD_FLAGS
+        here = block
+        if flags & np.uint64(0x020):
+            if here < 0:
+                return count, position, block, _NO_BLOCK
+        else:
+            if at + 1 > end:
+                return count, position, block, _NEED
+            name_length = np.int64(buffer[at])
+            if at + 1 + name_length > end:
+                return count, position, block, _NEED
+            here = _find_block(buffer, at + 1, name_length, names, name_lengths)
+            if here < 0:
+                return count, position, block, _UNKNOWN
+            at += 1 + name_length
+        page = first_pages[here] + index
+        if page >= first_pages[here + 1]:
+            return count, position, block, _RANGE
+        if kind == 0x008:
+            length = 4096
+            code = 1
+        elif kind == 0x002:
+            if at + 1 > end:
+                return count, position, block, _NEED
+            if buffer[at] != 0:
+                return count, position, block, _BAD_ZERO
+            length = 1
+            code = 0
+        else:
+            if at + 3 > end:
+                return count, position, block, _NEED
+            length = (np.int64(buffer[at + 1]) << 8) | np.int64(buffer[at + 2])
+            if buffer[at] != 1 or length > 4096:
+                return count, position, block, _BAD_XBZRLE
+            at += 3
+            code = 2
+        if at + length > end:
+            return count, position, block, _NEED
+        if not _remember(seen, page):
+            return count, position, block, _REPEATED
+        pages[count] = page
+        kinds[count] = code
+        positions[count] = at
+        lengths[count] = length
+        count += 1
+        block = here
+        position = at + length

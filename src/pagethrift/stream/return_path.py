@@ -1,0 +1,36 @@
+"""The return path: what the destination answers (QEMU migration/migration.c)."""
+
+from __future__ import annotations
+
+SHUT = 1
+SWITCHOVER_ACK = 7
+MAX_FRAME_BYTES = 16 + 255
+
+
+class ReturnPath:
+    """Watches return-path bytes without changing them.
+
+    ``shut`` is the destination's verdict once it came: 0 = loaded, else failed.
+    """
+
+    def __init__(self) -> None:
+        self.shut: int | None = None
+        self.understood = True
+        self._rest = b""
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Look at bytes; frames that are not understood end the watching, not the flow."""
+        if not self.understood:
+            return
+        self._rest += data
+        while len(self._rest) >= 4:
+            kind = int.from_bytes(self._rest[:2], "big")
+            length = int.from_bytes(self._rest[2:4], "big")
+            if not 1 <= kind <= SWITCHOVER_ACK or length > MAX_FRAME_BYTES:
+                self.understood = False
+                return
+            if len(self._rest) < 4 + length:
+                return
+            if kind == SHUT and length == 4:
+                self.shut = int.from_bytes(self._rest[4:8], "big")
+            self._rest = self._rest[4 + length :]

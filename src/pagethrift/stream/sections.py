@@ -1,0 +1,243 @@
+"""The grammar of everything that is not a page record (QEMU migration/savevm.c, ram.c).
+
+Section numbers refer to docs/stream.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pagethrift.errors import StreamError
+from pagethrift.model.pages import PAGE_BYTES, BlockTable
+from pagethrift.stream.input import NotUnderstood, Step, StreamInput
+from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, RAM_VERSION, VERSION, Command, RamFlag, Section
+
+MAX_BLOCKS = 4096
+MAX_RAM_BYTES = 1 << 46
+"""64 TiB: a corrupt size must not make the ledger ask for the machine's memory"""
+MAX_CONFIGURATION_BYTES = 4096
+MAX_EARLY_SECTION_BYTES = 1 << 20
+
+_ON_OTHERS = (Section.START, Section.PART, Section.END, Section.FULL, Section.COMMAND)
+_REFUSED_COMMANDS = {
+    Command.POSTCOPY_ADVISE: "capability postcopy-ram (switch it off at the source)",
+    Command.POSTCOPY_LISTEN: "a post-copy phase (switch capability postcopy-ram off at the source)",
+    Command.POSTCOPY_RUN: "a post-copy phase (switch capability postcopy-ram off at the source)",
+    Command.POSTCOPY_RAM_DISCARD: "a post-copy phase (switch capability postcopy-ram off at the source)",
+    Command.PACKAGED: "a post-copy phase (switch capability postcopy-ram off at the source)",
+    Command.ENABLE_COLO: "COLO replication (switch capability x-colo off at the source)",
+    Command.POSTCOPY_RESUME: "the recovery of a post-copy migration",
+    Command.RECV_BITMAP: "the recovery of a post-copy migration",
+}
+
+
+@dataclass(slots=True)
+class Context:
+    """What the grammar must remember between sections."""
+
+    ram_id: int | None = None
+    table: BlockTable | None = None
+    ram_over: bool = False
+    block_has_address: bool = False
+    """capability x-ignore-shared: the block list carries guest addresses"""
+    others: dict[int, str] = field(default_factory=dict)
+    """id -> idstr of iterable sections beside RAM"""
+
+
+def header(source: StreamInput) -> Step[None]:
+    """Read magic and version."""
+    magic = yield from source.be32()
+    if magic == MULTIFD_MAGIC:
+        raise StreamError(0, "the main channel", "a multifd channel (switch capability multifd off at the source)")
+    if magic >> 8 == 0x160301 or magic >> 8 == 0x160303:
+        raise StreamError(0, "a migration stream", "TLS (leave QEMU's tls-creds empty; the link is secured outside it)")
+    if magic != MAGIC:
+        raise StreamError(0, f"magic {MAGIC:#010x}", f"{magic:#010x}")
+    version = yield from source.be32()
+    if version != VERSION:
+        raise StreamError(4, f"stream version {VERSION}", str(version))
+
+
+def configuration(source: StreamInput, context: Context) -> Step[None]:
+    """Read the machine name and the known subsections."""
+    length = yield from source.be32()
+    if length > MAX_CONFIGURATION_BYTES:
+        raise StreamError(source.offset - 4, "a machine name", f"{length} bytes")
+    yield from source.skip(length)
+    while True:
+        yield from source.need(1)
+        if source.peek(1)[0] != Section.SUBSECTION:
+            return
+        yield from source.take(1)
+        name = yield from source.name()
+        yield from source.be32()
+        match name:
+            case b"configuration/target-page-bits":
+                bits = yield from source.be32()
+                if 1 << bits != PAGE_BYTES:
+                    raise StreamError(source.offset - 4, "target pages of 4096 bytes", f"2^{bits}")
+            case b"configuration/uuid":
+                yield from source.take(16)
+            case b"configuration/capabilities":
+                yield from _capabilities(source, context)
+            case _:
+                raise NotUnderstood(source.offset, "a known configuration subsection", repr(name))
+
+
+def _capabilities(source: StreamInput, context: Context) -> Step[None]:
+    count = yield from source.be32()
+    if count > 256:
+        raise StreamError(source.offset - 4, "a list of capabilities", f"{count} entries")
+    for _ in range(count):
+        name = yield from source.name()
+        if name == b"x-ignore-shared":
+            context.block_has_address = True
+        elif name == b"mapped-ram":
+            raise StreamError(source.offset, "a streamed migration", "capability mapped-ram (switch it off)")
+        else:
+            raise NotUnderstood(source.offset, "capability x-ignore-shared", repr(name))
+
+
+def command(source: StreamInput) -> Step[None]:
+    """Read a command of the main channel that may stand before the end of RAM."""
+    number = yield from source.be16()
+    length = yield from source.be16()
+    if number in _REFUSED_COMMANDS:
+        raise StreamError(source.offset - 4, "a pre-copy migration", _REFUSED_COMMANDS[Command(number)])
+    if number not in (Command.OPEN_RETURN_PATH, Command.PING, Command.SWITCHOVER_START):
+        raise NotUnderstood(source.offset - 4, "a known command", str(number))
+    yield from source.skip(length)
+
+
+def footer(source: StreamInput, section_id: int | None) -> Step[None]:
+    """Read the footer every section ends with."""
+    yield from source.need(1)
+    mark = source.peek(1)[0]
+    if mark != Section.FOOTER:
+        raise NotUnderstood(
+            source.offset, "a section footer", f"{mark:#04x} (machine types before 2.4 have none: use a newer one)"
+        )
+    yield from source.take(1)
+    found = yield from source.be32()
+    if found != section_id:
+        raise StreamError(source.offset - 4, f"footer of section {section_id}", str(found))
+
+
+def start(source: StreamInput, context: Context, kind: int) -> Step[BlockTable | None]:
+    """Read a START or FULL section; returns the block table when it is RAM's."""
+    section_id = yield from source.be32()
+    name = (yield from source.name()).decode("ascii", "replace")
+    instance = yield from source.be32()
+    version = yield from source.be32()
+    if name == "ram" and instance == 0 and kind == Section.START:
+        if context.ram_id is not None:
+            raise StreamError(source.offset, "one RAM section", "a second one")
+        if version != RAM_VERSION:
+            raise NotUnderstood(source.offset - 4, f"RAM version {RAM_VERSION}", str(version))
+        context.ram_id = section_id
+        context.table = yield from _block_list(source, context)
+        yield from source.flush()
+        return context.table
+    if kind == Section.FULL:
+        if not name.endswith("/virtio-mem-device-early"):
+            raise NotUnderstood(source.offset, "RAM before device state", f"section {name!r}")
+        yield from _scan_to_footer(source, section_id)
+        return None
+    context.others[section_id] = name
+    yield from other_part(source, context, section_id)
+    return None
+
+
+def other_part(source: StreamInput, context: Context, section_id: int) -> Step[None]:
+    """Read the body and footer of an iterable section that is not RAM."""
+    name = context.others.get(section_id)
+    if name == "dirty-bitmap":
+        yield from _dirty_bitmaps(source)
+    elif name is not None and name.endswith("/vfio"):
+        yield from _vfio(source)
+    else:
+        raise NotUnderstood(source.offset, "a section of RAM, dirty-bitmap or vfio", repr(name or section_id))
+    yield from footer(source, section_id)
+    yield from source.flush()
+
+
+def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
+    word = yield from source.be64()
+    if word & (PAGE_BYTES - 1) != RamFlag.MEM_SIZE:
+        raise StreamError(source.offset - 8, "the list of RAM blocks", f"flags {word & 0xFFF:#05x}")
+    left = word & ~(PAGE_BYTES - 1)
+    if left > MAX_RAM_BYTES:
+        raise StreamError(source.offset - 8, f"at most {MAX_RAM_BYTES >> 40} TiB of RAM", f"{left} bytes")
+    blocks: dict[bytes, int] = {}
+    while left > 0:
+        name = yield from source.name()
+        used = yield from source.be64()
+        if used > left or used == 0 or name in blocks or len(blocks) == MAX_BLOCKS:
+            raise StreamError(source.offset - 8, "a RAM block within the announced total", f"{name!r} of {used} bytes")
+        if used % PAGE_BYTES:
+            raise StreamError(source.offset - 8, "a RAM block of whole pages", f"{name!r} of {used} bytes")
+        blocks[name] = used
+        left -= used
+        # A page size follows only where it is not the host's; its top byte is 0 (no name is
+        # empty) and its low 12 bits are 0 (no record's are).
+        yield from source.need(8)
+        ahead = int.from_bytes(source.peek(8), "big")
+        if 0 < ahead < 1 << 56 and not ahead & (PAGE_BYTES - 1) and not context.block_has_address:
+            yield from source.take(8)
+        if context.block_has_address:
+            yield from source.take(8)
+    return BlockTable.of(list(blocks.items()))
+
+
+def _scan_to_footer(source: StreamInput, section_id: int) -> Step[None]:
+    mark = bytes([Section.FOOTER]) + section_id.to_bytes(4, "big")
+    window = b""
+    for _ in range(MAX_EARLY_SECTION_BYTES):
+        window = (window + (yield from source.take(1)))[-5:]
+        if window == mark:
+            yield from source.need(1)
+            if source.peek(1)[0] in _ON_OTHERS:
+                yield from source.flush()
+                return
+    raise NotUnderstood(source.offset, f"the footer of section {section_id}", "no such bytes in 1 MiB")
+
+
+def _dirty_bitmaps(source: StreamInput) -> Step[None]:
+    """Chunks of migration/block-dirty-bitmap.c until the one flagged EOS."""
+    while True:
+        flags = yield from source.u8()
+        if flags & 0x80:
+            raise NotUnderstood(source.offset - 1, "dirty-bitmap flags of one byte", f"{flags:#04x}")
+        if flags & 0x01:
+            return
+        if flags & 0x08:
+            yield from source.name()
+        if flags & 0x04:
+            yield from source.name()
+        if flags & 0x10:
+            yield from source.take(5)
+        elif flags & 0x40:
+            yield from source.take(12)
+            if not flags & 0x02:
+                length = yield from source.be64()
+                yield from source.skip(length)
+        elif not flags & 0x20:
+            raise NotUnderstood(source.offset - 1, "a dirty-bitmap chunk", f"flags {flags:#04x}")
+
+
+def _vfio(source: StreamInput) -> Step[None]:
+    """Tagged data of hw/vfio/migration.c until its END tag."""
+    while True:
+        tag = yield from source.be64()
+        match tag & 0xF:
+            case _ if tag >> 4 != 0xFFFFFFFFEF10000:
+                raise NotUnderstood(source.offset - 8, "a vfio tag", f"{tag:#018x}")
+            case 1:
+                return
+            case 3 | 5:
+                pass
+            case 4:
+                length = yield from source.be64()
+                yield from source.skip(length)
+            case _:
+                raise NotUnderstood(source.offset - 8, "vfio set-up or data", f"tag {tag:#018x}")

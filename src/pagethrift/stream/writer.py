@@ -1,0 +1,254 @@
+"""The writer: pages and methods in, legal page records out, with its own CONTINUE flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from pagethrift.model.methods import Method
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, BlockTable, PageBatch
+from pagethrift.stream.memory import copy_bytes, load64, store64_be
+from pagethrift.stream.wire import RECORD_MAX
+from pagethrift.stream.xbzrle import encode_sparse, put_run
+
+PAGE_ROOM = RECORD_MAX + 300
+"""output bytes a page may take: a ZERO record that names its block, then the longest record"""
+
+FULL_BYTES = 8 + PAGE_BYTES
+ZERO_BYTES = 9
+DELTA_HEAD_BYTES = 11
+_SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO = (int(method) for method in Method)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _sparse_bytes(buffer: U8, at: int) -> int:
+    """Bytes of an XBZRLE payload against zero, 0 for an all-zero page."""
+    zeros = 0
+    for w in range(0, PAGE_BYTES, 8):
+        if load64(buffer, at + w) == 0:
+            zeros += 1
+    if zeros < 4:
+        return PAGE_BYTES
+    runs = 0
+    before = np.uint64(0)
+    for w in range(0, PAGE_BYTES, 8):
+        word = load64(buffer, at + w)
+        if word != 0 and before == 0:
+            runs += 1
+        before = word
+    return 8 * (512 - zeros) + 4 * runs
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _delta_bytes(mask: int, columns: int, subpage: int) -> int:
+    runs = 0
+    changed = 0
+    before = np.uint32(0)
+    for column in range(columns):
+        bit = (mask >> np.uint32(column)) & np.uint32(1)
+        if bit and not before:
+            runs += 1
+        changed += bit
+        before = bit
+    return changed * subpage + 4 * runs
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def choose_methods(
+    buffer: U8,
+    positions: I64,
+    kinds: U8,
+    pages: I64,
+    state: U8,
+    masks: U32,
+    columns: int,
+    subpage: int,
+    allowed: U8,
+    methods: U8,
+    sizes: I32,
+) -> None:
+    """Choose for each page the smallest method that is allowed and certain to be right.
+
+    ``state`` and ``masks`` come from the ledger; ``subpage`` is 0 where columns do not
+    name parts of the page. Writes Method values and the bytes each record is estimated to take.
+    """
+    for i in range(len(pages)):
+        held = state[pages[i]]
+        can = allowed[i]
+        if held != 0 and masks[i] == 0 and can & 1:
+            methods[i] = _SKIP
+            sizes[i] = 0
+            continue
+        if kinds[i] == 0:
+            methods[i] = _ZERO
+            sizes[i] = ZERO_BYTES
+            continue
+        best = FULL_BYTES
+        method = _FULL
+        if can & 4:
+            sparse = _sparse_bytes(buffer, positions[i])
+            if sparse == 0:
+                best = ZERO_BYTES
+                method = _ZERO
+            elif held == 2 and can & 2 and DELTA_HEAD_BYTES + sparse < best:
+                best = DELTA_HEAD_BYTES + sparse
+                method = _FROM_ZERO
+            elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
+                best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
+                method = _SPARSE
+        if can & 2 and subpage > 0 and held != 0 and masks[i] != 0:
+            delta = DELTA_HEAD_BYTES + _delta_bytes(masks[i], columns, subpage)
+            if delta < best:
+                best = delta
+                method = _DELTA
+        methods[i] = method
+        sizes[i] = best
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _put_head(out: U8, at: int, offset: int, flag: int, block: int, last: int, names: U8, name_lengths: I64) -> int:
+    word = np.uint64(offset) | np.uint64(flag)
+    if block == last:
+        store64_be(out, at, word | np.uint64(0x020))
+        return at + 8
+    store64_be(out, at, word)
+    length = name_lengths[block]
+    out[at + 8] = length
+    for i in range(length):
+        out[at + 9 + i] = names[block, i]
+    return at + 9 + length
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _block_of(page: int, guess: int, first_pages: I64) -> int:
+    if guess >= 0 and first_pages[guess] <= page < first_pages[guess + 1]:
+        return guess
+    low = 0
+    high = len(first_pages) - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if first_pages[middle] <= page:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _put_xbzrle_head(
+    out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64
+) -> int:
+    at = _put_head(out, at, offset, 0x040, block, last, names, name_lengths)
+    out[at] = 1
+    return at + 3
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def emit_records(
+    buffer: U8,
+    positions: I64,
+    pages: I64,
+    methods: U8,
+    masks: U32,
+    columns: int,
+    subpage: int,
+    names: U8,
+    name_lengths: I64,
+    first_pages: I64,
+    last: int,
+    out: U8,
+    at: int,
+    sizes: I32,
+) -> tuple[int, int]:
+    """Write one record (SPARSE: two) for each page whose method is not SKIP.
+
+    ``last`` is the block CONTINUE refers to. ``sizes`` receives the bytes written and
+    ``methods`` is changed to FULL where a sparse page turned out longer than that.
+    ``out`` needs PAGE_ROOM bytes a page. Returns (position after, new last block).
+    """
+    for i in range(len(pages)):
+        method = methods[i]
+        if method == _SKIP:
+            sizes[i] = 0
+            continue
+        begin = at
+        block = _block_of(pages[i], last, first_pages)
+        offset = (pages[i] - first_pages[block]) << 12
+        done = False
+        if method == _ZERO or method == _SPARSE:
+            at = _put_head(out, at, offset, 0x002, block, last, names, name_lengths)
+            out[at] = 0
+            at += 1
+            done = method == _ZERO
+        if method == _SPARSE or method == _FROM_ZERO:
+            base = last if method == _FROM_ZERO else block
+            start = _put_xbzrle_head(out, at, offset, block, base, names, name_lengths)
+            limit = PAGE_BYTES - (start - begin - 8)
+            stop = encode_sparse(buffer, positions[i], out, start, limit)
+            if stop >= 0:
+                out[start - 2] = (stop - start) >> 8
+                out[start - 1] = (stop - start) & 0xFF
+                at = stop
+                done = True
+            else:
+                at = begin
+                methods[i] = _FULL
+        elif method == _DELTA:
+            start = _put_xbzrle_head(out, at, offset, block, last, names, name_lengths)
+            at = start
+            unchanged = 0
+            column = 0
+            while column < columns:
+                if not (masks[i] >> np.uint32(column)) & np.uint32(1):
+                    unchanged += subpage
+                    column += 1
+                    continue
+                first = column
+                while column < columns and (masks[i] >> np.uint32(column)) & np.uint32(1):
+                    column += 1
+                count = (column - first) * subpage
+                at = put_run(out, at, unchanged, buffer, positions[i] + first * subpage, count)
+                unchanged = 0
+            out[start - 2] = (at - start) >> 8
+            out[start - 1] = (at - start) & 0xFF
+            done = True
+        if not done:
+            at = _put_head(out, at, offset, 0x008, block, last, names, name_lengths)
+            copy_bytes(out, at, buffer, positions[i], PAGE_BYTES)
+            at += PAGE_BYTES
+        sizes[i] = at - begin
+        last = block
+    return at, last
+
+
+@dataclass(slots=True)
+class RecordWriter:
+    """Writes page records of one stream; remembers the block CONTINUE refers to."""
+
+    table: BlockTable
+    last_block: int = -1
+
+    def write(
+        self,
+        batch: PageBatch,
+        methods: U8,
+        masks: U32,
+        columns: int,
+        subpage: int,
+        out: U8,
+        at: int,
+        sizes: I32,
+    ) -> int:
+        """Write a batch into ``out`` from position ``at``; returns the position after it.
+
+        ``out`` has at least PAGE_ROOM bytes a page from ``at`` on. ``sizes`` receives
+        the bytes of each page; ``methods`` may change from sparse to FULL.
+        """
+        table = self.table
+        at, self.last_block = emit_records(
+            batch.buffer, batch.position, batch.page, methods, masks, columns, subpage,
+            table.names, table.name_lengths, table.first_pages, self.last_block, out, at, sizes,
+        )  # fmt: skip
+        return at
