@@ -14,7 +14,8 @@ StrategyName: TypeAlias = Annotated[
     str, typer.Option("--strategy", "-s", help="A row of `pagethrift strategies`.", metavar="NAME")
 ]
 Parameters: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--param", help="A strategy's parameter, repeatable.", metavar="NAME=VALUE")
+    list[str] | None,
+    typer.Option("--param", help="A strategy's parameter, repeatable.", metavar="NAME=VALUE"),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 

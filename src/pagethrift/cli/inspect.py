@@ -18,7 +18,7 @@ from pagethrift.stream.events import BodyEnds, Pages, RamBegins, RamEnds, Raw
 from pagethrift.stream.reader import StreamReader
 from pagethrift.units import format_bytes
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog="Example: pagethrift inspect guest.stream --json")
@@ -80,5 +80,12 @@ def _summarise(file: Any) -> dict[str, Any]:
         part = counts[block.first_page : block.first_page + block.pages]
         kinds = {kind.name.lower(): int(part[:, kind].sum()) for kind in Kind}
         again = int(np.maximum(part.sum(axis=1) - 1, 0).sum())
-        blocks.append({"name": block.name.decode("ascii", "replace"), "bytes": block.used_bytes, **kinds, "again": again})
+        blocks.append(
+            {
+                "name": block.name.decode("ascii", "replace"),
+                "bytes": block.used_bytes,
+                **kinds,
+                "again": again,
+            }
+        )
     return {"bytes": reader.offset, "sections": sections, "tail_bytes": tail_bytes, "blocks": blocks}

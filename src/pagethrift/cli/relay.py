@@ -19,7 +19,7 @@ from pagethrift.live.relay import STALL_TIMEOUT_S, Relay
 from pagethrift.model.status import RelayState, RelayStatus
 from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(
@@ -64,7 +64,8 @@ def relay(
     signal.signal(signal.SIGINT, stop)
     if json:
         threading.Thread(target=_obey, args=(server,), name="commands", daemon=True).start()
-    worker = threading.Thread(target=_run, args=(server, failures := []), name="relay")
+    failures: list[Exception] = []
+    worker = threading.Thread(target=_run, args=(server, failures), name="relay")
     worker.start()
     while worker.is_alive():
         worker.join(0.2)

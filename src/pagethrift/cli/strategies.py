@@ -11,7 +11,7 @@ from rich.table import Table
 from pagethrift.cli.common import Json
 from pagethrift.strategies.table import TABLE
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(epilog="Example: pagethrift strategies --json")

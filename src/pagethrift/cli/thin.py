@@ -16,7 +16,7 @@ from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, ch
 from pagethrift.engine.thinner import Output, Progress, Thinner
 from pagethrift.model.methods import Method
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 PIPE_BYTES = 1 << 20
 """a larger pipe (fcntl F_SETPIPE_SZ) saves context switches; the default is 64 KiB"""
@@ -26,7 +26,9 @@ PIPE_BYTES = 1 << 20
 def thin(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
-    stats: Annotated[Path | None, typer.Option(help="Write counters to this JSON file.", metavar="FILE")] = None,
+    stats: Annotated[
+        Path | None, typer.Option(help="Write counters to this JSON file.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Thin a stream on standard input to standard output.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pagethrift.kernels import kernel
 from pagethrift.model.pages import I64, U8, U32, U64
 
 NEVER, KNOWN, ZERO = 0, 1, 2
@@ -13,7 +13,7 @@ NEVER, KNOWN, ZERO = 0, 1, 2
 ALL_CHANGED = 0xFFFFFFFF
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _compare(rows: U64, state: U8, zero: U64, pages: I64, kinds: U8, signs: U64, out: U32) -> None:
     columns = signs.shape[1]
     for i in range(len(pages)):
@@ -32,7 +32,7 @@ def _compare(rows: U64, state: U8, zero: U64, pages: I64, kinds: U8, signs: U64,
         out[i] = mask
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8) -> None:
     columns = signs.shape[1]
     for i in range(len(pages)):
@@ -77,5 +77,5 @@ class Ledger:
 
     @property
     def described_bytes(self) -> int:
-        """Bytes of rows in use."""
-        return int(np.count_nonzero(self.state == KNOWN)) * self.rows.shape[1] * 8 + len(self.state)
+        """Bytes of rows in use, and the states."""
+        return int(np.count_nonzero(self.state == KNOWN)) * 8 * int(self.rows.shape[1]) + len(self.state)

@@ -13,10 +13,9 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from pagethrift.kernels import Word, kernel, load64, mul_add_128
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, PageBatch
-from pagethrift.stream.memory import load64, mul_add_128
 
 SUBPAGE_BYTES = 256
 PRIME_GAP = 59
@@ -25,8 +24,8 @@ KEY_WORDS_EXTRA = 4
 """the fold takes four 32-bit words"""
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
-def _fold(low: int, high: int, key: U64, at: int) -> int:
+@kernel
+def _fold(low: Word, high: Word, key: U64, at: int) -> Word:
     """Multilinear hash of four 32-bit words modulo 2^64 - 59."""
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
@@ -45,7 +44,7 @@ def _fold(low: int, high: int, key: U64, at: int) -> int:
     return result
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _sign_subpages(
     buffer: U8, positions: I64, kinds: U8, subpage: int, key: U64, zero: U64, out: U64
 ) -> None:
@@ -136,7 +135,7 @@ class Sha256Signer:
 
     def sign(self, batch: PageBatch, out: U64) -> None:
         """Write a digest for each record; hashlib releases the GIL for each page."""
-        view = memoryview(batch.buffer)
+        view = batch.buffer.data
         rows = out.view(np.uint8)
         for i, (kind, at) in enumerate(zip(batch.kind.tolist(), batch.position.tolist(), strict=True)):
             if kind == 0:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 
+from pagethrift.kernels import kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8
 
@@ -14,7 +14,7 @@ _PAGES, _FIRST_BYTES, _AGAIN_BYTES, _AGAIN_PAGES = 8, 9, 10, 11
 _SLOTS = 12
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _account(pages: I64, methods: U8, sizes: I32, state: U8, totals: I64) -> None:
     """Slots 0..7 count methods; state is the ledger's before this batch is committed."""
     for i in range(len(pages)):
@@ -25,7 +25,7 @@ def _account(pages: I64, methods: U8, sizes: I32, state: U8, totals: I64) -> Non
             totals[10] += sizes[i]
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
     totals[8] += len(pages)
     for i in range(len(pages)):

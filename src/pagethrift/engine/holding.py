@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pagethrift.kernels import copy_bytes, kernel
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, PageBatch
-from pagethrift.stream.memory import copy_bytes
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _store(pool: U8, slots: I64, buffer: U8, positions: I64, kinds: U8) -> None:
     for i in range(len(slots)):
         at = slots[i] * PAGE_BYTES

@@ -30,15 +30,15 @@ OUTPUT_BYTES = BUFFER_BYTES + BATCH_PAGES * PAGE_ROOM
 
 
 class Output:
-    """A reusable output buffer."""
+    """A reusable output buffer; holds at least one batch (batch pages x PAGE_ROOM bytes)."""
 
     def __init__(self, capacity_bytes: int = OUTPUT_BYTES) -> None:
-        self.data: U8 = np.empty(max(capacity_bytes, 2 * BATCH_PAGES * PAGE_ROOM), np.uint8)
+        self.data: U8 = np.empty(capacity_bytes, np.uint8)
         self.size = 0
 
     def view(self) -> memoryview:
         """Return what was written."""
-        return memoryview(self.data)[: self.size]
+        return self.data.data[: self.size]
 
     @property
     def free(self) -> int:
@@ -72,7 +72,11 @@ class Thinner:
     """
 
     def __init__(
-        self, strategy: Strategy, secret: bytes, hold_budget_bytes: int = HOLD_BUDGET_BYTES
+        self,
+        strategy: Strategy,
+        secret: bytes,
+        hold_budget_bytes: int = HOLD_BUDGET_BYTES,
+        batch_pages: int = BATCH_PAGES,
     ) -> None:
         self.strategy = strategy
         self.counters = Counters()
@@ -81,17 +85,18 @@ class Thinner:
         self.round = 0
         self._going = False
         self._hold_pages = hold_budget_bytes // PAGE_BYTES
-        self._reader = StreamReader()
+        self._batch_pages = batch_pages
+        self._reader = StreamReader(batch_pages=batch_pages)
         self._signer = _signer(strategy.signing, secret)
         columns = self._signer.columns if self._signer else 0
         self._columns = columns
         self._subpage = PAGE_BYTES // columns if self._signer and self._signer.deltas else 0
-        self._signs: U64 = np.zeros((BATCH_PAGES, columns), np.uint64)
-        self._masks: U32 = np.full(BATCH_PAGES, ALL_CHANGED, np.uint32)
-        self._methods: U8 = np.zeros(BATCH_PAGES, np.uint8)
-        self._allowed: U8 = np.zeros(BATCH_PAGES, np.uint8)
-        self._sizes: I32 = np.zeros(BATCH_PAGES, np.int32)
-        self._before: U8 = np.zeros(BATCH_PAGES, np.uint8)
+        self._signs: U64 = np.zeros((batch_pages, columns), np.uint64)
+        self._masks: U32 = np.full(batch_pages, ALL_CHANGED, np.uint32)
+        self._methods: U8 = np.zeros(batch_pages, np.uint8)
+        self._allowed: U8 = np.zeros(batch_pages, np.uint8)
+        self._sizes: I32 = np.zeros(batch_pages, np.int32)
+        self._before: U8 = np.zeros(batch_pages, np.uint8)
         self._pending: Event | None = None
         self._raw_done = 0
         self._to_release: I64 | None = None
@@ -180,7 +185,9 @@ class Thinner:
         signs, masks, methods = self._signs[:n], self._masks[:n], self._methods[:n]
         sizes, before, pages = self._sizes[:n], self._before[:n], batch.page
         if batch.kind.max() == 2:
-            raise StreamError(self._reader.offset, "full pages", "XBZRLE (switch capability xbzrle off at the source)")
+            raise StreamError(
+                self._reader.offset, "full pages", "XBZRLE (switch capability xbzrle off at the source)"
+            )
         if arriving:
             self.counters.arrive(pages, self._arrivals, before)
         if self._signer:
@@ -225,13 +232,13 @@ class Thinner:
         if self._to_release is None:
             self._to_release = self._chosen_to_release(now_s, everything=last or self._going)
         while len(self._to_release):
-            slots = self._to_release[:BATCH_PAGES]
+            slots = self._to_release[: self._batch_pages]
             if out.free < len(slots) * PAGE_ROOM:
                 return False
             batch = self.held.batch(slots)
             self._thin(batch, out, now_s, arriving=False)
             self.held.drop(batch.page)
-            self._to_release = self._to_release[BATCH_PAGES:]
+            self._to_release = self._to_release[self._batch_pages :]
         self._to_release = None
         return True
 

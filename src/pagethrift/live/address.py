@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -86,10 +87,8 @@ def close_both_ways(connection: socket.socket | None) -> None:
     """Shut down and close: a plain close() sends nothing while another thread receives."""
     if connection is None:
         return
-    try:
+    with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     connection.close()
 
 

@@ -117,7 +117,11 @@ class Link:
                     self._pool.append(output)
                     self._changed.notify_all()
         except (OSError, LinkError) as error:
-            reason = str(error) if isinstance(error, LinkError) else f"the destination closed the link: {error.strerror}"
+            reason = (
+                str(error)
+                if isinstance(error, LinkError)
+                else f"the destination closed the link: {error.strerror}"
+            )
             with self._changed:
                 self._error = self._error or LinkError(reason)
                 self._changed.notify_all()

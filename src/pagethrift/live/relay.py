@@ -7,6 +7,7 @@ QEMU fails the migration at once and its guest runs on.
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import secrets
 import select
@@ -31,7 +32,12 @@ STALL_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 600.0
 """how long the destination may take to load device state and close"""
 
-_STATES = {Mode.PREAMBLE: RelayState.RAM, Mode.RAM: RelayState.RAM, Mode.TAIL: RelayState.TAIL, Mode.PIPE: RelayState.PIPE}
+_STATES = {
+    Mode.PREAMBLE: RelayState.RAM,
+    Mode.RAM: RelayState.RAM,
+    Mode.TAIL: RelayState.TAIL,
+    Mode.PIPE: RelayState.PIPE,
+}
 
 
 class Relay:
@@ -162,7 +168,9 @@ class Relay:
         # An early or idle connection counts as a migration at the destination: connect with bytes in hand.
         self._link_socket = connect(self._destination)
         self._link = link = Link(self._link_socket, self._stall_timeout_s, self._bandwidth_bps)
-        back = threading.Thread(target=self._carry_back, args=(source, self._link_socket), name="return", daemon=True)
+        back = threading.Thread(
+            target=self._carry_back, args=(source, self._link_socket), name="return", daemon=True
+        )
         back.start()
         self._state = RelayState.RAM
         thinner.received(count)
@@ -211,10 +219,8 @@ class Relay:
                 return self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror}"))
         if self._thinner.mode not in (Mode.TAIL, Mode.PIPE):
             return self.abort(LinkError("the destination closed the link before the end of RAM"))
-        try:
+        with contextlib.suppress(OSError):
             source.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def _report_always(self) -> None:
         self._report(self.status())

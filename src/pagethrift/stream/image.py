@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from numba import njit
 
 from pagethrift.errors import StreamError
+from pagethrift.kernels import copy_bytes, kernel
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable
 from pagethrift.stream.events import Pages, RamBegins, RamEnds, Raw
-from pagethrift.stream.memory import copy_bytes
 from pagethrift.stream.reader import StreamReader
 from pagethrift.stream.xbzrle import apply_delta
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _apply(memory: U8, pages: I64, kinds: U8, positions: I64, lengths: I32, buffer: U8) -> int:
     for i in range(len(pages)):
         at = pages[i] * PAGE_BYTES
@@ -55,10 +54,14 @@ class Image:
                 case RamBegins(table):
                     self._begin(table)
                 case Pages(batch):
-                    bad = _apply(self.memory, batch.page, batch.kind, batch.position, batch.length, batch.buffer)
+                    bad = _apply(
+                        self.memory, batch.page, batch.kind, batch.position, batch.length, batch.buffer
+                    )
                     if bad >= 0:
                         page = int(batch.page[bad])
-                        raise StreamError(self._reader.offset, "an XBZRLE payload", f"a broken one for page {page}")
+                        raise StreamError(
+                            self._reader.offset, "an XBZRLE payload", f"a broken one for page {page}"
+                        )
                 case RamEnds():
                     self.ram_over = True
                 case Raw(data=raw) if self.ram_over:

@@ -33,7 +33,7 @@ class StreamInput:
         self._handed = 0
         self._base = 0
         self._closed = False
-        self._view = memoryview(self.buffer)
+        self._view = self.buffer.data
 
     @property
     def offset(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from pagethrift.errors import StreamError
 from pagethrift.model.pages import PageBatch
 from pagethrift.stream import sections
-from pagethrift.stream.events import BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
+from pagethrift.stream.events import BodyEnds, Event, Pages, RamBegins, RamEnds, Signal
 from pagethrift.stream.input import NotUnderstood, StreamInput
 from pagethrift.stream.records import Stop, cut_records
 from pagethrift.stream.wire import RamFlag, Section
@@ -116,7 +116,9 @@ class StreamReader:
                     else:
                         yield from sections.other_part(source, context, section_id)
                 case _:
-                    raise NotUnderstood(source.offset - 1, "a section before the end of RAM", f"type {section:#04x}")
+                    raise NotUnderstood(
+                        source.offset - 1, "a section before the end of RAM", f"type {section:#04x}"
+                    )
         yield from source.flush()
         yield RamEnds()
         while (yield from source.more()):
@@ -136,7 +138,9 @@ class StreamReader:
                 yield from source.flush()
                 source.consume_to(position)
                 yield Pages(
-                    PageBatch(self._pages, self._kinds, self._positions, self._lengths, source.buffer).part(0, count)
+                    PageBatch(self._pages, self._kinds, self._positions, self._lengths, source.buffer).part(
+                        0, count
+                    )
                 )
             match stop:
                 case Stop.ROOM | Stop.REPEATED:
@@ -166,6 +170,9 @@ class StreamReader:
             Stop.NO_BLOCK: ("a record that names its block", "CONTINUE before any block"),
             Stop.OUT_OF_RANGE: ("a page inside its RAM block", f"block offset {address:#x}"),
             Stop.BAD_ZERO: ("a ZERO record filled with 0", "another fill byte"),
-            Stop.BAD_XBZRLE: ("an XBZRLE record (type 1, at most 4096 bytes)", "another type or a longer one"),
+            Stop.BAD_XBZRLE: (
+                "an XBZRLE record (type 1, at most 4096 bytes)",
+                "another type or a longer one",
+            ),
         }[stop]
         raise StreamError(source.offset, expected, got)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
+from pagethrift.kernels import kernel, load64_be
 from pagethrift.model.pages import I32, I64, U8
-from pagethrift.stream.memory import load64_be
 
 
 class Stop(IntEnum):
@@ -37,7 +36,7 @@ _BAD_FLAGS, _UNKNOWN, _NO_BLOCK, _RANGE, _BAD_ZERO, _BAD_XBZRLE = 4, 5, 6, 7, 8,
 _REPEATED = 10
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _find_block(buffer: U8, start: int, length: int, names: U8, name_lengths: I64) -> int:
     for block in range(len(name_lengths)):
         if name_lengths[block] != length:
@@ -52,7 +51,7 @@ def _find_block(buffer: U8, start: int, length: int, names: U8, name_lengths: I6
     return -1
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _remember(seen: I64, page: int) -> bool:
     """Add a page to an open-addressing set (size a power of two); False when it was there."""
     mask = len(seen) - 1
@@ -65,7 +64,7 @@ def _remember(seen: I64, page: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def cut_records(
     buffer: U8,
     position: int,
@@ -104,21 +103,21 @@ def cut_records(
             if flags == 0x200:
                 return count, position, block, _FLUSH
             return count, position, block, _BAD_FLAGS
-        here = block
+        here: Word = block
         if flags & np.uint64(0x020):
             if here < 0:
                 return count, position, block, _NO_BLOCK
         else:
             if at + 1 > end:
                 return count, position, block, _NEED
-            name_length = np.int64(buffer[at])
+            name_length = int(buffer[at])
             if at + 1 + name_length > end:
                 return count, position, block, _NEED
             here = _find_block(buffer, at + 1, name_length, names, name_lengths)
             if here < 0:
                 return count, position, block, _UNKNOWN
             at += 1 + name_length
-        page = first_pages[here] + index
+        page: Word = first_pages[here] + index
         if page >= first_pages[here + 1]:
             return count, position, block, _RANGE
         if kind == 0x008:
@@ -134,7 +133,7 @@ def cut_records(
         else:
             if at + 3 > end:
                 return count, position, block, _NEED
-            length = (np.int64(buffer[at + 1]) << 8) | np.int64(buffer[at + 2])
+            length = (int(buffer[at + 1]) << 8) | int(buffer[at + 2])
             if buffer[at] != 1 or length > 4096:
                 return count, position, block, _BAD_XBZRLE
             at += 3

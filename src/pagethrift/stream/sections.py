@@ -48,9 +48,13 @@ def header(source: StreamInput) -> Step[None]:
     """Read magic and version."""
     magic = yield from source.be32()
     if magic == MULTIFD_MAGIC:
-        raise StreamError(0, "the main channel", "a multifd channel (switch capability multifd off at the source)")
+        raise StreamError(
+            0, "the main channel", "a multifd channel (switch capability multifd off at the source)"
+        )
     if magic >> 8 == 0x160301 or magic >> 8 == 0x160303:
-        raise StreamError(0, "a migration stream", "TLS (leave QEMU's tls-creds empty; the link is secured outside it)")
+        raise StreamError(
+            0, "a migration stream", "TLS (leave QEMU's tls-creds empty; the link is secured outside it)"
+        )
     if magic != MAGIC:
         raise StreamError(0, f"magic {MAGIC:#010x}", f"{magic:#010x}")
     version = yield from source.be32()
@@ -115,7 +119,9 @@ def footer(source: StreamInput, section_id: int | None) -> Step[None]:
     mark = source.peek(1)[0]
     if mark != Section.FOOTER:
         raise NotUnderstood(
-            source.offset, "a section footer", f"{mark:#04x} (machine types before 2.4 have none: use a newer one)"
+            source.offset,
+            "a section footer",
+            f"{mark:#04x} (machine types before 2.4 have none: use a newer one)",
         )
     yield from source.take(1)
     found = yield from source.be32()
@@ -173,7 +179,9 @@ def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
         name = yield from source.name()
         used = yield from source.be64()
         if used > left or used == 0 or name in blocks or len(blocks) == MAX_BLOCKS:
-            raise StreamError(source.offset - 8, "a RAM block within the announced total", f"{name!r} of {used} bytes")
+            raise StreamError(
+                source.offset - 8, "a RAM block within the announced total", f"{name!r} of {used} bytes"
+            )
         if used % PAGE_BYTES:
             raise StreamError(source.offset - 8, "a RAM block of whole pages", f"{name!r} of {used} bytes")
         blocks[name] = used

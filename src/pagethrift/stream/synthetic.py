@@ -41,7 +41,9 @@ class StreamBuilder:
 
     def end_body(self) -> None:
         """End the section."""
-        self.parts.append(int(RamFlag.EOS).to_bytes(8, "big") + bytes([Section.FOOTER]) + RAM_ID.to_bytes(4, "big"))
+        self.parts.append(
+            int(RamFlag.EOS).to_bytes(8, "big") + bytes([Section.FOOTER]) + RAM_ID.to_bytes(4, "big")
+        )
 
     def page(self, block: int, page: int, content: bytes | U8) -> None:
         """Add one page record."""

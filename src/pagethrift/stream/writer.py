@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from pagethrift.kernels import Word, copy_bytes, kernel, load64, store64_be
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, BlockTable, PageBatch
-from pagethrift.stream.memory import copy_bytes, load64, store64_be
 from pagethrift.stream.wire import RECORD_MAX
 from pagethrift.stream.xbzrle import encode_sparse, put_run
 
@@ -22,7 +21,7 @@ DELTA_HEAD_BYTES = 11
 _SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO = (int(method) for method in Method)
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _sparse_bytes(buffer: U8, at: int) -> int:
     """Bytes of an XBZRLE payload against zero, 0 for an all-zero page."""
     zeros = 0
@@ -41,13 +40,13 @@ def _sparse_bytes(buffer: U8, at: int) -> int:
     return 8 * (512 - zeros) + 4 * runs
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _delta_bytes(mask: int, columns: int, subpage: int) -> int:
     runs = 0
     changed = 0
-    before = np.uint32(0)
+    before: Word = np.uint32(0)
     for column in range(columns):
-        bit = (mask >> np.uint32(column)) & np.uint32(1)
+        bit: Word = (mask >> np.uint32(column)) & np.uint32(1)
         if bit and not before:
             runs += 1
         changed += bit
@@ -55,7 +54,7 @@ def _delta_bytes(mask: int, columns: int, subpage: int) -> int:
     return changed * subpage + 4 * runs
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def choose_methods(
     buffer: U8,
     positions: I64,
@@ -107,21 +106,23 @@ def choose_methods(
         sizes[i] = best
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
-def _put_head(out: U8, at: int, offset: int, flag: int, block: int, last: int, names: U8, name_lengths: I64) -> int:
+@kernel
+def _put_head(
+    out: U8, at: int, offset: int, flag: int, block: int, last: int, names: U8, name_lengths: I64
+) -> int:
     word = np.uint64(offset) | np.uint64(flag)
     if block == last:
         store64_be(out, at, word | np.uint64(0x020))
         return at + 8
     store64_be(out, at, word)
-    length = name_lengths[block]
+    length = int(name_lengths[block])
     out[at + 8] = length
     for i in range(length):
         out[at + 9 + i] = names[block, i]
     return at + 9 + length
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _block_of(page: int, guess: int, first_pages: I64) -> int:
     if guess >= 0 and first_pages[guess] <= page < first_pages[guess + 1]:
         return guess
@@ -136,7 +137,7 @@ def _block_of(page: int, guess: int, first_pages: I64) -> int:
     return low
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def _put_xbzrle_head(
     out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64
 ) -> int:
@@ -145,7 +146,7 @@ def _put_xbzrle_head(
     return at + 3
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def emit_records(
     buffer: U8,
     positions: I64,
@@ -177,12 +178,12 @@ def emit_records(
         block = _block_of(pages[i], last, first_pages)
         offset = (pages[i] - first_pages[block]) << 12
         done = False
-        if method == _ZERO or method == _SPARSE:
+        if method in (_ZERO, _SPARSE):
             at = _put_head(out, at, offset, 0x002, block, last, names, name_lengths)
             out[at] = 0
             at += 1
             done = method == _ZERO
-        if method == _SPARSE or method == _FROM_ZERO:
+        if method in (_SPARSE, _FROM_ZERO):
             base = last if method == _FROM_ZERO else block
             start = _put_xbzrle_head(out, at, offset, block, base, names, name_lengths)
             limit = PAGE_BYTES - (start - begin - 8)

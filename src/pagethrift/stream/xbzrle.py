@@ -7,16 +7,14 @@ never empty and an unchanged run only may be at the start of the page.
 
 from __future__ import annotations
 
-from numba import njit
-
+from pagethrift.kernels import copy_bytes, kernel, load64
 from pagethrift.model.pages import PAGE_BYTES, U8
-from pagethrift.stream.memory import copy_bytes, load64
 
 GAP_BYTES = 4
 """an unchanged gap shorter than this inside new bytes costs more as runs than as bytes"""
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def put_uleb(out: U8, at: int, value: int) -> int:
     """Write a run length (0 .. 16383) and return the position after it."""
     if value < 0x80:
@@ -27,7 +25,7 @@ def put_uleb(out: U8, at: int, value: int) -> int:
     return at + 2
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def put_run(out: U8, at: int, unchanged: int, origin: U8, start: int, count: int) -> int:
     """Write one (unchanged, new) pair with ``count`` new bytes and return the position after it."""
     at = put_uleb(out, at, unchanged)
@@ -36,7 +34,7 @@ def put_run(out: U8, at: int, unchanged: int, origin: U8, start: int, count: int
     return at + count
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def encode_delta(old: U8, old_at: int, new: U8, new_at: int, out: U8, at: int, limit: int) -> int:
     """Encode the page at ``new[new_at:]`` against ``old[old_at:]`` into ``out[at:]``.
 
@@ -67,7 +65,7 @@ def encode_delta(old: U8, old_at: int, new: U8, new_at: int, out: U8, at: int, l
     return at
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def encode_sparse(new: U8, new_at: int, out: U8, at: int, limit: int) -> int:
     """Encode the page at ``new[new_at:]`` against an all-zero page, in words of 8 bytes.
 
@@ -91,7 +89,7 @@ def encode_sparse(new: U8, new_at: int, out: U8, at: int, limit: int) -> int:
     return at if at - begin <= limit else -1
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
+@kernel
 def apply_delta(payload: U8, start: int, length: int, page: U8, page_at: int) -> int:
     """Apply a payload onto the page at ``page[page_at:]`` as QEMU's loader does.
 

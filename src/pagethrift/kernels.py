@@ -1,19 +1,32 @@
-"""Loads and products Numba has no words for: unaligned words, 64 x 64 -> 128 bits.
+"""How kernels are compiled, and what Numba has no words for.
 
-They compile to one machine instruction each; on another architecture LLVM
-picks its own.
+Unaligned words, bulk copies and 64 x 64 -> 128 bit products compile to one machine
+instruction each on x86-64; on another architecture LLVM picks its own.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, cast
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit, types
+from numba.core import cgutils as _cgutils
+from numba.extending import intrinsic as _intrinsic
 
-_U8_ARRAY = "only C-contiguous uint8 arrays are read this way"
+Word: TypeAlias = Any
+"""a 64-bit word inside a kernel; Numba infers its type"""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+cgutils: Any = _cgutils
+intrinsic: Any = _intrinsic
+uint64_pair: Any = cast(Any, types).UniTuple(types.uint64, 2)
+
+
+def kernel(function: F) -> F:
+    """Compile a function for arrays: cached on disk, GIL released, no bounds checks."""
+    return cast(F, njit(cache=True, nogil=True, boundscheck=False)(function))
 
 
 def _byte_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -74,15 +87,13 @@ def copy_bytes(typing_context: Any, target: Any, to: Any, origin: Any, start: An
 @intrinsic
 def mul_add_128(typing_context: Any, low: Any, high: Any, a: Any, b: Any) -> Any:
     """Return (high:low) + a * b modulo 2^128 as the pair (low, high) of uint64."""
-    pair = types.UniTuple(types.uint64, 2)
+    pair = uint64_pair
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         wide = ir.IntType(128)
         narrow = ir.IntType(64)
         shift = ir.Constant(wide, 64)
-        total = builder.or_(
-            builder.zext(args[0], wide), builder.shl(builder.zext(args[1], wide), shift)
-        )
+        total = builder.or_(builder.zext(args[0], wide), builder.shl(builder.zext(args[1], wide), shift))
         product = builder.mul(builder.zext(args[2], wide), builder.zext(args[3], wide))
         total = builder.add(total, product)
         low_out = builder.trunc(total, narrow)

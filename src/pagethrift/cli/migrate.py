@@ -1,0 +1,171 @@
+"""``pagethrift migrate``: one whole migration, from the checks to the record."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StrategyName, parse_parameters
+from pagethrift.errors import UsageError
+from pagethrift.live.migrate import migrate as migrate_live
+from pagethrift.live.options import MigrateOptions, PlainFeatures
+from pagethrift.live.progress import view
+from pagethrift.live.watch import Progress
+from pagethrift.model.result import MigrationResult
+from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+
+app = typer.Typer(add_completion=False)
+
+_LINK = "The link"
+_SWITCHOVER = "Switchover"
+_PLAIN = "Without the relay (for comparison)"
+
+EPILOG = (
+    "Example: pagethrift migrate --qmp /run/vm1.qmp --to host2:4444 --destination-qmp /run/vm1-new.qmp"
+    " --bandwidth 1Gbit --downtime-limit 300ms --out result.json\n\n"
+    "Exit codes: 0 the guest runs at the destination, 2 usage, 3 the stream cannot be thinned,"
+    " 4 link or destination failed, 5 a QEMU refused or does not answer, 130 interrupted;"
+    " after 2, 3, 4, 5 and 130 the guest runs on at the source unless the message says otherwise."
+)
+
+
+@app.command(epilog=EPILOG)
+def migrate(
+    qmp: Annotated[str, typer.Option(help="QMP unix socket of the source QEMU.", metavar="SOCKET")],
+    to: Annotated[str, typer.Option(help="Where the destination listens.", metavar="HOST:PORT|unix:PATH")],
+    destination_qmp: Annotated[
+        str | None,
+        typer.Option(
+            help="QMP unix socket of the destination: it is prepared and started.", metavar="SOCKET"
+        ),
+    ] = None,
+    incoming: Annotated[
+        str | None,
+        typer.Option(
+            help="What a destination with -incoming defer listens on (default: --to).", metavar="URI"
+        ),
+    ] = None,
+    leave_paused: Annotated[bool, typer.Option(help="Do not start the guest at the destination.")] = False,
+    strategy: StrategyName = DEFAULT_STRATEGY,
+    param: Parameters = None,
+    bandwidth: Annotated[
+        str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.", rich_help_panel=_LINK)
+    ] = None,
+    relay_folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the relay's socket, if QEMU sees no /tmp.", rich_help_panel=_LINK),
+    ] = None,
+    downtime_limit: Annotated[
+        str, typer.Option(help="Downtime that is acceptable.", rich_help_panel=_SWITCHOVER)
+    ] = "300ms",
+    force_after: Annotated[
+        str | None,
+        typer.Option(help="Switch over then, whatever is predicted.", rich_help_panel=_SWITCHOVER),
+    ] = None,
+    switchover_deadline: Annotated[
+        str | None,
+        typer.Option(
+            help="Break a longer switchover off (default: 10 s or more).", rich_help_panel=_SWITCHOVER
+        ),
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(help="Give up then.", rich_help_panel=_SWITCHOVER)] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="QEMU connects to the destination itself.", rich_help_panel=_PLAIN)
+    ] = False,
+    xbzrle_cache: Annotated[
+        str | None, typer.Option(help="XBZRLE with this cache, e.g. 512MiB.", rich_help_panel=_PLAIN)
+    ] = None,
+    auto_converge: Annotated[
+        bool, typer.Option("--auto-converge", help="Throttle the guest.", rich_help_panel=_PLAIN)
+    ] = False,
+    post_copy: Annotated[
+        bool, typer.Option("--post-copy", help="Post-copy after the first round.", rich_help_panel=_PLAIN)
+    ] = False,
+    multifd: Annotated[
+        int | None, typer.Option(help="This many channels.", metavar="N", rich_help_panel=_PLAIN)
+    ] = None,
+    multifd_compression: Annotated[
+        str, typer.Option(help="none, zlib or zstd.", rich_help_panel=_PLAIN)
+    ] = "none",
+    max_bandwidth: Annotated[
+        str | None,
+        typer.Option(help="QEMU's own limit, 0 = none; default: as it is.", rich_help_panel=_PLAIN),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the record there.", metavar="FILE")] = None,
+    json: Json = False,
+) -> None:
+    """Migrate a guest through a relay, from start to end.
+
+    Ctrl-C breaks the migration off; the guest runs on at the source.
+    """
+    options = MigrateOptions(
+        source_qmp=qmp,
+        destination=to,
+        destination_qmp=destination_qmp,
+        incoming_uri=incoming,
+        start_destination=not leave_paused,
+        strategy=strategy,
+        parameters=parse_parameters(param),
+        downtime_limit_s=parse_seconds(downtime_limit),
+        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
+        force_after_s=parse_seconds(force_after) if force_after else None,
+        timeout_s=parse_seconds(timeout) if timeout else None,
+        switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,
+        plain=plain,
+        features=PlainFeatures(
+            xbzrle_cache_bytes=parse_size(xbzrle_cache) if xbzrle_cache else None,
+            auto_converge=auto_converge,
+            post_copy=post_copy,
+            multifd_channels=multifd,
+            multifd_compression=multifd_compression,
+            max_bandwidth_bps=_bandwidth_or_zero(max_bandwidth),
+        ),
+        result_path=_writable(out),
+        relay_folder=relay_folder,
+    )
+    with view(json) as shown:
+        result = _run(options, shown.show)
+        if result is not None:
+            shown.finish(result)
+    if result is None:
+        print("pagethrift: interrupted; the guest runs on at the source", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(options: MigrateOptions, show: Callable[[Progress], None]) -> MigrationResult | None:
+    """Return the record, or None when SIGINT or SIGTERM broke the migration off."""
+
+    async def interruptible() -> MigrationResult | None:
+        task = asyncio.ensure_future(migrate_live(options, show))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return None
+
+    return asyncio.run(interruptible())
+
+
+def _bandwidth_or_zero(text: str | None) -> int | None:
+    if text is None:
+        return None
+    return 0 if text.strip() == "0" else parse_bandwidth(text)
+
+
+def _writable(path: Path | None) -> Path | None:
+    """Find out before the migration, not after it. Raises UsageError."""
+    if path is None:
+        return None
+    try:
+        path.touch()
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}; name a file that can be written") from error
+    return path

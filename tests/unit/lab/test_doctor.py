@@ -1,0 +1,31 @@
+"""The doctor reports what it finds and never raises."""
+
+import os
+
+import pytest
+
+from pagethrift.lab import doctor
+from pagethrift.lab.doctor import CheckStatus
+
+
+def test_every_check_that_is_not_ok_has_a_remedy():
+    checks = doctor.examine()
+    assert len({check.name for check in checks}) == len(checks)
+    assert {"root", "KVM", "QEMU 7.2", "QEMU 10.0", "cores", "memory", "disk"} <= {c.name for c in checks}
+    for check in checks:
+        assert check.detail
+        assert bool(check.remedy) == (check.status is not CheckStatus.OK)
+
+
+def test_nothing_of_the_scratch_namespace_stays():
+    doctor.examine_network()
+    left = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
+    assert not [name for name in left if name.startswith(f"pt-{os.getpid()}-") and name.endswith("doctor")]
+
+
+def test_without_programs_it_says_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    by_name = {check.name: check for check in doctor.examine()}
+    assert by_name["network tools"].status is CheckStatus.MISSING
+    assert by_name["memcached"].status is CheckStatus.MISSING
+    assert "memcached" in by_name["memcached"].remedy
