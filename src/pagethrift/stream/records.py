@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from pagethrift.kernels import kernel, load64_be
+from pagethrift.kernels import Word, kernel, load64_be
 from pagethrift.model.pages import I32, I64, U8
 
 
@@ -110,7 +110,7 @@ def cut_records(
         else:
             if at + 1 > end:
                 return count, position, block, _NEED
-            name_length = int(buffer[at])
+            name_length: Word = np.int64(buffer[at])
             if at + 1 + name_length > end:
                 return count, position, block, _NEED
             here = _find_block(buffer, at + 1, name_length, names, name_lengths)
@@ -121,7 +121,7 @@ def cut_records(
         if page >= first_pages[here + 1]:
             return count, position, block, _RANGE
         if kind == 0x008:
-            length = 4096
+            length: Word = 4096
             code = 1
         elif kind == 0x002:
             if at + 1 > end:
@@ -133,7 +133,7 @@ def cut_records(
         else:
             if at + 3 > end:
                 return count, position, block, _NEED
-            length = (int(buffer[at + 1]) << 8) | int(buffer[at + 2])
+            length = (np.int64(buffer[at + 1]) << 8) | np.int64(buffer[at + 2])
             if buffer[at] != 1 or length > 4096:
                 return count, position, block, _BAD_XBZRLE
             at += 3

@@ -7,7 +7,9 @@ never empty and an unchanged run only may be at the start of the page.
 
 from __future__ import annotations
 
-from pagethrift.kernels import copy_bytes, kernel, load64
+import numpy as np
+
+from pagethrift.kernels import Word, copy_bytes, kernel, load64
 from pagethrift.model.pages import PAGE_BYTES, U8
 
 GAP_BYTES = 4
@@ -101,12 +103,12 @@ def apply_delta(payload: U8, start: int, length: int, page: U8, page_at: int) ->
         for turn in range(2):
             if length - i < 2:
                 return i + 1
-            count = int(payload[start + i])
+            count: Word = np.int64(payload[start + i])
             step = 1
             if count & 0x80:
                 if payload[start + i + 1] & 0x80:
                     return i + 1
-                count = (count & 0x7F) | (int(payload[start + i + 1]) << 7)
+                count = (count & 0x7F) | (np.int64(payload[start + i + 1]) << 7)
                 step = 2
             if count == 0 and (turn == 1 or i > 0):
                 return i + 1
