@@ -115,7 +115,7 @@ def _put_head(
         store64_be(out, at, word | np.uint64(0x020))
         return at + 8
     store64_be(out, at, word)
-    length: Word = name_lengths[block]
+    length = int(name_lengths[block])
     out[at + 8] = length
     for i in range(length):
         out[at + 9 + i] = names[block, i]

@@ -1,0 +1,181 @@
+"""What this machine has and lacks for the lab, as data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import psutil
+
+from pagethrift.errors import LabError, PagethriftError
+from pagethrift.lab import namespaces
+from pagethrift.lab.acceleration import probe_kvm
+from pagethrift.lab.packages import QemuSeries, cache_dir, kernel, qemu
+from pagethrift.units import format_bytes
+
+_SETUP = "run scripts/setup-system.sh as root"
+_GIB = 2**30
+# Two guests of 1 GiB, a relay, a client and the page cache.
+_MEMORY_WANTED_BYTES = 4 * _GIB
+# Unpacked: QEMU 90 MB, kernel 110 MB, package lists 20 MB, images; the rest is for results.
+_DISK_WANTED_BYTES = _GIB
+# Below one core for each of source, destination, relay and client they disturb one another.
+_CORES_WANTED = 4
+
+
+class CheckStatus(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    MISSING = "missing"
+    """the lab cannot run without it"""
+    DEGRADED = "degraded"
+    """the lab runs, slower or with less to choose from"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing the lab needs."""
+
+    name: str
+    status: CheckStatus
+    detail: str
+    remedy: str = ""
+    """what to do, empty when nothing is wrong"""
+
+
+def examine(*, fetch: bool = False) -> list[Check]:
+    """Return all checks. Takes about 0.3 s, once per boot up to 5 s more for trying KVM.
+
+    ``fetch`` allows downloading QEMU and the guest kernel, without which KVM cannot be tried.
+    """
+    programs = [
+        _program("setpriv", "util-linux"), _program("nsenter", "util-linux"), _program("cpio", "cpio"),
+        _program("memcached", "memcached"), _program("busybox", "busybox-static"),
+    ]
+    return [
+        _root(), *examine_network(), *programs, _qemu("7.2", fetch), _qemu("10.0", fetch), _kernel(fetch),
+        _kvm(fetch), _cores(), _memory(), _disk(),
+    ]
+
+
+def examine_network() -> list[Check]:
+    """Return the checks of namespaces, tap devices and shaping, each really tried."""
+    if shutil.which("ip") is None or shutil.which("tc") is None:
+        return [Check("network tools", CheckStatus.MISSING, "no ip or tc", f"{_SETUP} (package iproute2)")]
+    try:
+        with _scratch_namespace() as namespace:
+            return [
+                Check("network namespaces", CheckStatus.OK, "can be made"),
+                _tried("tap devices", CheckStatus.MISSING, "load the kernel module tun",
+                       lambda: namespaces.add_tap(namespace, "tap0")),
+                _tried("shaping (tbf)", CheckStatus.MISSING, "use a kernel with sch_tbf",
+                       lambda: _tc(namespace, "tbf", "rate", "1mbit", "burst", "64kb", "latency", "50ms")),
+                _tried("added delay (netem)", CheckStatus.DEGRADED,
+                       "use a kernel with sch_netem, or run without added delay",
+                       lambda: _tc(namespace, "netem", "delay", "1ms")),
+            ]
+    except LabError as error:
+        remedy = "run as root, outside a container"
+        return [Check("network namespaces", CheckStatus.MISSING, str(error), remedy)]
+
+
+@contextmanager
+def _scratch_namespace() -> Iterator[str]:
+    namespace = f"{namespaces.unique_prefix()}-doctor"
+    try:
+        namespaces.create(namespace)
+        yield namespace
+    finally:
+        namespaces.remove(namespace)
+
+
+def _tried(name: str, otherwise: CheckStatus, remedy: str, attempt: Callable[[], None]) -> Check:
+    try:
+        attempt()
+    except LabError as error:
+        return Check(name, otherwise, str(error), remedy)
+    return Check(name, CheckStatus.OK, "works")
+
+
+def _tc(namespace: str, *qdisc: str) -> None:
+    done = subprocess.run(
+        ["tc", "-n", namespace, "qdisc", "replace", "dev", "lo", "root", *qdisc],
+        capture_output=True, text=True, check=False,
+    )
+    if done.returncode != 0:
+        raise LabError((done.stderr.strip().splitlines() or ["no message"])[0])
+
+
+def _root() -> Check:
+    if os.geteuid() == 0:
+        return Check("root", CheckStatus.OK, "yes")
+    return Check("root", CheckStatus.MISSING, f"user id {os.geteuid()}", "run the lab as root (sudo)")
+
+
+def _program(name: str, package: str) -> Check:
+    path = shutil.which(name)
+    if path is None:
+        return Check(name, CheckStatus.MISSING, "not found", f"{_SETUP} (package {package})")
+    return Check(name, CheckStatus.OK, path)
+
+
+def _qemu(series: QemuSeries, fetch: bool) -> Check:
+    try:
+        found = qemu(series, fetch=fetch)
+    except LabError as error:
+        return Check(f"QEMU {series}", CheckStatus.DEGRADED, str(error), "let the lab fetch it (Debian 12)")
+    return Check(f"QEMU {series}", CheckStatus.OK, f"{found.version}, {found.path}")
+
+
+def _kernel(fetch: bool) -> Check:
+    try:
+        return Check("guest kernel", CheckStatus.OK, kernel(fetch=fetch).release)
+    except LabError as error:
+        return Check("guest kernel", CheckStatus.DEGRADED, str(error), "let the lab fetch it (Debian)")
+
+
+def _kvm(fetch: bool) -> Check:
+    remedy = "the lab uses TCG (software emulation); for KVM use real hardware or full nested virtualisation"
+    for series in ("10.0", "7.2"):
+        try:
+            kernel(fetch=fetch)
+            probe = probe_kvm(qemu(series, fetch=fetch))
+        except PagethriftError as error:
+            detail = f"not tried: {error}"
+            continue
+        if probe.works:
+            return Check("KVM", CheckStatus.OK, probe.detail)
+        return Check("KVM", CheckStatus.DEGRADED, probe.detail, remedy)
+    return Check("KVM", CheckStatus.DEGRADED, detail, remedy)
+
+
+def _cores() -> Check:
+    cores = len(os.sched_getaffinity(0))
+    if cores >= _CORES_WANTED:
+        return Check("cores", CheckStatus.OK, str(cores))
+    return Check(
+        "cores", CheckStatus.DEGRADED, f"{cores}: two guests, relay and client share them",
+        f"use {_CORES_WANTED} or more, or compare only within one run",
+    )
+
+
+def _memory() -> Check:
+    available_bytes = psutil.virtual_memory().available
+    detail = f"{format_bytes(available_bytes)} available"
+    if available_bytes >= _MEMORY_WANTED_BYTES:
+        return Check("memory", CheckStatus.OK, detail)
+    return Check("memory", CheckStatus.DEGRADED, detail, "use smaller guests")
+
+
+def _disk() -> Check:
+    free_bytes = shutil.disk_usage(cache_dir()).free
+    detail = f"{format_bytes(free_bytes)} free in {cache_dir()}"
+    if free_bytes >= _DISK_WANTED_BYTES:
+        return Check("disk", CheckStatus.OK, detail)
+    return Check("disk", CheckStatus.DEGRADED, detail, "free space there or set PAGETHRIFT_CACHE elsewhere")

@@ -1,0 +1,173 @@
+"""What the memcached load is: its description, its keys' popularity, its values and its schedule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from pagethrift.errors import UsageError
+
+HEADER = struct.Struct(">QQ")
+"""first bytes of a value: key index and version, so that a wrong value says what it is"""
+_CHUNK = 4096
+_FILLER = b"the quick brown fox jumps over the lazy dog; "
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+
+class Distribution(StrEnum):
+    """How operations choose their keys."""
+
+    UNIFORM = "uniform"
+    ZIPF = "zipf"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpec:
+    """An open-loop load on one memcached: operations arrive whether or not earlier ones are answered.
+
+    Raises UsageError when a value is impossible.
+    """
+
+    keys: int = 100_000
+    value_bytes: int = 1000
+    distribution: Distribution = Distribution.UNIFORM
+    zipf_theta: float = 0.99
+    """the r-th most popular key has weight r**-theta; 0 is uniform"""
+    set_share: float = 0.5
+    """of all operations; the others are gets"""
+    same_value_share: float = 0.3
+    """of the sets: they store the value the key already has"""
+    compressibility: float = 0.0
+    """part of each value that is repeated text; the rest is random bytes"""
+    rate_per_s: float = 3000.0
+    """operations a second of all connections, Poisson arrivals"""
+    connections: int = 8
+    """each is a thread that owns a disjoint set of keys"""
+    duration_s: float | None = None
+    """of the open loop; None = until told to stop"""
+    seed: int = 1
+    timeout_s: float = 120.0
+    """an operation without an answer for so long is an error, its connection is opened anew"""
+    max_backlog_s: float = 1.0
+    """operations late by more are given up (counted as shed, with the latency they had by then),
+    so that a long pause is not followed by a long overload"""
+    max_batch: int = 64
+    """operations that are due at once on one connection go out together, at most so many"""
+    series_interval_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.keys <= 100_000_000, f"keys must be 1..1e8, not {self.keys}")
+        _check(
+            HEADER.size <= self.value_bytes <= 1_000_000,
+            f"value_bytes must be {HEADER.size}..1000000, not {self.value_bytes}",
+        )
+        for name in ("set_share", "same_value_share", "compressibility"):
+            _check(0 <= getattr(self, name) <= 1, f"{name} must be 0..1, not {getattr(self, name)}")
+        _check(0 <= self.zipf_theta <= 5, f"zipf_theta must be 0..5, not {self.zipf_theta}")
+        _check(
+            0 < self.rate_per_s <= 1e6, f"rate_per_s must be above 0 and at most 1e6, not {self.rate_per_s}"
+        )
+        _check(1 <= self.connections <= min(self.keys, 256), "connections must be 1..256 and at most keys")
+        _check(1 <= self.max_batch <= 1000, f"max_batch must be 1..1000, not {self.max_batch}")
+        _check(self.duration_s is None or self.duration_s > 0, "duration_s must be positive")
+        for name in ("timeout_s", "max_backlog_s", "series_interval_s"):
+            _check(getattr(self, name) > 0, f"{name} must be positive, not {getattr(self, name)}")
+
+    def to_json(self) -> str:
+        """Return the spec as one JSON object."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> LoadSpec:
+        """Read a JSON object of fields; those left out keep their defaults.
+
+        Raises UsageError for text that is not such an object.
+        """
+        try:
+            data = json.loads(text)
+            unknown = set(data) - {field.name for field in fields(cls)}
+            _check(not unknown, f"a load has no {', '.join(sorted(unknown))}")
+            if "distribution" in data:
+                data["distribution"] = Distribution(data["distribution"])
+            return cls(**data)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"this is not a load spec: {error}") from error
+
+
+def key_name(index: int) -> bytes:
+    """Return the memcached key of a key index."""
+    return b"key-%08d" % index
+
+
+def key_value(spec: LoadSpec, index: int, version: int) -> bytes:
+    """Return the ``spec.value_bytes`` bytes stored for a version of a key.
+
+    Random bytes are SHAKE-128 of (seed, index, version): 3 µs for 1000 bytes, nothing to keep,
+    and no two values share bytes that a compressor could find.
+    """
+    header = HEADER.pack(index, version)
+    body_bytes = spec.value_bytes - HEADER.size
+    random_bytes = round(body_bytes * (1 - spec.compressibility))
+    body = hashlib.shake_128(header + spec.seed.to_bytes(8, "big", signed=True)).digest(random_bytes)
+    filler_bytes = body_bytes - random_bytes
+    return header + body + (_FILLER * (filler_bytes // len(_FILLER) + 1))[:filler_bytes]
+
+
+def popularity(spec: LoadSpec) -> F64:
+    """Return the probability of each key, shape (keys,); which keys are popular depends on the seed."""
+    if spec.distribution is Distribution.UNIFORM:
+        return np.full(spec.keys, 1 / spec.keys)
+    weights = np.arange(1, spec.keys + 1, dtype=np.float64) ** -spec.zipf_theta
+    return np.random.default_rng(spec.seed).permutation(weights / weights.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Planned operations of one connection as parallel lists, in order of time."""
+
+    after_ns: list[int]
+    """intended start, after the beginning of the open loop"""
+    key: list[int]
+    """index into the connection's own keys"""
+    is_set: list[bool]
+    is_same: list[bool]
+    """a set that stores the value the key already has"""
+
+
+def plan(spec: LoadSpec, connection: int, weights: F64) -> Iterator[Operations]:
+    """Yield the operations of one connection for ever, in chunks.
+
+    ``weights`` are the probabilities of the connection's keys (of the whole, not summing to 1):
+    a connection with popular keys gets more of the rate, so all together follow ``popularity``.
+    """
+    share = float(weights.sum())
+    cumulated = np.cumsum(weights) / share
+    mean_ns = 1e9 / (spec.rate_per_s * share)
+    generator = np.random.default_rng((abs(spec.seed), connection))
+    began_ns = 0.0
+    while True:
+        times_ns = began_ns + np.cumsum(generator.exponential(mean_ns, _CHUNK))
+        began_ns = float(times_ns[-1])
+        keys = np.searchsorted(cumulated, generator.random(_CHUNK), side="right")
+        is_set = generator.random(_CHUNK) < spec.set_share
+        is_same = is_set & (generator.random(_CHUNK) < spec.same_value_share)
+        yield Operations(
+            times_ns.astype(np.int64).tolist(),
+            np.minimum(keys, len(weights) - 1).tolist(),
+            is_set.tolist(),
+            is_same.tolist(),
+        )
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise UsageError(message)

@@ -1,0 +1,90 @@
+"""The destination QEMU, when its monitor can be reached: prepare it, start its guest."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pagethrift.errors import QmpError
+from pagethrift.live.address import parse_address
+from pagethrift.live.options import MigrateOptions
+from pagethrift.live.qmp import QmpEvent, QmpMonitor
+from pagethrift.live.settings import BorrowedSettings
+
+TAKE_OVER_S = 60.0
+"""A destination that has loaded everything starts its guest within milliseconds."""
+
+
+class Destination:
+    """One incoming QEMU; ``resumed_s`` is its RESUME on CLOCK_MONOTONIC."""
+
+    def __init__(self, monitor: QmpMonitor) -> None:
+        self.monitor = monitor
+        self.resumed_s: float | None = None
+        self._resumed = asyncio.Event()
+        monitor.on_event(self._on_event)
+
+    async def check(self, settings: BorrowedSettings, relayed: bool) -> None:
+        """Raise QmpError when this QEMU is not waiting for a migration, or waits for another kind."""
+        status = await self.monitor.query_status()
+        where = f"destination {self.monitor.path}"
+        if status != "inmigrate":
+            raise QmpError(f"{where}: its guest is {status}; start that QEMU with -incoming")
+        if (await self.monitor.query_migrate()).status not in ("", "none", "setup"):
+            raise QmpError(f"{where}: has already taken a migration; a QEMU takes one, start it anew")
+        refused = ("mapped-ram", "x-colo", "background-snapshot", *(("multifd",) if relayed else ()))
+        for name in refused:
+            if settings.capabilities.get(name):
+                raise QmpError(f"{where}: capability {name} is on; switch it off or start that QEMU anew")
+        if settings.parameters.get("tls-creds"):
+            raise QmpError(f"{where}: expects TLS (tls-creds); clear tls-creds, protect the link otherwise")
+
+    async def listen(self, options: MigrateOptions) -> None:
+        """Send migrate-incoming if it was started with `-incoming defer`. Raises QmpError.
+
+        Before that, `stop`: an incoming QEMU then behaves as if started with -S. Its guest must not
+        start before the source says "completed": if the last message back were lost, the source would
+        resume too.
+        """
+        await self.monitor.execute("stop")
+        if (await self.monitor.query_migrate()).status == "setup":
+            return
+        arguments: dict[str, object] = {
+            "uri": options.incoming_uri or parse_address(options.destination).qemu_uri
+        }
+        if self.monitor.version >= (9, 1, 0):  # so that the reason of a failed load can be asked for
+            arguments["exit-on-error"] = False
+        await self.monitor.execute("migrate-incoming", arguments)
+
+    async def take_over(self, start_guest: bool) -> float | None:
+        """Wait until everything is loaded and start the guest here; returns the time of RESUME.
+
+        ``start_guest`` False leaves it paused and returns None. Call only when the source can no longer
+        run the guest. Raises QmpError.
+        """
+        try:
+            async with asyncio.timeout(TAKE_OVER_S):
+                # the source can be done before this QEMU has left "inmigrate"
+                while await self.monitor.query_status() == "inmigrate":
+                    await asyncio.sleep(0.002)
+                if not start_guest:
+                    return None
+                await self.monitor.execute("cont")
+                await self._resumed.wait()
+        except TimeoutError as error:
+            raise QmpError(
+                f"destination {self.monitor.path}: everything was sent, but its guest does not start within"
+                f" {TAKE_OVER_S:g} s; look at it with query-status, and send cont there"
+            ) from error
+        return self.resumed_s
+
+    async def why_it_failed(self) -> str:
+        """Return this QEMU's own account of a failed load, or an empty string."""
+        try:
+            return (await self.monitor.query_migrate(timeout_s=1.0)).error
+        except QmpError:
+            return "" if self.monitor.alive else "the destination QEMU has ended"
+
+    def _on_event(self, event: QmpEvent) -> None:
+        if event.name == "RESUME":
+            self.resumed_s = event.now_s
+            self._resumed.set()

@@ -1,0 +1,100 @@
+"""Both ends of a migration and the relay between them: made ready, and given back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from pagethrift.live.address import parse_address
+from pagethrift.live.destination import Destination
+from pagethrift.live.options import MigrateOptions
+from pagethrift.live.outcome import Identity, identify
+from pagethrift.live.preflight import check_source, prepare_destination, prepare_source
+from pagethrift.live.qmp import QmpMonitor
+from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
+from pagethrift.live.settings import BorrowedSettings
+from pagethrift.live.undisturbed import undisturbed
+from pagethrift.model.status import RelayStatus
+
+
+@dataclass(slots=True)
+class Ends:
+    """What one migration runs between."""
+
+    source: QmpMonitor
+    settings: BorrowedSettings
+    """of the source"""
+    destination: Destination | None
+    identity: Identity
+    source_ran: bool
+    """the source's guest was running, not paused"""
+    uri: str = ""
+    """what the source is told to migrate to"""
+    relay: RelayProcess | None = None
+    borrowed: list[BorrowedSettings] = field(default_factory=list)
+    """of both ends, to be given back"""
+    warnings: list[str] = field(default_factory=list)
+
+    async def give_back(self) -> None:
+        """Restore the operator's settings at both ends; what fails becomes a warning."""
+        while self.borrowed:
+            failure = await self.borrowed.pop().restore()
+            if failure:
+                self.warnings.append(failure)
+
+
+@asynccontextmanager
+async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], None]) -> AsyncIterator[Ends]:
+    """Connect, check and prepare both QEMUs and start the relay.
+
+    On leaving, the relay is ended and the operator's settings are restored, whatever happened.
+    Raises QmpError, LinkError or UsageError, all before anything has moved.
+    """
+    async with AsyncExitStack() as stack:
+        source = await _connect(stack, options.source_qmp, "source")
+        destination = None
+        if options.destination_qmp is not None:
+            destination = Destination(await _connect(stack, options.destination_qmp, "destination"))
+        ends = Ends(
+            source=source,
+            settings=await BorrowedSettings.of(source),
+            destination=destination,
+            identity=await identify(source, destination.monitor if destination else None),
+            source_ran=False,
+        )
+        ends.source_ran = await check_source(source, ends.settings, options) == "running"
+        stack.push_async_callback(lambda: undisturbed(ends.give_back()))
+        ends.borrowed.append(ends.settings)
+        await prepare_source(ends.settings, options)
+        if destination is not None:
+            theirs = await BorrowedSettings.of(destination.monitor)
+            await destination.check(theirs, relayed=not options.plain)
+            ends.borrowed.append(theirs)
+            await prepare_destination(theirs, options)
+            await destination.listen(options)
+        if options.plain:
+            ends.uri = parse_address(options.destination).qemu_uri
+        else:
+            await _start_relay(stack, ends, options, on_relay)
+        yield ends
+
+
+async def _connect(stack: AsyncExitStack, path: str, role: str) -> QmpMonitor:
+    monitor = await QmpMonitor.connect(path, role)
+    stack.push_async_callback(lambda: undisturbed(monitor.close()))
+    return monitor
+
+
+async def _start_relay(
+    stack: AsyncExitStack, ends: Ends, options: MigrateOptions, on_relay: Callable[[RelayStatus], None]
+) -> None:
+    folder = RelayFolder(options.relay_folder, ends.source.peer_uid, ends.source.peer_gid)
+    stack.callback(folder.remove)
+    argv = relay_command(
+        folder.address, options.destination, options.strategy, options.parameters, options.bandwidth_bps
+    )
+    relay = await RelayProcess.start(argv, on_relay)
+    stack.push_async_callback(lambda: undisturbed(relay.close()))
+    folder.share()
+    ends.uri, ends.relay = folder.address, relay

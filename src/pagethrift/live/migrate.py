@@ -1,0 +1,197 @@
+"""One whole live migration: prepare both QEMUs, run the relay, decide the switchover, clean up.
+
+The order of the end is what keeps the guest safe. An incoming QEMU whose monitor we have is told not
+to start its guest; we start it only after the source has said "completed". Whatever breaks before
+that, closing the relay's sockets makes the source resume, and nothing else can be running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from pagethrift.engine.planner import Planner
+from pagethrift.errors import PagethriftError, QmpError
+from pagethrift.live.ends import Ends, open_ends
+from pagethrift.live.host import qemu_cpu_s
+from pagethrift.live.options import MigrateOptions
+from pagethrift.live.outcome import build_result
+from pagethrift.live.pilot import Decider, Pilot, one_line
+from pagethrift.live.undisturbed import undisturbed
+from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.result import MigrationResult, Outcome
+from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.strategies.table import strategy
+
+CANCEL_S = 10.0
+"""A source whose migration broke says so within 25 ms; a starved one takes longer."""
+LAST_WORD_S = 3.0
+
+
+async def migrate(
+    options: MigrateOptions,
+    progress: Callable[[Progress], None] = lambda _: None,
+    decider: Decider | None = None,
+) -> MigrationResult:
+    """Migrate one guest and return the record of it.
+
+    ``progress`` is called about ten times a second inside the event loop. ``decider`` replaces the
+    strategy's own stop rule. Cancelling the task breaks the migration off and leaves the guest
+    running at the source, unless it had completed already: then the result is returned.
+
+    Raises UsageError, QmpError, LinkError or StreamError; the guest then runs at the source unless
+    the message says otherwise.
+    """
+    options.check()
+    if not options.plain:
+        chosen = strategy(options.strategy, **options.parameters)
+        options = replace(options, parameters=chosen.parameters)
+        if decider is None and not chosen.qemu_decides:
+            decider = Planner(chosen.stop)
+    watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
+    pilots: list[Pilot] = []
+
+    def on_relay(status: RelayStatus) -> None:
+        watch.on_relay(status)
+        for pilot in pilots:
+            pilot.wake()
+
+    async with open_ends(options, on_relay) as ends:
+        pilot = Pilot(options, ends, watch, decider, progress)
+        pilots.append(pilot)
+        try:
+            return await _Journey(options, ends, watch, pilot).run()
+        finally:
+            await undisturbed(pilot.stop())
+
+
+class _Journey:
+    """The migration itself, from `migrate` to its record."""
+
+    def __init__(self, options: MigrateOptions, ends: Ends, watch: Watch, pilot: Pilot) -> None:
+        self._options = options
+        self._ends = ends
+        self._watch = watch
+        self._pilot = pilot
+        self._cpu_before_s = qemu_cpu_s(ends.source.peer_pid)
+
+    async def run(self) -> MigrationResult:
+        """Carry it out; see `migrate`."""
+        try:
+            await self._pilot.start()
+            await self._pilot.watch_until_end()
+            if self._watch.status != "completed":
+                raise await self._why_source_failed()
+        except asyncio.CancelledError:
+            if not await undisturbed(self._break_off()):
+                await undisturbed(self._record(Outcome.CANCELLED, error="cancelled by the operator"))
+                raise
+        except PagethriftError as error:
+            if not await undisturbed(self._break_off_after(error)):
+                await undisturbed(self._record(Outcome.FAILED, error=str(error)))
+                raise
+        return await undisturbed(self._complete())
+
+    async def _complete(self) -> MigrationResult:
+        """The source is done: start the guest at the destination, collect the last numbers."""
+        self._pilot.start_take_over()
+        try:
+            resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
+        except QmpError as error:
+            await self._record(Outcome.FAILED, error=str(error))
+            raise
+        relay = self._ends.relay
+        if relay is not None and not await relay.wait_done():
+            self._ends.warnings.append("the relay did not end in order although the source completed")
+        try:
+            self._watch.on_info(await self._ends.source.query_migrate(), time.monotonic())
+        except QmpError as error:
+            self._ends.warnings.append(str(error))
+        return await self._record(Outcome.COMPLETED, resumed_s=resumed_s)
+
+    async def _break_off(self) -> bool:
+        """Stop the migration so that the source goes on; True if it turned out to have completed."""
+        watch = self._watch
+        if watch.status.startswith("postcopy"):  # no way back: see it through
+            await self._pilot.watch_until_end()
+            return watch.status == "completed"
+        if self._may_run_at_destination():
+            await self._pilot.settle(LAST_WORD_S)
+        if not watch.ended and self._ends.source.alive:
+            try:
+                await self._ends.source.cancel_migration()
+            except QmpError as error:  # closing the relay's sockets, next, does the same
+                self._ends.warnings.append(str(error))
+        if self._ends.relay is not None and watch.status != "completed":
+            await self._ends.relay.close()
+        await self._pilot.settle(CANCEL_S)
+        return watch.status == "completed"
+
+    async def _break_off_after(self, error: PagethriftError) -> bool:
+        """Like `_break_off`; appends to the error's line what became of the guest."""
+        destination = self._ends.destination
+        reason = await destination.why_it_failed() if destination is not None else ""
+        reason = f"destination: {reason}" if reason else ""
+        if self._watch.status.startswith("postcopy"):
+            one_line(error, reason)
+            return False
+        if await self._break_off():
+            self._ends.warnings.append(str(error))
+            return True
+        one_line(error, reason, await self._guest_now())
+        return False
+
+    def _may_run_at_destination(self) -> bool:
+        """All bytes may have arrived at a destination that nobody keeps from starting its guest."""
+        if self._ends.destination is not None or self._watch.stopped_s is None or self._watch.ended:
+            return False
+        relay = self._ends.relay
+        return relay is None or relay.status.state in (RelayState.TAIL, RelayState.PIPE, RelayState.DONE)
+
+    async def _guest_now(self) -> str:
+        """Return what the source's guest does after a failure; it resumes by itself."""
+        wanted = "running" if self._ends.source_ran else "paused"
+        deadline_s = time.monotonic() + CANCEL_S
+        try:
+            while (status := await self._ends.source.query_status()) != wanted:
+                if time.monotonic() > deadline_s:
+                    return (
+                        f"the guest at the source is {status}: make sure that it does not run at the"
+                        " destination, then send cont to the source"
+                    )
+                await asyncio.sleep(0.05)
+        except QmpError:
+            return "the source QEMU does not answer: look at its process"
+        return "the guest runs on at the source" if self._ends.source_ran else "the guest stays at the source"
+
+    async def _why_source_failed(self) -> PagethriftError:
+        """Return the best explanation: the relay's own if it failed, else the source's."""
+        await asyncio.sleep(0.1)  # the relay's last line and the poll's error text come after the event
+        relay = self._ends.relay
+        if relay is not None and relay.failed:
+            return await relay.failure()
+        reason = self._watch.error or "no reason given"
+        return QmpError(f"source {self._ends.source.path}: migration {self._watch.status}: {reason}")
+
+    async def _record(
+        self, outcome: Outcome, resumed_s: float | None = None, error: str = ""
+    ) -> MigrationResult:
+        cpu_s = qemu_cpu_s(self._ends.source.peer_pid)
+        await self._ends.give_back()
+        before_s = self._cpu_before_s
+        result = build_result(
+            self._options,
+            self._ends.identity,
+            self._watch,
+            outcome,
+            stopped_s=self._pilot.stopped_s,
+            resumed_s=resumed_s,
+            source_cpu_s=cpu_s - before_s if cpu_s is not None and before_s is not None else None,
+            error=error,
+            warnings=tuple(filter(None, (*self._ends.warnings, self._watch.relay.warning))),
+        )
+        if self._options.result_path is not None:
+            self._options.result_path.write_text(result.to_json())
+        return result

@@ -1,0 +1,233 @@
+"""Watches one running migration and steers it: polls, planner, switchover, deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from pagethrift.errors import LinkError, PagethriftError, QmpError
+from pagethrift.live.ends import Ends
+from pagethrift.live.options import MigrateOptions, switchover_deadline
+from pagethrift.live.qmp import QmpEvent
+from pagethrift.live.switchover import Switchover
+from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.facts import StopAction, StopDecision, StopFacts
+
+TICK_S = 0.05
+REPORT_S = 0.1
+SLOW_START_BPS = 64 * 1024
+SLOW_START_S = 0.25
+"""QEMU knows no bandwidth in its first 100 ms and would switch over after a pass shorter than that,
+whatever its parameters say: the first pass is slowed down until the first measurement is through."""
+
+
+class Decider(Protocol):
+    """What decides the switchover: `pagethrift.engine.planner.Planner`, or a test's own."""
+
+    def decide(self, facts: StopFacts) -> StopDecision:
+        """Return the next action for the facts."""
+        ...
+
+
+class Pilot:
+    """One migration from the `migrate` command until the source says how it ended."""
+
+    def __init__(
+        self,
+        options: MigrateOptions,
+        ends: Ends,
+        watch: Watch,
+        decider: Decider | None,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.take_over: asyncio.Task[float | None] | None = None
+        """starts the guest at the destination, once that is allowed"""
+        self.stopped_s: float | None = None
+        """the STOP that the downtime counts from"""
+        self._options = options
+        self._ends = ends
+        self._watch = watch
+        self._decider = decider
+        self._report = report
+        self._switchover = Switchover(ends.settings, ends.source.version)
+        self._news = asyncio.Event()
+        self._poll_now = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
+        self._deadline_s: float | None = None
+        self._slow = False
+        self._post_copy_begun = False
+        self._told_round = 0
+        self._reported_s = 0.0
+
+    def wake(self) -> None:
+        """Look again now: something happened."""
+        self._news.set()
+
+    async def start(self) -> None:
+        """Set who decides the switchover and send `migrate`. Raises QmpError."""
+        settings, source = self._ends.settings, self._ends.source
+        if self._decider is None:
+            await self._switchover.leave_to_qemu(self._options.downtime_limit_s)
+        else:
+            await self._switchover.hold()
+            await settings.set({"max-bandwidth": SLOW_START_BPS})
+            self._slow = True
+        source.on_event(self._on_event)
+        self._watch.begin(time.monotonic())
+        await source.execute("migrate", {"uri": self._ends.uri})
+        self._poller = asyncio.create_task(self._poll())
+
+    async def watch_until_end(self) -> None:
+        """Return when the source reports completed, failed or cancelled.
+
+        Raises the relay's error, LinkError at a deadline, QmpError when the source has gone.
+        """
+        while not self._watch.ended:
+            await self._wait_for_news()
+            now_s = time.monotonic()
+            self._tell_relay()
+            await self._raise_if_broken(now_s)
+            if not self._watch.ended:
+                await self._steer(now_s)
+            if now_s - self._reported_s >= REPORT_S or self._watch.ended:
+                self._reported_s = now_s
+                self._report(self._watch.progress(now_s))
+
+    async def settle(self, timeout_s: float) -> bool:
+        """Wait for the source's last word without steering; False when it does not come."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._watch.ended and time.monotonic() < deadline_s:
+            if self._poller is not None and self._poller.done():
+                return False
+            await self._wait_for_news()
+        return self._watch.ended
+
+    async def stop(self) -> None:
+        """End the polling."""
+        for task in (self._poller, self.take_over):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def start_take_over(self) -> None:
+        """Let the destination run the guest, in the background; twice does no harm."""
+        destination = self._ends.destination
+        if destination is not None and self.take_over is None:
+            start_guest = self._ends.source_ran and self._options.start_destination
+            self.take_over = asyncio.create_task(destination.take_over(start_guest))
+
+    async def _wait_for_news(self) -> None:
+        try:
+            async with asyncio.timeout(TICK_S):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
+
+    async def _poll(self) -> None:
+        """Ask for the state every tick; one question at a time, for as long as QEMU is busy."""
+        while True:
+            info = await self._ends.source.query_migrate(timeout_s=None)
+            self._watch.on_info(info, time.monotonic())
+            self._news.set()
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._poll_now.wait()
+            except TimeoutError:
+                pass
+            self._poll_now.clear()
+
+    def _on_event(self, event: QmpEvent) -> None:
+        self._watch.on_event(event)
+        if event.name == "STOP":
+            self.stopped_s = event.now_s
+        elif event.name == "MIGRATION_PASS":
+            self._poll_now.set()
+        if self._watch.status == "completed" or self._watch.status == "postcopy-active":
+            self.start_take_over()
+        self._news.set()
+
+    def _tell_relay(self) -> None:
+        relay = self._ends.relay
+        while relay is not None and self._told_round < self._watch.round:
+            self._told_round += 1
+            relay.tell_round(self._told_round)
+
+    async def _raise_if_broken(self, now_s: float) -> None:
+        if self._poller is not None and self._poller.done():
+            error = self._poller.exception()
+            raise error if error is not None else QmpError("source: polling stopped")
+        relay = self._ends.relay
+        if relay is not None and relay.failed and not self._watch.ended:
+            raise await relay.failure()
+        if self._watch.status.startswith("postcopy"):
+            if self._watch.status == "postcopy-paused":
+                raise LinkError(
+                    "post-copy interrupted: the guest is split over both ends; use migrate-recover"
+                )
+            return  # the guest runs at the destination: there is no way back
+        elapsed_s = now_s - self._watch.began_s
+        if self._options.timeout_s is not None and elapsed_s > self._options.timeout_s:
+            raise LinkError(f"migration not completed within {self._options.timeout_s:g} s (--timeout)")
+        if self._deadline_s is not None and now_s > self._deadline_s:
+            raise LinkError(
+                "switchover broken off: the destination did not confirm in time; the link may have slowed"
+                " down, or allow more with --switchover-deadline"
+            )
+
+    async def _steer(self, now_s: float) -> None:
+        watch, options = self._watch, self._options
+        elapsed_s = now_s - watch.began_s
+        if self._slow and elapsed_s >= SLOW_START_S:
+            self._slow = False
+            await self._ends.settings.set({"max-bandwidth": 0})
+        if self._deadline_s is None and watch.stopped_s is not None:
+            self._set_deadline(watch.stopped_s)
+        if self._switchover.gone or watch.stopped_s is not None:
+            return
+        if options.force_after_s is not None and elapsed_s >= options.force_after_s:
+            watch.forced_at_s = elapsed_s
+            predicted_s = watch.predicted_downtime_s()
+            await self._go(StopDecision(StopAction.SWITCH_OVER, "the operator's deadline", predicted_s))
+        elif options.features.post_copy:
+            await self._start_post_copy()
+        elif self._decider is not None and watch.status == "active":
+            await self._decide(now_s)
+
+    async def _decide(self, now_s: float) -> None:
+        facts = self._watch.facts(now_s)
+        if facts is None or self._decider is None:
+            return
+        decision = self._decider.decide(facts)
+        self._watch.decision = decision
+        if decision.action is StopAction.SWITCH_OVER:
+            await self._go(decision)
+
+    async def _go(self, decision: StopDecision) -> None:
+        self._watch.decision = decision
+        self._set_deadline(time.monotonic())
+        if self._ends.relay is not None:
+            self._ends.relay.tell_go()
+        await self._switchover.go()
+
+    async def _start_post_copy(self) -> None:
+        if self._post_copy_begun or self._watch.status != "active":
+            return
+        if self._watch.round >= self._options.features.post_copy_round:
+            self._post_copy_begun = True
+            await self._ends.source.execute("migrate-start-postcopy")
+
+    def _set_deadline(self, since_s: float) -> None:
+        allowed_s = self._options.switchover_deadline_s
+        if allowed_s is None:
+            predicted_s = self._watch.predicted_downtime_s()
+            allowed_s = switchover_deadline(self._options.downtime_limit_s, predicted_s)
+        self._deadline_s = since_s + allowed_s
+
+
+def one_line(error: PagethriftError, *more: str) -> PagethriftError:
+    """Return the error with what else is known appended to its line."""
+    error.args = ("; ".join(part for part in (str(error), *more) if part),)
+    return error

@@ -1,0 +1,90 @@
+"""What must hold before a migration starts, and the settings it needs at both ends."""
+
+from __future__ import annotations
+
+from pagethrift.errors import QmpError
+from pagethrift.live.options import MigrateOptions
+from pagethrift.live.qmp import QmpMonitor
+from pagethrift.live.settings import BorrowedSettings
+
+# Each changes the stream or its sockets into something the relay does not rewrite, or waits for
+# somebody to continue.
+REFUSED_WITH_RELAY = (
+    "multifd",
+    "xbzrle",
+    "postcopy-ram",
+    "postcopy-preempt",
+    "mapped-ram",
+    "compress",
+    "block",
+    "rdma-pin-all",
+    "release-ram",
+    "zero-copy-send",
+    "x-colo",
+    "x-ignore-shared",
+    "background-snapshot",
+    "pause-before-switchover",
+)
+REFUSED_PLAIN = ("mapped-ram", "x-colo", "background-snapshot", "pause-before-switchover")
+
+
+async def check_source(monitor: QmpMonitor, settings: BorrowedSettings, options: MigrateOptions) -> str:
+    """Return the source's run state (running or paused); raise QmpError when it cannot migrate now."""
+    where = f"source {monitor.path}"
+    status = await monitor.query_status()
+    if status not in ("running", "paused"):
+        raise QmpError(f"{where}: its guest is {status}, only a running or paused guest can be migrated")
+    if (await monitor.query_migrate()).status not in ("", "none", "completed", "failed", "cancelled"):
+        raise QmpError(f"{where}: a migration is running; wait for it, or cancel it with migrate_cancel")
+    refused = REFUSED_PLAIN if options.plain else REFUSED_WITH_RELAY
+    found = [name for name in refused if settings.capabilities.get(name)]
+    if found:
+        raise QmpError(
+            f"{where}: migration capability {', '.join(found)} is on and cannot be used here;"
+            " switch it off with migrate-set-capabilities"
+        )
+    if settings.parameters.get("tls-creds") and not options.plain:
+        raise QmpError(
+            f"{where}: tls-creds is set, so the relay would see ciphertext; set tls-creds to an empty"
+            " string and protect the link itself"
+        )
+    return status
+
+
+async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) -> None:
+    """Set what every migration needs, and the plain features asked for. Raises QmpError.
+
+    Without return-path the source says "completed" once the last byte is in a socket's buffer.
+    """
+    await settings.switch(return_path=True, events=True)
+    if not options.plain:
+        await settings.set({"max-bandwidth": 0})
+        return
+    wanted = options.features
+    if wanted.max_bandwidth_bps is not None:
+        await settings.set({"max-bandwidth": wanted.max_bandwidth_bps})
+    await _switch_features(settings, options)
+    if wanted.xbzrle_cache_bytes is not None:
+        await settings.set({"xbzrle-cache-size": wanted.xbzrle_cache_bytes})
+
+
+async def prepare_destination(settings: BorrowedSettings, options: MigrateOptions) -> None:
+    """Set the destination's side of the same; before it listens. Raises QmpError."""
+    await settings.switch(return_path=True)
+    if options.plain:
+        await _switch_features(settings, options)
+
+
+async def _switch_features(settings: BorrowedSettings, options: MigrateOptions) -> None:
+    wanted = options.features
+    # set even when off: a destination that expects multifd while the source sends plain hangs silently
+    await settings.switch(
+        xbzrle=wanted.xbzrle_cache_bytes is not None,
+        auto_converge=wanted.auto_converge,
+        postcopy_ram=wanted.post_copy,
+        multifd=wanted.multifd_channels is not None,
+    )
+    if wanted.multifd_channels is not None:
+        await settings.set(
+            {"multifd-channels": wanted.multifd_channels, "multifd-compression": wanted.multifd_compression}
+        )

@@ -1,0 +1,186 @@
+"""Showing a migration: a live table on a terminal, plain lines in a log, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pagethrift.live.watch import Progress
+from pagethrift.model.result import MigrationResult, Mode
+from pagethrift.units import format_bandwidth, format_bytes, format_seconds
+
+LINE_S = 2.0
+
+
+class View(Protocol):
+    """Something a migration can be shown on."""
+
+    def show(self, progress: Progress) -> None:
+        """Take one look at the running migration."""
+        ...
+
+    def finish(self, result: MigrationResult) -> None:
+        """Show the end of a completed migration."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def view(as_json: bool) -> View:
+    """Return JSON lines if asked for, a live table on a terminal, plain lines otherwise."""
+    if as_json:
+        return JsonLines()
+    console = Console()
+    return LiveTable(console) if console.is_terminal else Lines()
+
+
+class _Plain:
+    """A view that owns nothing to be closed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class JsonLines(_Plain):
+    """One object a line: ``{"type": "progress", ...}``, and ``{"type": "result", ...}`` at the end."""
+
+    def show(self, progress: Progress) -> None:
+        """Print one progress line."""
+        _print_line({"type": "progress", **asdict(progress)})
+
+    def finish(self, result: MigrationResult) -> None:
+        """Print the whole record as the last line."""
+        _print_line({"type": "result", **json.loads(result.to_json())})
+
+
+class Lines(_Plain):
+    """A line every two seconds and at each change of phase, for logs."""
+
+    def __init__(self) -> None:
+        self._shown_s = float("-inf")
+        self._phase = ""
+
+    def show(self, progress: Progress) -> None:
+        """Print a line when it is time for one."""
+        if progress.phase == self._phase and progress.elapsed_s - self._shown_s < LINE_S:
+            return
+        self._shown_s, self._phase = progress.elapsed_s, progress.phase
+        print(", ".join(f"{name} {value}" for name, value in _rows(progress)), flush=True)
+
+    def finish(self, result: MigrationResult) -> None:
+        """Print the measures, one a line."""
+        for name, value in summary(result):
+            print(f"{name}: {value}")
+
+
+class LiveTable:
+    """A table that is redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Redraw."""
+        self._live.update(_table("migrating", _rows(progress)))
+
+    def finish(self, result: MigrationResult) -> None:
+        """Replace the live table by the summary."""
+        self._live.stop()
+        self._console.print(_table("migrated" if result.converged else "migrated, forced", summary(result)))
+
+
+def summary(result: MigrationResult) -> list[tuple[str, str]]:
+    """Return what a reader wants to know of a finished migration, as name and text."""
+    pages = result.pages
+    rows = [
+        (
+            "strategy",
+            result.strategy if result.mode is Mode.RELAY else f"plain QEMU {_features(result)}".strip(),
+        ),
+        ("total time", format_seconds(result.total_time_s)),
+        ("downtime", _seconds(result.downtime_s)),
+        ("downtime by QEMU", _seconds(result.qemu_downtime_s)),
+        ("on the link", format_bytes(result.transferred_bytes)),
+        ("first round", format_bytes(result.first_round_bytes)),
+        ("sent again", format_bytes(result.retransferred_bytes)),
+        ("pages", f"{pages.full} full, {pages.delta} delta, {pages.zero} zero, {pages.skipped} skipped"),
+        ("rounds", str(len(result.rounds))),
+        ("switchover", result.switchover_reason),
+    ]
+    if result.forced_at_s is not None:
+        rows.append(("forced at", format_seconds(result.forced_at_s)))
+    if result.ratio is not None and result.one_pass_bound_s is not None:
+        rows.append(("against one pass", f"{result.ratio:.2f} x {format_seconds(result.one_pass_bound_s)}"))
+    if result.relay_cpu_s is not None and result.relay_peak_rss_bytes is not None:
+        memory = format_bytes(result.relay_peak_rss_bytes)
+        rows.append(("relay", f"{result.relay_cpu_s:.1f} s CPU, {memory} memory"))
+    if result.source_cpu_s is not None:
+        rows.append(("source QEMU", f"{result.source_cpu_s:.1f} s CPU"))
+    return rows + [("warning", text) for text in result.warnings]
+
+
+def _rows(progress: Progress) -> list[tuple[str, str]]:
+    pages = progress.pages
+    rows = [
+        ("elapsed", format_seconds(progress.elapsed_s)),
+        ("phase", progress.phase + (" (forced)" if progress.forced else "")),
+        ("round", str(progress.round)),
+        ("remaining", f"{format_bytes(progress.remaining_bytes)} of {format_bytes(progress.ram_bytes)}"),
+        ("sent", format_bytes(progress.sent_bytes)),
+        ("pages", f"{pages.full} full {pages.delta} delta {pages.zero} zero {pages.skipped} skipped"),
+        ("held", f"{progress.held_pages} pages"),
+        ("link", format_bandwidth(progress.link_bps) if progress.link_bps else "unknown"),
+        ("downtime if stopped now", _seconds(progress.predicted_downtime_s)),
+        ("round through in", _seconds(progress.eta_s)),
+    ]
+    if progress.warning:
+        rows.append(("warning", progress.warning))
+    return rows
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> Table:
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _features(result: MigrationResult) -> str:
+    return " ".join(f"{name}={value}" for name, value in result.features.items())
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else format_seconds(value)
+
+
+def _print_line(data: object) -> None:
+    sys.stdout.write(json.dumps(data) + "\n")
+    sys.stdout.flush()

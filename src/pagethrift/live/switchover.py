@@ -1,0 +1,66 @@
+"""Holding QEMU back from switching over, and letting it go, through its own parameters.
+
+QEMU switches over when its pending bytes are below bandwidth x downtime-limit. Since 8.2 that
+bandwidth can be set (avail-switchover-bandwidth); before, it is always the measured one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pagethrift.live.qmp import Version
+from pagethrift.live.settings import BorrowedSettings
+
+LONGEST_LIMIT_MS = 2_000_000
+"""downtime-limit's upper end; one more is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchoverSettings:
+    """The parameter values that hold and that let go, for one version of QEMU."""
+
+    hold: Mapping[str, int]
+    go: Mapping[str, int]
+
+
+# 1000 B/s x 1 ms: QEMU divides the bandwidth by 1000 first, so the threshold is one byte and only a
+# clean bitmap completes. 1..999, and downtime-limit 0, make it zero: then QEMU 7.2 and 9.0 or newer
+# switch over as soon as a pass is through, without looking at what was dirtied meanwhile.
+_WITH_BANDWIDTH = SwitchoverSettings(
+    hold={"avail-switchover-bandwidth": 1000, "downtime-limit": 1},
+    go={"avail-switchover-bandwidth": 10**12, "downtime-limit": LONGEST_LIMIT_MS},
+)
+_LIMIT_ONLY = SwitchoverSettings(hold={"downtime-limit": 1}, go={"downtime-limit": LONGEST_LIMIT_MS})
+
+
+def switchover_settings(version: Version) -> SwitchoverSettings:
+    """Return what holds and releases a QEMU of ``version``."""
+    return _WITH_BANDWIDTH if version >= (8, 2, 0) else _LIMIT_ONLY
+
+
+@dataclass(slots=True)
+class Switchover:
+    """Carries HOLD and GO out on one source; the settings give the operator's values back."""
+
+    settings: BorrowedSettings
+    version: Version
+    gone: bool = field(default=False, init=False)
+    """GO has been sent"""
+
+    async def hold(self) -> None:
+        """Keep QEMU in pre-copy until `go`. Raises QmpError."""
+        await self.settings.set(switchover_settings(self.version).hold)
+
+    async def leave_to_qemu(self, downtime_limit_s: float) -> None:
+        """Let QEMU decide by its own rule with this limit in seconds. Raises QmpError."""
+        limit_ms = min(LONGEST_LIMIT_MS, max(1, round(downtime_limit_s * 1000)))
+        values = {"downtime-limit": limit_ms}
+        if self.version >= (8, 2, 0):
+            values["avail-switchover-bandwidth"] = 0
+        await self.settings.set(values)
+
+    async def go(self) -> None:
+        """Make QEMU stop the guest and send the rest, within about 100 ms. Raises QmpError."""
+        self.gone = True
+        await self.settings.set(switchover_settings(self.version).go)

@@ -1,0 +1,271 @@
+"""What is seen of one migration while it runs, gathered from events, polls and the relay.
+
+No I/O here: the driver feeds observations in, and reads facts, rounds and progress out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pagethrift.live.qmp import MigrateInfo, QmpEvent
+from pagethrift.model.facts import StopDecision, StopFacts
+from pagethrift.model.result import PageCounters, RoundRecord
+from pagethrift.model.status import RelayStatus
+
+TERMINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One look at a running migration, for people and for --json."""
+
+    elapsed_s: float
+    phase: str
+    """QEMU's migration status"""
+    round: int
+    ram_bytes: int
+    remaining_bytes: int
+    """what QEMU still has to send in this round"""
+    sent_bytes: int
+    """on the link so far"""
+    pages: PageCounters
+    held_pages: int
+    link_bps: float
+    predicted_downtime_s: float | None
+    """if the switchover came now"""
+    eta_s: float | None
+    """until this round is through at the present pace"""
+    forced: bool
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """Counters since the start, from the relay or, without one, from QEMU."""
+
+    ram_bytes: int = 0
+    full: int = 0
+    delta: int = 0
+    zero: int = 0
+    skipped: int = 0
+    held: int = 0
+
+
+@dataclass(slots=True)
+class _Round:
+    began_s: float
+    before: _Totals
+    dirty_pages: int | None = None
+
+
+class Watch:
+    """Everything observed of one migration; all ``now_s`` are CLOCK_MONOTONIC seconds."""
+
+    def __init__(
+        self, began_s: float, downtime_limit_s: float, bandwidth_bps: int | None, relayed: bool
+    ) -> None:
+        self.began_s = began_s
+        self.info = MigrateInfo()
+        self.relay = RelayStatus()
+        self.status = ""
+        self.error = ""
+        self.stopped_s: float | None = None
+        """the source's last STOP, None while its guest runs"""
+        self.ended_s: float | None = None
+        """when the status became completed, failed or cancelled"""
+        self.forced_at_s: float | None = None
+        """seconds since the beginning"""
+        self.decision: StopDecision | None = None
+        self.first_pass_info: MigrateInfo | None = None
+        """QEMU's counters as seen first after the first pass"""
+        self._limit_s = downtime_limit_s
+        self._bandwidth_bps = bandwidth_bps
+        self._relayed = relayed
+        self._rounds = [_Round(began_s, _Totals())]
+        self._passes = 0
+
+    def begin(self, now_s: float) -> None:
+        """Set the beginning: the moment before `migrate` is sent."""
+        self.began_s = now_s
+        self._rounds = [_Round(now_s, _Totals())]
+
+    @property
+    def round(self) -> int:
+        """The current round; 0 = the first pass."""
+        return len(self._rounds) - 1
+
+    @property
+    def ended(self) -> bool:
+        """The source reports completed, failed or cancelled."""
+        return self.status in TERMINAL
+
+    def on_event(self, event: QmpEvent) -> None:
+        """Take in an event of the source."""
+        match event.name:
+            case "STOP":
+                self.stopped_s = event.now_s
+            case "RESUME":
+                self.stopped_s = None
+            case "MIGRATION":
+                self._set_status(event.data["status"], event.now_s)
+            case "MIGRATION_PASS":
+                self._begin_rounds(int(event.data["pass"]), event.now_s)
+
+    def on_info(self, info: MigrateInfo, now_s: float) -> None:
+        """Take in an answer of query-migrate."""
+        if info.error:
+            self.error = info.error
+        if info.total_bytes:  # a failed or cancelled migration reports no counters any more
+            self.info = info
+            self._begin_rounds(info.dirty_sync_count, now_s)
+            if info.dirty_sync_count >= 2 and self.first_pass_info is None:
+                self.first_pass_info = info
+            if info.dirty_sync_count >= self._passes:
+                for begun in reversed(self._rounds):
+                    if begun.dirty_pages is not None:
+                        break
+                    begun.dirty_pages = info.remaining_bytes // info.page_bytes
+        if info.status:
+            self._set_status(info.status, now_s)
+
+    def on_relay(self, status: RelayStatus) -> None:
+        """Take in what the relay says."""
+        self.relay = status
+
+    def predicted_downtime_s(self) -> float | None:
+        """What stopping now would cost at the present link rate; None while that is unknown."""
+        link_bps = self._link_bps()
+        if link_bps <= 0 or not self.info.total_bytes:
+            return None
+        owed = self.info.remaining_bytes + self.relay.held_bytes + self.relay.unsent_bytes
+        return owed / link_bps
+
+    def facts(self, now_s: float) -> StopFacts | None:
+        """Return the facts a stop rule decides on; None until QEMU has reported on this round.
+
+        Just after a pass event the last answer still shows the old round, nearly through: a rule
+        would switch over on it.
+        """
+        if self._rounds[-1].dirty_pages is None:
+            return None
+        first, again = self.sent_by_pass()
+        return StopFacts(
+            now_s=now_s - self.began_s,
+            round=self.round,
+            round_began_s=self._rounds[-1].began_s - self.began_s,
+            total_pages=self.info.total_bytes // self.info.page_bytes,
+            remaining_pages=self.info.remaining_bytes // self.info.page_bytes,
+            dirty_pages_per_s=self._dirty_pages_per_s(),
+            first_round_bytes=first,
+            retransferred_bytes=again,
+            round_sent_bytes=tuple(self._round_bytes()),
+            round_dirty_pages=tuple(r.dirty_pages or 0 for r in self._rounds),
+            retransferred_pages=self.relay.retransferred_pages,
+            held_bytes=self.relay.held_bytes,
+            unsent_bytes=self.relay.unsent_bytes,
+            link_bps=self._link_bps(),
+            downtime_limit_s=self._limit_s,
+        )
+
+    def sent_by_pass(self) -> tuple[int, int]:
+        """Return (first_round_bytes, retransferred_bytes).
+
+        Without a relay the border is the first poll after the first pass.
+        """
+        if self._relayed:
+            return self.relay.first_round_bytes, self.relay.retransferred_bytes
+        first = (self.first_pass_info or self.info).transferred_bytes
+        return first, max(0, self.info.transferred_bytes - first)
+
+    def transferred_bytes(self) -> int:
+        """Return all bytes on the link as the relay, or QEMU, counts them."""
+        return self.relay.out_bytes if self._relayed else self.info.transferred_bytes
+
+    def counters(self) -> PageCounters:
+        """Return the page records so far by kind."""
+        totals = self._totals()
+        return PageCounters(totals.full, totals.delta, totals.zero, totals.skipped)
+
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """Return every round so far, the current one last."""
+        after = [r.before for r in self._rounds[1:]] + [self._totals()]
+        return tuple(
+            RoundRecord(
+                round=number,
+                began_s=begun.began_s - self.began_s,
+                dirty_pages=begun.dirty_pages or 0,
+                sent_bytes=end.ram_bytes - begun.before.ram_bytes,
+                full_pages=end.full - begun.before.full,
+                delta_pages=end.delta - begun.before.delta,
+                zero_pages=end.zero - begun.before.zero,
+                skipped_pages=end.skipped - begun.before.skipped,
+                held_pages=end.held,
+            )
+            for number, (begun, end) in enumerate(zip(self._rounds, after, strict=True))
+        )
+
+    def progress(self, now_s: float) -> Progress:
+        """Return one look at the migration."""
+        predicted = self.decision.predicted_downtime_s if self.decision else None
+        return Progress(
+            elapsed_s=now_s - self.began_s,
+            phase=self.status or "setup",
+            round=self.round,
+            ram_bytes=self.info.total_bytes,
+            remaining_bytes=self.info.remaining_bytes,
+            sent_bytes=self.transferred_bytes(),
+            pages=self.counters(),
+            held_pages=self.relay.held_pages,
+            link_bps=self._link_bps(),
+            predicted_downtime_s=predicted if predicted is not None else self.predicted_downtime_s(),
+            eta_s=self._round_eta_s(now_s),
+            forced=self.forced_at_s is not None,
+            warning=self.relay.warning,
+        )
+
+    def _set_status(self, status: str, now_s: float) -> None:
+        if self.ended:  # an answer on its way when the last event came is older than the event
+            return
+        self.status = status
+        if self.ended:
+            self.ended_s = now_s
+
+    def _begin_rounds(self, passes: int, now_s: float) -> None:
+        """Pass 1 opens the first pass, each later pass n opens round n - 1."""
+        self._passes = max(self._passes, passes)
+        while len(self._rounds) < self._passes:
+            self._rounds.append(_Round(now_s, self._totals()))
+
+    def _totals(self) -> _Totals:
+        if not self._relayed:
+            info = self.info
+            return _Totals(info.transferred_bytes, info.normal_pages, info.delta_pages, info.zero_pages)
+        now = self.relay
+        sent = now.first_round_bytes + now.retransferred_bytes
+        return _Totals(
+            sent, now.full_pages, now.delta_pages, now.zero_pages, now.skipped_pages, now.held_pages
+        )
+
+    def _round_bytes(self) -> list[int]:
+        borders = [r.before.ram_bytes for r in self._rounds] + [self._totals().ram_bytes]
+        return [after - before for before, after in pairwise(borders)]
+
+    def _dirty_pages_per_s(self) -> float:
+        for before, after in zip(reversed(self._rounds[:-1]), reversed(self._rounds[1:]), strict=True):
+            duration_s = after.began_s - before.began_s
+            if duration_s > 0 and after.dirty_pages is not None:
+                return after.dirty_pages / duration_s
+        return 0.0
+
+    def _link_bps(self) -> float:
+        measured = self.relay.link_bps if self._relayed else self.info.link_bps
+        return measured or float(self._bandwidth_bps or 0)
+
+    def _round_eta_s(self, now_s: float) -> float | None:
+        current = self._rounds[-1]
+        duration_s = now_s - current.began_s
+        done = (current.dirty_pages or 0) - self.info.remaining_bytes // self.info.page_bytes
+        if done <= 0 or duration_s < 0.5:
+            return None
+        return self.info.remaining_bytes / self.info.page_bytes * duration_s / done

@@ -1,0 +1,40 @@
+"""Fixtures of the tests on real QEMUs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.qemu.machines import QemuLike, find_qemu
+
+VERSIONS = ("7.2", "10.0")
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def qemu_binary(request: pytest.FixtureRequest) -> QemuLike:
+    """Each QEMU version in turn; skips, saying so, when this machine has none of it."""
+    found = find_qemu(request.param)
+    if found is None:
+        pytest.skip(f"no QEMU {request.param} here: pagethrift lab doctor says how to get one")
+    return found
+
+
+@pytest.fixture(scope="session")
+def qemu_10() -> QemuLike:
+    """QEMU 10.0 only."""
+    found = find_qemu("10.0")
+    if found is None:
+        pytest.skip("no QEMU 10.0 here: pagethrift lab doctor says how to get one")
+    return found
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary directory with a short name, since a unix socket's path ends at 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="ptq"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
