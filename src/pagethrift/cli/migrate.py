@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -162,10 +163,6 @@ def _bandwidth_or_zero(text: str | None) -> int | None:
 
 def _writable(path: Path | None) -> Path | None:
     """Find out before the migration, not after it. Raises UsageError."""
-    if path is None:
-        return None
-    try:
-        path.touch()
-    except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror}; name a file that can be written") from error
+    if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise UsageError(f"--out {path}: cannot be written; name a file in a folder that exists")
     return path

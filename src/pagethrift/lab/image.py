@@ -59,7 +59,7 @@ class GuestImage:
     initramfs: Path
 
 
-def image() -> GuestImage:
+def guest_image() -> GuestImage:
     """Return kernel and initramfs, built on the first call and whenever an input has changed.
 
     Raises LabError when memcached, busybox-static or cpio is missing.

@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import queue
-import resource
 import signal
 import socket
 import sys
@@ -26,12 +25,11 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
 from pagethrift.errors import LabError, PagethriftError, UsageError
-from pagethrift.lab.load_spec import HEADER, LoadSpec, Operations, key_name, key_value, plan, popularity
+from pagethrift.lab.load_spec import F64, HEADER, LoadSpec, Operations, key_name, key_value, plan, popularity
 from pagethrift.lab.load_stats import Kind, OperationLog, Outcome, Phase, summarise
 
 FILL_BATCH = 200
@@ -40,6 +38,7 @@ DRAIN_S = 15.0
 _LONGEST_SLEEP_S = 0.2
 _RECONNECT_PAUSE_S = 0.05
 _EXAMPLES = 5
+_NEVER_NS = 1 << 62
 
 Address = tuple[str, int] | str
 
@@ -66,6 +65,8 @@ class Connection:
         self.examples: list[str] = []
         """the first wrong values, in words"""
         self._number = number
+        self._ended_ns = _NEVER_NS
+        self._abort = threading.Event()
         self._indices = list(range(number, spec.keys, spec.connections))
         self._names = [key_name(index) for index in self._indices]
         self._versions = [0] * len(self._indices)
@@ -92,28 +93,31 @@ class Connection:
         """Return the server's statistics by name."""
         return {key.decode(): value for key, value in self._client.stats().items()}
 
-    def run(
-        self, began_ns: int, weights: np.ndarray[Any, np.dtype[np.float64]], stop: threading.Event
-    ) -> None:
-        """Send the planned operations when they are due, until ``stop`` is set."""
+    def run(self, began_ns: int, weights: F64) -> None:
+        """Send the planned operations when they are due, until told to end."""
         backlog_ns = int(self.spec.max_backlog_s * 1e9)
         for chunk in plan(self.spec, self._number, weights):
             at, size = 0, len(chunk.key)
             due_ns = [began_ns + after_ns for after_ns in chunk.after_ns]
             while at < size:
                 now_ns = time.monotonic_ns()
-                if stop.is_set():
+                if due_ns[at] > self._ended_ns:
                     return
                 if due_ns[at] > now_ns:
                     time.sleep(min((due_ns[at] - now_ns) / 1e9, _LONGEST_SLEEP_S))
-                elif due_ns[at] < now_ns - backlog_ns:
+                elif due_ns[at] < now_ns - backlog_ns or self._abort.is_set():
                     self.log.add(due_ns[at], now_ns, _kind(chunk, at), Outcome.SHED)
                     at += 1
                 else:
                     at = self._batch(chunk, due_ns, at, now_ns)
 
-    def shut(self) -> None:
+    def end(self, ended_ns: int) -> None:
+        """Send only what is due until ``ended_ns``; called from another thread."""
+        self._ended_ns = ended_ns
+
+    def abort(self) -> None:
         """Break the connection from another thread; a call that waits for an answer fails."""
+        self._abort.set()
         sock = self._client.sock
         if sock is not None:
             with contextlib.suppress(OSError):
@@ -174,22 +178,27 @@ class Connection:
         return True
 
     def _get(self, due_ns: list[int], gets: dict[int, list[int]], answered: bool) -> None:
-        if not answered:
-            time.sleep(_RECONNECT_PAUSE_S)
+        # once aborted, a connection opened anew would make the end of the run wait for an answer again
+        if not answered and self._abort.wait(_RECONNECT_PAUSE_S):
+            self._log_gets(due_ns, gets, Outcome.SHED)
+            return
         try:
             values = self._client.get_many([self._names[key] for key in gets])
         except (MemcacheError, OSError):
-            done_ns = time.monotonic_ns()
-            for ats in gets.values():
-                for at in ats:
-                    self.log.add(due_ns[at], done_ns, Kind.GET, Outcome.LOST)
-            time.sleep(_RECONNECT_PAUSE_S)
+            self._log_gets(due_ns, gets, Outcome.LOST)
+            self._abort.wait(_RECONNECT_PAUSE_S)
             return
         done_ns = time.monotonic_ns()
         for key, ats in gets.items():
             outcome = self._judge(key, values.get(self._names[key]))
             for at in ats:
                 self.log.add(due_ns[at], done_ns, Kind.GET, outcome)
+
+    def _log_gets(self, due_ns: list[int], gets: dict[int, list[int]], outcome: Outcome) -> None:
+        now_ns = time.monotonic_ns()
+        for ats in gets.values():
+            for at in ats:
+                self.log.add(due_ns[at], now_ns, Kind.GET, outcome)
 
     def _judge(self, key: int, value: bytes | None) -> Outcome:
         if value is None:
@@ -224,7 +233,7 @@ class Load:
         self.phases: list[Phase] = []
         self._connections = [Connection(spec, server, number) for number in range(spec.connections)]
         self._threads: list[threading.Thread] = []
-        self._stop = threading.Event()
+        self._cpu_began_s = 0.0
 
     def fill(self) -> dict[str, Any]:
         """Store all keys and check that the server holds them; return facts for a log line.
@@ -246,11 +255,12 @@ class Load:
     def start(self, phase: str = "before") -> None:
         """Begin the open loop."""
         weights = popularity(self.spec)
+        self._cpu_began_s = time.process_time()
         began_ns = time.monotonic_ns()
         self.phases.append(Phase(phase, began_ns / 1e9))
         for number, connection in enumerate(self._connections):
             own = weights[number :: self.spec.connections]
-            thread = threading.Thread(target=connection.run, args=(began_ns, own, self._stop), daemon=True)
+            thread = threading.Thread(target=connection.run, args=(began_ns, own), daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -260,18 +270,21 @@ class Load:
         return self.phases[-1]
 
     def finish(self, drain_s: float = DRAIN_S) -> dict[str, Any]:
-        """Stop sending, wait up to ``drain_s`` for answers, return the result."""
-        ended_s = time.monotonic()
-        self._stop.set()
-        for connection, thread in zip(self._connections, self._threads, strict=True):
+        """Send what was due until now, wait up to ``drain_s`` for answers, return the result."""
+        ended_ns = time.monotonic_ns()
+        ended_s = ended_ns / 1e9
+        for connection in self._connections:
+            connection.end(ended_ns)
+        for thread in self._threads:
             thread.join(max(0.0, ended_s + drain_s - time.monotonic()))
-            if thread.is_alive():
-                connection.shut()
-                thread.join(2)
+        for connection in self._connections:
+            connection.abort()
+        for connection, thread in zip(self._connections, self._threads, strict=True):
+            thread.join(2)
             connection.close()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s = time.process_time() - self._cpu_began_s
         result = summarise(self.spec, [c.log for c in self._connections], self.phases, ended_s)
-        result["generator_cpu_s"] = usage.ru_utime + usage.ru_stime
+        result["generator_cpu_share"] = cpu_s / (time.monotonic() - self.phases[0].began_s)
         result["wrong_examples"] = [text for c in self._connections for text in c.examples]
         return result
 

@@ -49,7 +49,10 @@ class LoadSpec:
     compressibility: float = 0.0
     """part of each value that is repeated text; the rest is random bytes"""
     rate_per_s: float = 3000.0
-    """operations a second of all connections, Poisson arrivals"""
+    """operations a second of all connections"""
+    burst: int = 4
+    """operations that arrive together, as when one web page needs several keys; bursts are Poisson
+    arrivals. Measured with 3000 operations/s on a virtual core: 29 % of it with 1, 16 % with 4"""
     connections: int = 8
     """each is a thread that owns a disjoint set of keys"""
     duration_s: float | None = None
@@ -77,6 +80,7 @@ class LoadSpec:
             0 < self.rate_per_s <= 1e6, f"rate_per_s must be above 0 and at most 1e6, not {self.rate_per_s}"
         )
         _check(1 <= self.connections <= min(self.keys, 256), "connections must be 1..256 and at most keys")
+        _check(1 <= self.burst <= 64, f"burst must be 1..64, not {self.burst}")
         _check(1 <= self.max_batch <= 1000, f"max_batch must be 1..1000, not {self.max_batch}")
         _check(self.duration_s is None or self.duration_s > 0, "duration_s must be positive")
         for name in ("timeout_s", "max_backlog_s", "series_interval_s"):
@@ -151,15 +155,17 @@ def plan(spec: LoadSpec, connection: int, weights: F64) -> Iterator[Operations]:
     """
     share = float(weights.sum())
     cumulated = np.cumsum(weights) / share
-    mean_ns = 1e9 / (spec.rate_per_s * share)
+    mean_ns = 1e9 * spec.burst / (spec.rate_per_s * share)
     generator = np.random.default_rng((abs(spec.seed), connection))
     began_ns = 0.0
     while True:
-        times_ns = began_ns + np.cumsum(generator.exponential(mean_ns, _CHUNK))
+        times_ns = began_ns + np.cumsum(generator.exponential(mean_ns, _CHUNK // spec.burst))
         began_ns = float(times_ns[-1])
-        keys = np.searchsorted(cumulated, generator.random(_CHUNK), side="right")
-        is_set = generator.random(_CHUNK) < spec.set_share
-        is_same = is_set & (generator.random(_CHUNK) < spec.same_value_share)
+        times_ns = np.repeat(times_ns, spec.burst)
+        count = len(times_ns)
+        keys = np.searchsorted(cumulated, generator.random(count), side="right")
+        is_set = generator.random(count) < spec.set_share
+        is_same = is_set & (generator.random(count) < spec.same_value_share)
         yield Operations(
             times_ns.astype(np.int64).tolist(),
             np.minimum(keys, len(weights) - 1).tolist(),

@@ -38,8 +38,9 @@ async def migrate(
     """Migrate one guest and return the record of it.
 
     ``progress`` is called about ten times a second inside the event loop. ``decider`` replaces the
-    strategy's own stop rule. Cancelling the task breaks the migration off and leaves the guest
-    running at the source, unless it had completed already: then the result is returned.
+    strategy's own stop rule, or QEMU's in a plain migration. Cancelling the task breaks the migration
+    off and leaves the guest running at the source, unless it had completed already: then the result
+    is returned.
 
     Raises UsageError, QmpError, LinkError or StreamError; the guest then runs at the source unless
     the message says otherwise.

@@ -182,7 +182,7 @@ class Pilot:
         elapsed_s = now_s - watch.began_s
         if self._slow and elapsed_s >= SLOW_START_S:
             self._slow = False
-            await self._ends.settings.set({"max-bandwidth": 0})
+            await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
         if self._deadline_s is None and watch.stopped_s is not None:
             self._set_deadline(watch.stopped_s)
         if self._switchover.gone or watch.stopped_s is not None:
@@ -195,6 +195,13 @@ class Pilot:
             await self._start_post_copy()
         elif self._decider is not None and watch.status == "active":
             await self._decide(now_s)
+
+    def _full_speed_bps(self) -> int:
+        """What max-bandwidth is after the slow start; through the relay, its own buffer limits QEMU."""
+        if not self._options.plain:
+            return 0
+        wanted = self._options.features.max_bandwidth_bps
+        return int(self._ends.settings.parameters["max-bandwidth"]) if wanted is None else wanted
 
     async def _decide(self, now_s: float) -> None:
         facts = self._watch.facts(now_s)

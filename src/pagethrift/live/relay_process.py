@@ -120,7 +120,7 @@ class RelayProcess:
         except asyncio.CancelledError:
             await relay.close(0.0)
             raise
-        if relay.status.state is not RelayState.LISTENING:
+        if relay.failed:
             failure = await relay.failure()
             await relay.close()
             raise failure
@@ -208,7 +208,7 @@ class RelayProcess:
     async def _read_complaints(self) -> None:
         assert self._process.stderr is not None
         async for line in self._process.stderr:
-            text = line.decode(errors="replace").strip()
+            text = line.decode(errors="replace").strip().removeprefix("pagethrift: ")
             if text:
                 self._complaints.append(text)
 

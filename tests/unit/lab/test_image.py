@@ -37,8 +37,8 @@ def test_a_builtin_module_needs_no_file_and_a_missing_one_is_an_error(tmp_path: 
 
 @pytest.mark.usefixtures("lab_guest")
 def test_the_image_holds_what_the_guest_needs():
-    built = image.image()
-    assert image.image() == built
+    built = image.guest_image()
+    assert image.guest_image() == built
     archive = gzip.decompress(built.initramfs.read_bytes())
     names = subprocess.run(["cpio", "-t", "--quiet"], input=archive, capture_output=True, check=True)
     inside = set(names.stdout.decode().split())
@@ -49,10 +49,10 @@ def test_the_image_holds_what_the_guest_needs():
 
 @pytest.mark.usefixtures("lab_guest")
 def test_a_changed_input_gives_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    before = image.image()
+    before = image.guest_image()
     monkeypatch.setattr(image, "_INIT", image._INIT + "# changed\n")
     monkeypatch.setattr(image, "_build", lambda files, target: target.write_bytes(b""))
-    after = image.image()
+    after = image.guest_image()
     after.initramfs.unlink()
     assert after.initramfs != before.initramfs
     assert after.kernel == before.kernel

@@ -37,7 +37,7 @@ def test_a_guest_starts_and_serves_the_client(series: packages.QemuSeries, tmp_p
     guest = machine.GuestSpec(memory_bytes=256 * MIB, memcached_bytes=64 * MIB, memcached_args=("-c", "77"))
     with TwoHosts() as hosts, ProcessGroup(tmp_path) as group:
         started = machine.start_qemu(
-            group, name="guest", host=hosts.a, guest=guest, image=image.image(), qemu=qemu,
+            group, name="guest", host=hosts.a, guest=guest, image=image.guest_image(), qemu=qemu,
             accelerator=accelerator(qemu), folder=tmp_path,
         )
         assert 0 < started.wait_ready(60) < 60
@@ -62,9 +62,9 @@ def test_a_qemu_that_cannot_start_says_why(tmp_path: Path):
     except LabError as error:
         pytest.skip(f"QEMU 7.2: {error}")
     guest = machine.GuestSpec(machine="no-such-machine")
-    built = image.image()
+    built = image.guest_image()
     with TwoHosts() as hosts, ProcessGroup(tmp_path) as group:
-        with pytest.raises(LabError, match="no-such-machine|unsupported machine type"):
+        with pytest.raises(LabError, match=r"no-such-machine|unsupported machine type"):
             machine.start_qemu(
                 group, name="guest", host=hosts.a, guest=guest, image=built, qemu=qemu,
                 accelerator=Accelerator.TCG, folder=tmp_path,

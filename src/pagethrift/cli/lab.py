@@ -1,0 +1,164 @@
+"""``pagethrift lab``: two hosts on this machine."""
+
+from __future__ import annotations
+
+import json as json_library
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from pagethrift.cli.common import Json
+from pagethrift.errors import LabError
+from pagethrift.lab.compare import Row, compare, rows
+from pagethrift.lab.doctor import CheckStatus, examine
+from pagethrift.lab.run import Event
+from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
+from pagethrift.units import format_bytes, format_seconds
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Two hosts on this machine: check it, run a scenario, compare ways to migrate.",
+    epilog="Example: pagethrift lab compare scenarios/demo.toml --out results/demo",
+)
+
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", metavar="SCENARIO.toml")]
+Out = Annotated[Path, typer.Option(help="Folder for the result files.", metavar="DIR")]
+
+
+@app.command(epilog="Example: pagethrift lab doctor")
+def doctor(json: Json = False) -> None:
+    """Say what this machine can do for the lab, and what is missing.
+
+    Exit codes: 0 everything needed is there, 6 something is missing.
+    """
+    checks = examine()
+    if json:
+        typer.echo(json_library.dumps([asdict(check) for check in checks], indent=1))
+    else:
+        table = Table("", "check", "found", "what to do", box=None)
+        marks = {CheckStatus.OK: "ok", CheckStatus.DEGRADED: "limited", CheckStatus.MISSING: "MISSING"}
+        for check in checks:
+            table.add_row(marks[check.status], check.name, check.detail, check.remedy)
+        Console().print(table)
+    if any(check.status is CheckStatus.MISSING for check in checks):
+        sys.exit(LabError.exit_code)
+
+
+@app.command(epilog="Example: pagethrift lab run scenarios/demo.toml --mode pagethrift --out results/one")
+def run(
+    scenario: ScenarioFile,
+    out: Out,
+    mode: Annotated[
+        str | None, typer.Option(help="Instead of the scenario's modes: one, such as pagethrift or plain.")
+    ] = None,
+    check_ram: Annotated[
+        bool, typer.Option("--check-ram", help="Compare all RAM byte by byte instead of timing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run a scenario once.
+
+    Exit codes: 0 done, 2 the scenario is wrong, 6 this machine cannot run it; else the migration's.
+    """
+    chosen = read_scenario(scenario)
+    modes = (parse_mode(mode),) if mode else chosen.modes[:1]
+    timed, checked = (modes, modes) if check_ram else (modes, ())
+    chosen = replace(chosen, modes=() if check_ram else timed, check_ram=checked, repetitions=1)
+    _compare(chosen, out, json)
+
+
+@app.command(name="compare", epilog="Example: pagethrift lab compare scenarios/demo.toml --out results/demo")
+def compare_modes(scenario: ScenarioFile, out: Out, json: Json = False) -> None:
+    """Run all modes of a scenario and compare them; runs with a result file are not repeated.
+
+    Exit codes: 0 done, 2 the scenario is wrong, 6 a run failed or RAM differed.
+    """
+    _compare(read_scenario(scenario), out, json)
+
+
+def _compare(scenario: Scenario, out: Path, json: bool) -> None:
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        results = compare(scenario, out, _Shown(console, status))
+    summary = rows(results)
+    checked = [result for result in results if result.ram]
+    if json:
+        document = {"rows": [asdict(row) for row in summary], "ram": [_equality(one) for one in checked]}
+        typer.echo(json_library.dumps(document, indent=1))
+    else:
+        _print(scenario, summary, checked, out)
+    if any(result.ram.differing_pages for result in checked if result.ram):
+        raise LabError("source and destination hold different RAM; see the result files")
+
+
+class _Shown:
+    """Stages on one changing line, runs and failures as lines that stay."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console = console
+        self._status = status
+
+    def __call__(self, event: Event) -> None:
+        if event.stage in ("run", "kept", "failed"):
+            self._console.print(f"{event.stage}: {event.detail}", highlight=False)
+        progress = event.progress
+        if progress is None:
+            self._status.update(f"{event.stage} {event.detail}")
+            return
+        words = [f"{key} {progress[key]}" for key in ("phase", "round") if progress.get(key) is not None]
+        words.append(format_seconds(progress.get("elapsed_s") or 0))
+        if progress.get("sent_bytes"):
+            words.append(f"sent {format_bytes(progress['sent_bytes'])}")
+        if progress.get("predicted_downtime_s"):
+            words.append(f"predicted downtime {format_seconds(progress['predicted_downtime_s'])}")
+        self._status.update(f"{event.detail}: " + ", ".join(words))
+
+
+def _print(scenario: Scenario, summary: list[Row], checked: list[RunResult], out: Path) -> None:
+    console = Console()
+    table = Table(
+        "way", "converged", "total time", "downtime", "blackout", "on the link", "relay CPU", "relay memory",
+        "x one pass", "lost", title=f"{scenario.name}: medians", box=None,
+    )  # fmt: skip
+    for row in summary:
+        table.add_row(*_cells(row, scenario))
+    console.print(table)
+    for result in checked:
+        if result.ram:
+            compared = format_bytes(result.ram.compared_bytes)
+            console.print(
+                f"RAM compared ({result.mode}): {result.ram.differing_pages} pages differ of {compared}"
+            )
+    console.print(f"result files: {out}")
+
+
+def _cells(row: Row, scenario: Scenario) -> list[str]:
+    def time(value: float | None) -> str:
+        return "-" if value is None else format_seconds(value)
+
+    forced = f"no (forced at {format_seconds(scenario.force_after_s)})"
+    converged = "yes" if row.converged == row.runs else forced if not row.converged else "sometimes"
+    return [
+        row.mode, converged, time(row.total_time_s), time(row.downtime_s), time(row.blackout_s),
+        format_bytes(row.transferred_bytes), time(row.relay_cpu_s),
+        "-" if row.relay_peak_rss_bytes is None else format_bytes(row.relay_peak_rss_bytes),
+        "-" if row.ratio is None else f"{row.ratio:.2f}", str(row.lost_requests),
+    ]  # fmt: skip
+
+
+def _equality(result: RunResult) -> dict[str, str | int]:
+    assert result.ram is not None
+    return {
+        "mode": result.mode,
+        "compared_bytes": result.ram.compared_bytes,
+        "differing_pages": result.ram.differing_pages,
+    }

@@ -1,0 +1,186 @@
+"""Scenarios: what runs where, read from TOML and checked before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pagethrift.errors import UsageError
+from pagethrift.lab.load_spec import Distribution, LoadSpec
+from pagethrift.lab.machine import GuestSpec
+from pagethrift.lab.packages import QemuSeries
+from pagethrift.strategies.table import TABLE
+from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+
+T = TypeVar("T")
+
+PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd")
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSpec:
+    """How one run migrates: a strategy through the relay, or a feature of QEMU without it."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """for ``pagethrift migrate``"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One guest, its load, its link, and how it migrates."""
+
+    name: str
+    description: str = ""
+    qemu: QemuSeries = "10.0"
+    guest: GuestSpec = field(default_factory=GuestSpec)
+    link_bps: int | None = 12_500_000
+    """bytes per second; None = not shaped"""
+    load: LoadSpec = field(default_factory=LoadSpec)
+    downtime_limit_s: float = 0.3
+    force_after_s: float = 60.0
+    """switch over then, converged or not"""
+    warm_up_s: float = 5.0
+    """load before the migration"""
+    after_s: float = 3.0
+    """load after it"""
+    modes: tuple[ModeSpec, ...] = field(default_factory=lambda: (parse_mode("pagethrift"),))
+    repetitions: int = 1
+    check_ram: tuple[ModeSpec, ...] = ()
+    """modes that get one more run each, in which all RAM is compared byte by byte"""
+
+
+def parse_mode(text: str) -> ModeSpec:
+    """Read ``pagethrift``, ``plain``, ``xbzrle:512MiB``, ``multifd:4`` ... Raises UsageError."""
+    name, _, value = text.partition(":")
+    if name in TABLE:
+        parameters = [part for part in value.split(",") if part]
+        return ModeSpec(text, ("--strategy", name, *(f"--param={part}" for part in parameters)))
+    plain = ("--plain", "--max-bandwidth", "0")
+    match name:
+        case "plain":
+            return ModeSpec(text, plain)
+        case "xbzrle":
+            return ModeSpec(text, (*plain, "--xbzrle-cache", str(parse_size(value or "64MiB"))))
+        case "auto-converge":
+            return ModeSpec(text, (*plain, "--auto-converge"))
+        case "post-copy":
+            return ModeSpec(text, (*plain, "--post-copy"))
+        case "multifd" | "multifd-zstd":
+            compression = ("--multifd-compression", "zstd") if name == "multifd-zstd" else ()
+            return ModeSpec(text, (*plain, "--multifd", value or "2", *compression))
+    known = ", ".join((*TABLE, *PLAIN_MODES))
+    raise UsageError(f"no mode {text!r}; there are {known}")
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read a scenario file. Raises UsageError that names the file and the key."""
+    try:
+        data = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    try:
+        return parse_scenario(data, path.stem)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
+    """Build a scenario from parsed TOML. Raises UsageError that names the key."""
+    top = _Table(data, "")
+    guest, link = top.table("guest"), top.table("link")
+    migration, timing = top.table("migration"), top.table("timing")
+    scenario = Scenario(
+        name=top.get("name", str, name),
+        description=top.get("description", str, ""),
+        qemu=_series(guest.get("qemu", str, "10.0")),
+        guest=_guest(guest),
+        link_bps=_bandwidth_or_none(link.get("bandwidth", str, "100Mbit")),
+        load=_load(top.table("load")),
+        downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, 0.3),
+        force_after_s=migration.quantity("force_after", parse_seconds, 60.0),
+        warm_up_s=timing.quantity("warm_up", parse_seconds, 5.0),
+        after_s=timing.quantity("after", parse_seconds, 3.0),
+        modes=tuple(parse_mode(mode) for mode in migration.get("modes", list, ["pagethrift"])),
+        repetitions=migration.get("repetitions", int, 1),
+        check_ram=tuple(parse_mode(mode) for mode in migration.get("check_ram", list, [])),
+    )
+    for table in (guest, link, migration, timing, top):
+        table.refuse_rest()
+    if not scenario.modes or scenario.repetitions < 1:
+        raise UsageError("migration.modes needs at least one mode, migration.repetitions at least 1")
+    return scenario
+
+
+def _series(text: str) -> QemuSeries:
+    for series in get_args(QemuSeries):
+        if text == series:
+            return series  # type: ignore[no-any-return]
+    raise UsageError(f"guest.qemu is {text!r}; there are {', '.join(get_args(QemuSeries))}")
+
+
+def _guest(table: _Table) -> GuestSpec:
+    guest = GuestSpec()
+    return replace(
+        guest,
+        memory_bytes=table.quantity("memory", parse_size, guest.memory_bytes),
+        cpus=table.get("cpus", int, guest.cpus),
+        machine=table.get("machine", str, guest.machine),
+        memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
+    )
+
+
+def _load(table: _Table) -> LoadSpec:
+    values: dict[str, Any] = {}
+    for known in fields(LoadSpec):
+        if known.name in table.rest:
+            values[known.name] = table.rest.pop(known.name)
+    table.refuse_rest()
+    if "distribution" in values:
+        try:
+            values["distribution"] = Distribution(values["distribution"])
+        except ValueError as error:
+            raise UsageError(f"load.distribution: {error}; there are uniform, zipf") from error
+    try:
+        return LoadSpec(**values)
+    except TypeError as error:
+        raise UsageError(f"load: {error}") from error
+
+
+def _bandwidth_or_none(text: str) -> int | None:
+    return None if text == "unshaped" else parse_bandwidth(text)
+
+
+class _Table:
+    """A TOML table whose keys are taken one by one; what is left over is a mistake."""
+
+    def __init__(self, data: Any, path: str) -> None:
+        if not isinstance(data, Mapping):
+            raise UsageError(f"{path} must be a table")
+        self.rest = dict(data)
+        self._path = path
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.rest.pop(key, {}), self._path + key + ".")
+
+    def get(self, key: str, kind: type[T], default: T) -> T:
+        value = self.rest.pop(key, default)
+        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+            raise UsageError(f"{self._path}{key} must be {kind.__name__}, not {value!r}")
+        return value
+
+    def quantity(self, key: str, parse: Callable[[str], T], default: T) -> T:
+        value = self.rest.pop(key, None)
+        try:
+            return default if value is None else parse(str(value))
+        except UsageError as error:
+            raise UsageError(f"{self._path}{key}: {error}") from error
+
+    def refuse_rest(self) -> None:
+        if self.rest:
+            raise UsageError(f"unknown key {self._path}{next(iter(self.rest))}")
