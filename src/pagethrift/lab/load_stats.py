@@ -88,7 +88,7 @@ class _Table:
 def summarise(
     spec: LoadSpec, logs: list[OperationLog], phases: list[Phase], ended_s: float
 ) -> dict[str, Any]:
-    """Return the result of a run as JSON-ready data (``docs`` name each field).
+    """Return the result of a run as JSON-ready data; counts are named after ``Outcome``.
 
     ``phases`` are in order of time, the first one beginning with the open loop.
     """

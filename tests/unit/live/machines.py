@@ -59,13 +59,21 @@ class Pair:
 
 @contextlib.contextmanager
 def running_pair(
-    binary: machines.QemuLike, folder: Path, destination_ram_bytes: int = 64 * MIB
+    binary: machines.QemuLike,
+    folder: Path,
+    destination_ram_bytes: int = 64 * MIB,
+    incoming: str = "defer",
+    paused: bool = True,
 ) -> Iterator[Pair]:
-    """Start both; end both."""
+    """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``."""
+    image = WRITER.write(folder / "guest.bin")
+    arguments = f"-machine pc -accel tcg -cpu qemu64 -m {destination_ram_bytes // 1024}k -nodefaults"
+    arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
+    arguments_of_destination = [*arguments.split(), *_monitor(folder / "b.qmp")]
     with (
         machines.source(binary, WRITER, folder, extra=_monitor(folder / "a.qmp")) as source,
-        machines.destination(
-            binary, WRITER, folder, ram_bytes=destination_ram_bytes, extra=_monitor(folder / "b.qmp")
+        machines.Machine(
+            binary, arguments_of_destination, folder, destination_ram_bytes, "destination"
         ) as destination,
     ):
         source.wait_ready()

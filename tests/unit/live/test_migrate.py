@@ -14,7 +14,8 @@ from pagethrift.live.migrate import migrate
 from pagethrift.live.options import PlainFeatures
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import MigrationResult, Mode, Outcome
-from tests.unit.live.machines import After, Pair, slow_link
+from tests.qemu.machines import QemuLike, differing_pages
+from tests.unit.live.machines import After, Pair, running_pair, slow_link
 
 pytestmark = pytest.mark.qemu
 
@@ -123,11 +124,20 @@ def test_relay_forced_although_the_rule_never_stops(pair: Pair) -> None:
 
 
 def test_guest_can_be_left_paused_and_then_memory_is_equal(pair: Pair) -> None:
-    options = pair.options(start_destination=False)
-    result = asyncio.run(migrate(options, decider=After(round=2)))
+    result = through_slow_link(pair, decider=After(round=2), start_destination=False)
     assert pair.states() == ("postmigrate", "paused")
+    assert differing_pages(pair.source.dump_ram(), pair.destination.dump_ram()) == []
     assert result.downtime_s is None
     assert result.qemu_downtime_s is not None
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+def test_destination_without_dash_s_waits_for_us(binary: QemuLike, folder: Path, deferred: bool) -> None:
+    incoming = "defer" if deferred else f"unix:{folder}/link.sock"
+    with running_pair(binary, folder, incoming=incoming, paused=False) as pair:
+        result = asyncio.run(migrate(pair.options(plain=True, start_destination=False)))
+        assert result.outcome is Outcome.COMPLETED
+        assert pair.states() == ("postmigrate", "paused")
 
 
 def test_paused_guest_stays_paused(pair: Pair) -> None:

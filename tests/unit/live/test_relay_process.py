@@ -69,9 +69,9 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
             "relay: link is down",
         ),
         (
-            'time.sleep(0.1); say(state="failed", error="stream byte 12: expected a footer, got 0x55"); sys.exit(3)',
+            'time.sleep(0.1); say(state="failed", error="stream byte 12: expected x, got 0x55"); sys.exit(3)',
             StreamError,
-            "stream byte 12: expected a footer, got 0x55",
+            "stream byte 12: expected x, got 0x55",
         ),
         ('sys.stderr.write("first\\nlast words\\n"); sys.exit(5)', QmpError, "relay: last words"),
         ("os.kill(os.getpid(), 9)", LinkError, "ended by SIGKILL"),

@@ -1,0 +1,40 @@
+# Everything a person or a CI runs. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= results/demo$(if $(QUICK),-quick)
+SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
+
+.PHONY: help setup demo test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install what is needed (system packages when root, .venv, guest images, compiled kernels)
+
+$(READY): pyproject.toml scripts/setup-system.sh scripts/setup.sh
+	scripts/setup-system.sh
+	PYTHON=$(PYTHON) scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: setup ## the main job: a memcached guest migrates in four ways, side by side (QUICK=1: a third of the size)
+	rm -rf $(OUT)
+	$(BIN)/pagethrift lab compare $(SCENARIO) --out $(OUT)
+
+test: setup ## all tests: unit, property, real QEMUs, one migration of a real guest
+	$(BIN)/pytest -q
+
+check: setup ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## speed of the data path, side by side with cat
+	$(BIN)/python -m scripts.bench --out results/bench.json
+
+clean: ## remove the environment and everything made by tests and demos
+	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
