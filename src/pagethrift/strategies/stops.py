@@ -56,11 +56,15 @@ class DowntimePredicted:
 
 @dataclass(frozen=True, slots=True)
 class PendingFits:
-    """QEMU's rule (migration_iteration_run): pending < bandwidth x downtime limit, in full pages."""
+    """QEMU's rule (migration_iteration_run): pending < bandwidth x downtime limit, in full pages.
+
+    QEMU looks at the dirty bitmap anew before it decides; seen from outside, what was dirtied
+    since the last look is estimated.
+    """
 
     def decide(self, facts: StopFacts) -> StopDecision:
         """Decide on uncompressed pending pages at the measured bandwidth."""
-        pending_bytes = facts.remaining_pages * PAGE_BYTES
+        pending_bytes = pending_pages(facts) * PAGE_BYTES
         if facts.round >= 1 and pending_bytes < facts.link_bps * facts.downtime_limit_s:
             return StopDecision(StopAction.SWITCH_OVER, "pending fits bandwidth x downtime limit")
         return StopDecision(StopAction.CONTINUE)

@@ -64,12 +64,12 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
     ("body", "kind", "message"),
     [
         (
-            'time.sleep(0.1); say(state="failed", error="link is down"); sys.exit(4)',
+            'say(state="failed", error="link is down"); sys.exit(4)',
             LinkError,
             "relay: link is down",
         ),
         (
-            'time.sleep(0.1); say(state="failed", error="stream byte 12: expected x, got 0x55"); sys.exit(3)',
+            'say(state="failed", error="stream byte 12: expected x, got 0x55"); sys.exit(3)',
             StreamError,
             "stream byte 12: expected x, got 0x55",
         ),
@@ -81,7 +81,8 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
 )
 def test_ends_badly(body: str, kind: type[Exception], message: str) -> None:
     async def run() -> None:
-        relay = await RelayProcess.start(script(body), lambda _: None)
+        relay = await RelayProcess.start(script(f"sys.stdin.readline(); {body}"), lambda _: None)
+        relay.tell_go()
         while not relay.failed:
             await asyncio.sleep(0.01)
         error = await relay.failure()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
@@ -16,7 +18,7 @@ def watching(relayed: bool = True, bandwidth_bps: int | None = None) -> Watch:
     return Watch(100.0, 0.3, bandwidth_bps, relayed)
 
 
-def info(passes: int, remaining_pages: int, transferred_bytes: int = 0, **more: int) -> MigrateInfo:
+def info(passes: int, remaining_pages: int, transferred_bytes: int = 0, **more: Any) -> MigrateInfo:
     return MigrateInfo(
         status="active",
         total_bytes=TOTAL,
