@@ -20,6 +20,7 @@ from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.run import Event
 from pagethrift.lab.run_result import RunResult
 from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
+from pagethrift.lab.tables import HEADINGS, cells
 from pagethrift.units import format_bytes, format_seconds
 
 app = typer.Typer(
@@ -125,12 +126,9 @@ class _Shown:
 
 def _print(scenario: Scenario, summary: list[Row], checked: list[RunResult], out: Path) -> None:
     console = Console()
-    table = Table(
-        "way", "converged", "total time", "downtime", "blackout", "on the link", "relay CPU", "relay memory",
-        "x one pass", "lost", title=f"{scenario.name}: medians", box=None,
-    )  # fmt: skip
+    table = Table(*HEADINGS, title=f"{scenario.name}: medians", box=None)
     for row in summary:
-        table.add_row(*_cells(row, scenario))
+        table.add_row(*cells(row))
     console.print(table)
     for result in checked:
         if result.ram:
@@ -139,20 +137,6 @@ def _print(scenario: Scenario, summary: list[Row], checked: list[RunResult], out
                 f"RAM compared ({result.mode}): {result.ram.differing_pages} pages differ of {compared}"
             )
     console.print(f"result files: {out}")
-
-
-def _cells(row: Row, scenario: Scenario) -> list[str]:
-    def time(value: float | None) -> str:
-        return "-" if value is None else format_seconds(value)
-
-    forced = f"no (forced at {format_seconds(scenario.force_after_s)})"
-    converged = "yes" if row.converged == row.runs else forced if not row.converged else "sometimes"
-    return [
-        row.mode, converged, time(row.total_time_s), time(row.downtime_s), time(row.blackout_s),
-        format_bytes(row.transferred_bytes), time(row.relay_cpu_s),
-        "-" if row.relay_peak_rss_bytes is None else format_bytes(row.relay_peak_rss_bytes),
-        "-" if row.ratio is None else f"{row.ratio:.2f}", str(row.lost_requests),
-    ]  # fmt: skip
 
 
 def _equality(result: RunResult) -> dict[str, str | int]:

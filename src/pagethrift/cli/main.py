@@ -21,6 +21,7 @@ COMMANDS = {
     "migrate": ("pagethrift.cli.migrate", "Migrate a guest through a relay, from start to end."),
     "strategies": ("pagethrift.cli.strategies", "List the strategies and where each comes from."),
     "lab": ("pagethrift.cli.lab", "Two hosts on this machine: check it, run and compare scenarios."),
+    "report": ("pagethrift.cli.report", "Result files as something to read."),
 }
 """name -> module with a Typer ``app``, and one line of help; only the module called is imported"""
 

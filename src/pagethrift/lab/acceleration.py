@@ -69,14 +69,34 @@ def probe_kvm(qemu: QemuBinary, *, cpu: str = "max") -> KvmProbe:
 
 def _boot_once(qemu: QemuBinary, cpu: str, bzimage: Path) -> KvmProbe:
     command: list[str | Path] = [
-        qemu.path, *qemu.args_prefix, "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio",
-        "-machine", "pc", "-accel", "kvm", "-cpu", cpu, "-m", "256M",
-        "-kernel", bzimage, "-append", "console=ttyS0 panic=-1",
+        qemu.path,
+        *qemu.args_prefix,
+        "-nodefaults",
+        "-nographic",
+        "-no-reboot",
+        "-serial",
+        "stdio",
+        "-machine",
+        "pc",
+        "-accel",
+        "kvm",
+        "-cpu",
+        cpu,
+        "-m",
+        "256M",
+        "-kernel",
+        bzimage,
+        "-append",
+        "console=ttyS0 panic=-1",
     ]
     try:
         done = subprocess.run(
-            command_line(command), env={**os.environ, **qemu.env}, stdin=subprocess.DEVNULL,
-            capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False,
+            command_line(command),
+            env={**os.environ, **qemu.env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as late:
         began = b"Linux version" in (late.stdout or b"")

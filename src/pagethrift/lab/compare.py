@@ -76,6 +76,7 @@ class Row:
     runs: int
     converged: int
     """runs that switched over without being forced"""
+    forced_at_s: float | None
     total_time_s: float
     downtime_s: float | None
     blackout_s: float | None
@@ -107,6 +108,7 @@ def _row(mode: str, group: list[RunResult]) -> Row:
         mode=mode,
         runs=len(group),
         converged=sum(m.converged for m in migrations),
+        forced_at_s=_median(m.forced_at_s for m in migrations),
         total_time_s=statistics.median(m.total_time_s for m in migrations),
         downtime_s=_median(m.downtime_s for m in migrations),
         blackout_s=_median(m.blackout_s for m in migrations),

@@ -56,12 +56,23 @@ def examine(*, fetch: bool = False) -> list[Check]:
     """
     kvm = _kvm(fetch)
     programs = [
-        _program("setpriv", "util-linux"), _program("nsenter", "util-linux"), _program("cpio", "cpio"),
-        _program("memcached", "memcached"), _program("busybox", "busybox-static"),
+        _program("setpriv", "util-linux"),
+        _program("nsenter", "util-linux"),
+        _program("cpio", "cpio"),
+        _program("memcached", "memcached"),
+        _program("busybox", "busybox-static"),
     ]
     return [
-        _root(), *examine_network(), *programs, _old_qemu(_qemu("7.2", fetch), kvm), _qemu("10.0", fetch),
-        _kernel(fetch), kvm, _cores(), _memory(), _disk(),
+        _root(),
+        *examine_network(),
+        *programs,
+        _old_qemu(_qemu("7.2", fetch), kvm),
+        _qemu("10.0", fetch),
+        _kernel(fetch),
+        kvm,
+        _cores(),
+        _memory(),
+        _disk(),
     ]
 
 
@@ -73,13 +84,24 @@ def examine_network() -> list[Check]:
         with _scratch_namespace() as namespace:
             return [
                 Check("network namespaces", CheckStatus.OK, "can be made"),
-                _tried("tap devices", CheckStatus.MISSING, "load the kernel module tun",
-                       lambda: namespaces.add_tap(namespace, "tap0")),
-                _tried("shaping (tbf)", CheckStatus.MISSING, "use a kernel with sch_tbf",
-                       lambda: _tc(namespace, "tbf", "rate", "1mbit", "burst", "64kb", "latency", "50ms")),
-                _tried("added delay (netem)", CheckStatus.DEGRADED,
-                       "use a kernel with sch_netem, or run without added delay",
-                       lambda: _tc(namespace, "netem", "delay", "1ms")),
+                _tried(
+                    "tap devices",
+                    CheckStatus.MISSING,
+                    "load the kernel module tun",
+                    lambda: namespaces.add_tap(namespace, "tap0"),
+                ),
+                _tried(
+                    "shaping (tbf)",
+                    CheckStatus.MISSING,
+                    "use a kernel with sch_tbf",
+                    lambda: _tc(namespace, "tbf", "rate", "1mbit", "burst", "64kb", "latency", "50ms"),
+                ),
+                _tried(
+                    "added delay (netem)",
+                    CheckStatus.DEGRADED,
+                    "use a kernel with sch_netem, or run without added delay",
+                    lambda: _tc(namespace, "netem", "delay", "1ms"),
+                ),
             ]
     except LabError as error:
         remedy = "run as root, outside a container"
@@ -107,7 +129,9 @@ def _tried(name: str, otherwise: CheckStatus, remedy: str, attempt: Callable[[],
 def _tc(namespace: str, *qdisc: str) -> None:
     done = subprocess.run(
         ["tc", "-n", namespace, "qdisc", "replace", "dev", "lo", "root", *qdisc],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise LabError((done.stderr.strip().splitlines() or ["no message"])[0])
@@ -170,7 +194,9 @@ def _cores() -> Check:
     if cores >= _CORES_WANTED:
         return Check("cores", CheckStatus.OK, str(cores))
     return Check(
-        "cores", CheckStatus.DEGRADED, f"{cores}: two guests, relay and client share them",
+        "cores",
+        CheckStatus.DEGRADED,
+        f"{cores}: two guests, relay and client share them",
         f"use {_CORES_WANTED} or more, or compare only within one run",
     )
 

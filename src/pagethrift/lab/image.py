@@ -140,7 +140,10 @@ def _build(files: dict[str, Path], target: Path) -> None:
         names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         done = subprocess.run(
             [_program("cpio", "cpio"), "--quiet", "-o", "-H", "newc", "-R", "0:0", "--reproducible"],
-            input="\n".join(names).encode(), cwd=root, capture_output=True, check=False,
+            input="\n".join(names).encode(),
+            cwd=root,
+            capture_output=True,
+            check=False,
         )
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()[:200]

@@ -103,16 +103,40 @@ def start_qemu(
     for stale in (qmp_path, observer_path, serial_path):
         stale.unlink(missing_ok=True)
     command: list[str | Path] = [
-        qemu.path, *qemu.args_prefix,
-        "-name", name, "-no-user-config", "-nodefaults", "-nographic", "-no-reboot",
-        "-machine", guest.machine, "-accel", accelerator.value, "-cpu", guest.cpu,
-        "-m", f"{guest.memory_bytes // _MIB}M", "-smp", str(guest.cpus),
-        "-kernel", image.kernel, "-initrd", image.initramfs, "-append", kernel_command_line(guest),
-        "-serial", f"file:{serial_path}",
-        "-device", f"virtio-net-pci,netdev=n0,mac={GUEST_MAC},romfile=",
-        "-netdev", f"tap,id=n0,ifname={host.tap},script=no,downscript=no",
-        "-qmp", f"unix:{qmp_path},server=on,wait=off",
-        "-qmp", f"unix:{observer_path},server=on,wait=off",
+        qemu.path,
+        *qemu.args_prefix,
+        "-name",
+        name,
+        "-no-user-config",
+        "-nodefaults",
+        "-nographic",
+        "-no-reboot",
+        "-machine",
+        guest.machine,
+        "-accel",
+        accelerator.value,
+        "-cpu",
+        guest.cpu,
+        "-m",
+        f"{guest.memory_bytes // _MIB}M",
+        "-smp",
+        str(guest.cpus),
+        "-kernel",
+        image.kernel,
+        "-initrd",
+        image.initramfs,
+        "-append",
+        kernel_command_line(guest),
+        "-serial",
+        f"file:{serial_path}",
+        "-device",
+        f"virtio-net-pci,netdev=n0,mac={GUEST_MAC},romfile=",
+        "-netdev",
+        f"tap,id=n0,ifname={host.tap},script=no,downscript=no",
+        "-qmp",
+        f"unix:{qmp_path},server=on,wait=off",
+        "-qmp",
+        f"unix:{observer_path},server=on,wait=off",
         *guest.qemu_args,
     ]
     if incoming:
@@ -139,8 +163,13 @@ def kernel_command_line(guest: GuestSpec) -> str:
         raise LabError(f"memcached arguments {guest.memcached_args} hold a space, comma or quote; use none")
     # nokaslr: the same layout in every run, so runs can be compared.
     words = [
-        "console=ttyS0", "quiet", "panic=-1", "nokaslr", "mitigations=off",
-        f"pt.ip={GUEST_ADDRESS}/{PREFIX_LENGTH}", f"pt.memory={guest.memcached_bytes // _MIB}",
+        "console=ttyS0",
+        "quiet",
+        "panic=-1",
+        "nokaslr",
+        "mitigations=off",
+        f"pt.ip={GUEST_ADDRESS}/{PREFIX_LENGTH}",
+        f"pt.memory={guest.memcached_bytes // _MIB}",
     ]
     if guest.memcached_args:
         words.append(f"pt.memcached={','.join(guest.memcached_args)}")

@@ -175,7 +175,13 @@ class _Side:
         def work() -> None:
             # "replace" changes an existing tbf in place, so its counters are kept.
             self._route.tc(
-                "replace", "tbf", self._index(_LINK), 0x10000, parent=_ROOT, rate=rate, burst=_BURST_BYTES,
+                "replace",
+                "tbf",
+                self._index(_LINK),
+                0x10000,
+                parent=_ROOT,
+                rate=rate,
+                burst=_BURST_BYTES,
                 latency=f"{_QUEUE_S * 1000:.0f}ms",
             )
 

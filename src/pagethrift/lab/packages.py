@@ -151,8 +151,18 @@ def _unpack_qemu(series: str, folder: Path) -> dict[str, object]:
     # --reinstall lists the named packages even where the system has the very same version, and the
     # simulation adds every library the system lacks.
     plan = _run(
-        ["apt-get", *options, "--simulate", "--no-install-recommends", "--reinstall", "--allow-downgrades",
-         "-t", suite, "install", *_QEMU_PACKAGES],
+        [
+            "apt-get",
+            *options,
+            "--simulate",
+            "--no-install-recommends",
+            "--reinstall",
+            "--allow-downgrades",
+            "-t",
+            suite,
+            "install",
+            *_QEMU_PACKAGES,
+        ],
         what=f"asking apt for QEMU {series}",
     )
     packages = dict(re.findall(r"^Inst (\S+)(?: \[[^\]]*\])? \((\S+) ", plan, re.MULTILINE))
@@ -193,9 +203,13 @@ def _apt_options() -> list[str]:
         sources = folder / "archive.sources"
         sources.write_text(derive_sources(read_sources(), _codename()))
         options = [
-            f"-oDir::Etc::SourceList={sources}", "-oDir::Etc::SourceParts=-",
-            f"-oDir::State::Lists={folder / 'lists'}", f"-oDir::Cache={folder / 'cache'}",
-            "-oAcquire::Languages=none", "-oAPT::Sandbox::User=root", "-oAPT::Get::List-Cleanup=0",
+            f"-oDir::Etc::SourceList={sources}",
+            "-oDir::Etc::SourceParts=-",
+            f"-oDir::State::Lists={folder / 'lists'}",
+            f"-oDir::Cache={folder / 'cache'}",
+            "-oAcquire::Languages=none",
+            "-oAPT::Sandbox::User=root",
+            "-oAPT::Get::List-Cleanup=0",
         ]
         stamp = folder / "updated"
         if not stamp.exists() or time.time() - stamp.stat().st_mtime > _LISTS_FRESH_S:
@@ -242,8 +256,14 @@ def _run(
 ) -> str:
     try:
         done = subprocess.run(
-            command, env={**os.environ, "LC_ALL": "C", **(env or {})}, cwd=cwd, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, errors="replace", check=False,
+            command,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
     except FileNotFoundError:
         raise LabError(f"{what}: no program {command[0]} here; run scripts/setup-system.sh") from None

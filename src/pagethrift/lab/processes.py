@@ -115,10 +115,18 @@ class ProcessGroup:
         log_path = self._folder / f"{name}.log"
         full = command_line(command, namespace=namespace)
         with log_path.open("ab") as log:
-            popen = _spawner().submit(
-                _spawn, full, {**os.environ, **(env or {})}, subprocess.DEVNULL if stdin is None else stdin,
-                log if stdout is None else stdout, log,
-            ).result()
+            popen = (
+                _spawner()
+                .submit(
+                    _spawn,
+                    full,
+                    {**os.environ, **(env or {})},
+                    subprocess.DEVNULL if stdin is None else stdin,
+                    log if stdout is None else stdout,
+                    log,
+                )
+                .result()
+            )
         process = Process(name, popen.pid, log_path, popen)
         self._processes.append(process)
         return process

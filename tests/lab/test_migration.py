@@ -1,0 +1,57 @@
+"""One real Linux guest under memcached load, migrated through the relay between two hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pagethrift.lab.compare import compare, rows
+from pagethrift.lab.doctor import CheckStatus, examine
+from pagethrift.lab.load_spec import LoadSpec
+from pagethrift.lab.machine import GuestSpec
+from pagethrift.lab.run import Event
+from pagethrift.lab.scenario import Scenario, parse_mode
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+SMALL = Scenario(
+    name="small",
+    guest=GuestSpec(memory_bytes=256 << 20, memcached_bytes=64 << 20),
+    link_bps=25_000_000,
+    load=LoadSpec(keys=10_000, rate_per_s=1500.0),
+    force_after_s=60.0,
+    warm_up_s=2.0,
+    after_s=1.0,
+    modes=(parse_mode("pagethrift"),),
+    check_ram=(parse_mode("pagethrift"),),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machine_can_do_it() -> None:
+    missing = [check.name for check in examine(fetch=True) if check.status is CheckStatus.MISSING]
+    if missing:
+        pytest.skip(f"the lab needs {', '.join(missing)}: pagethrift lab doctor says what to do")
+
+
+def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    results = compare(SMALL, tmp_path, seen.append)
+    timed, checked = results
+    assert timed.migration.converged
+    assert timed.lost_requests == 0
+    assert checked.lost_requests == 0
+    assert checked.ram is not None
+    assert checked.ram.differing_pages == 0
+    assert timed.migration.retransferred_bytes > 0
+    assert timed.migration.downtime_s is not None
+    assert timed.migration.blackout_s is not None
+    assert timed.migration.transferred_bytes >= timed.migration.first_round_bytes
+    after = next(phase for phase in timed.client["phases"] if phase["name"] == "after")
+    assert after["operations_per_s"] > 0.8 * SMALL.load.rate_per_s
+    assert [row.mode for row in rows(results)] == ["pagethrift"]
+    assert any(event.progress for event in seen)
+    again = compare(replace(SMALL, repetitions=1), tmp_path, seen.append)
+    assert [result.migration for result in again] == [result.migration for result in results]
