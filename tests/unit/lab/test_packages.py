@@ -81,10 +81,7 @@ def test_shared_libraries_exist_and_hold_the_loader():
 
 
 def test_a_lock_excludes_another_process(cache: Path):
-    code = (
-        "from pagethrift.lab.packages import locked\n"
-        "with locked('x'): print('in', flush=True)"
-    )
+    code = "from pagethrift.lab.packages import locked\nwith locked('x'): print('in', flush=True)"
     with packages.locked("x"):
         other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -100,7 +97,10 @@ def test_a_qemu_at_hand_runs_and_knows_its_machines(series: packages.QemuSeries)
         pytest.skip(f"QEMU {series}: {error}")
     assert found.series == series
     machines = subprocess.run(
-        [found.path, *found.args_prefix, "-machine", "help"], env=dict(found.env), capture_output=True,
-        text=True, check=True,
+        [found.path, *found.args_prefix, "-machine", "help"],
+        env=dict(found.env),
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert f"pc-i440fx-{series}" in machines
