@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass
 
@@ -146,3 +147,6 @@ def thin_in_pieces(
 
 
 seeds = st.integers(0, 2**32 - 1)
+
+MORE = int(os.environ.get("PAGETHRIFT_EXAMPLES", "1"))
+"""multiplies the examples of the property tests"""
