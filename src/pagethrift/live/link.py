@@ -23,6 +23,8 @@ from pagethrift.errors import LinkError
 BUFFER_S = 0.1
 """seconds of link that may wait in the relay"""
 MIN_BUFFER_BYTES = 256 << 10
+UNKNOWN_BUFFER_BYTES = 1 << 20
+"""until the rate is measured, in 0.2 s"""
 MAX_BUFFER_BYTES = 8 << 20
 BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
@@ -55,6 +57,8 @@ class Link:
     @property
     def bound_bytes(self) -> int:
         """How much may wait: BUFFER_S of link, within limits."""
+        if self.rate_bps <= 0:
+            return UNKNOWN_BUFFER_BYTES
         return int(min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, self.rate_bps * BUFFER_S)))
 
     @property
