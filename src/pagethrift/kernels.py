@@ -6,9 +6,13 @@ instruction each on x86-64; on another architecture LLVM picks its own.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
+import numba
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils as _cgutils
@@ -22,6 +26,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 cgutils: Any = _cgutils
 intrinsic: Any = _intrinsic
 uint64_pair: Any = cast(Any, types).UniTuple(types.uint64, 2)
+
+
+def _cache_folder() -> str:
+    """Return where compiled kernels are kept, named after all sources.
+
+    Numba looks at a kernel's own file only: after an edit to a function it calls from
+    another file, stale machine code would run.
+    """
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for floor in ("", "model", "stream", "content", "engine", "simulate"):
+        for source in sorted((package / floor).glob("*.py")):
+            digest.update(source.read_bytes())
+    beside = package / "__pycache__"
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pagethrift"
+    base = beside if os.access(beside if beside.is_dir() else package, os.W_OK) else home
+    return str(base / f"kernels-{digest.hexdigest()[:16]}")
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    cast(Any, numba.config).CACHE_DIR = _cache_folder()
 
 
 def kernel(function: F) -> F:

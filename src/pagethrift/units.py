@@ -18,10 +18,11 @@ def parse_bandwidth(text: str) -> int:
     Raises UsageError when the text is not a positive bandwidth.
     """
     number, unit = _split(text, "a bandwidth such as 1Gbit or 100MB/s")
-    unit = unit.removesuffix("/s").removesuffix("ps")
+    bits = unit.endswith("bps")  # Mbps is a network's megabit, not a disk's megabyte
+    unit = unit.removesuffix("bps") + "bit" if bits else unit.removesuffix("/s").removesuffix("ps")
     if unit.lower().endswith("bit"):
         factor = _prefix(unit[:-3].lower()) / 8
-    elif unit.endswith(("B", "b")) or unit == "":
+    elif unit.endswith("B") or unit == "":
         factor = _prefix(unit[:-1].lower())
     else:
         factor = 0.0

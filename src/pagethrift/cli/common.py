@@ -8,7 +8,7 @@ import typer
 
 from pagethrift.errors import UsageError
 from pagethrift.strategies.base import Strategy
-from pagethrift.strategies.table import DEFAULT, strategy
+from pagethrift.strategies.table import DEFAULT, live_strategy
 
 StrategyName: TypeAlias = Annotated[
     str, typer.Option("--strategy", "-s", help="A row of `pagethrift strategies`.", metavar="NAME")
@@ -17,14 +17,18 @@ Parameters: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--param", help="A strategy's parameter, repeatable.", metavar="NAME=VALUE"),
 ]
+StopName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="A stop rule of `pagethrift strategies` instead of the strategy's.", metavar="NAME"),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 DEFAULT_STRATEGY = DEFAULT
 
 
 def chosen_strategy(name: str, parameters: list[str] | None) -> Strategy:
-    """Return the strategy with its ``NAME=VALUE`` parameters. Raises UsageError."""
-    return strategy(name, **parse_parameters(parameters))
+    """Return a strategy for a real guest with its ``NAME=VALUE`` parameters. Raises UsageError."""
+    return live_strategy(name, "", **parse_parameters(parameters))
 
 
 def parse_parameters(parameters: list[str] | None) -> dict[str, float]:

@@ -12,7 +12,14 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StrategyName, parse_parameters
+from pagethrift.cli.common import (
+    DEFAULT_STRATEGY,
+    Json,
+    Parameters,
+    StopName,
+    StrategyName,
+    parse_parameters,
+)
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.options import MigrateOptions, PlainFeatures
@@ -55,6 +62,7 @@ def migrate(
     leave_paused: Annotated[bool, typer.Option(help="Do not start the guest at the destination.")] = False,
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
+    stop: StopName = None,
     bandwidth: Annotated[
         str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.", rich_help_panel=_LINK)
     ] = None,
@@ -99,6 +107,10 @@ def migrate(
         typer.Option(help="QEMU's own limit, 0 = none; default: as it is.", rich_help_panel=_PLAIN),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the record there.", metavar="FILE")] = None,
+    facts_log: Annotated[
+        Path | None,
+        typer.Option(help="Write the planner's facts and decisions there, for replay.", metavar="FILE"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Migrate a guest through a relay, from start to end.
@@ -113,6 +125,7 @@ def migrate(
         start_destination=not leave_paused,
         strategy=strategy,
         parameters=parse_parameters(param),
+        stop=stop or "",
         downtime_limit_s=parse_seconds(downtime_limit),
         bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
         force_after_s=parse_seconds(force_after) if force_after else None,
@@ -129,6 +142,7 @@ def migrate(
         ),
         result_path=_writable(out),
         relay_folder=relay_folder,
+        facts_log=_writable(facts_log),
     )
     with view(json) as shown:
         result = _run(options, shown.show)

@@ -32,6 +32,9 @@ def relay(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     bandwidth: Annotated[str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.")] = None,
+    downtime_limit: Annotated[
+        str, typer.Option(help="Downtime that is acceptable: bounds what is held back.")
+    ] = "300ms",
     stall_timeout: Annotated[str, typer.Option(help="Give up when the link stands still this long.")] = (
         f"{STALL_TIMEOUT_S:.0f}s"
     ),
@@ -53,6 +56,7 @@ def relay(
         report,
         parse_bandwidth(bandwidth) if bandwidth else 0.0,
         parse_seconds(stall_timeout),
+        parse_seconds(downtime_limit),
     )
     interrupted = threading.Event()
 

@@ -36,7 +36,7 @@ def _compare(rows: U64, state: U8, zero: U64, pages: I64, kinds: U8, signs: U64,
 def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8) -> None:
     columns = signs.shape[1]
     for i in range(len(pages)):
-        if methods[i] == 0:
+        if methods[i] == 0 or methods[i] == 6:
             continue
         page = pages[i]
         is_zero = columns > 0
@@ -72,7 +72,7 @@ class Ledger:
         _compare(self.rows, self.state, self.zero_row, pages, kinds, signs, out)
 
     def commit(self, pages: I64, signs: U64, methods: U8) -> None:
-        """Record that the destination will hold these contents, for every method but SKIP."""
+        """Record that the destination will hold these contents, for every method but SKIP and HOLD."""
         _commit(self.rows, self.state, self.zero_row, pages, signs, methods)
 
     @property

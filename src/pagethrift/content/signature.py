@@ -1,10 +1,10 @@
 """Keyed signatures of subpages, and SHA-256 of whole pages.
 
 A subpage signature is 64 bits: NH over 64-bit words (Black, Halevi, Krawczyk, Krovetz,
-Rogaway: UMAC, CRYPTO 1999, theorem 4.2), 128 bits wide, folded by a multilinear hash
+Rogaway: UMAC, CRYPTO 1999), 128 bits wide, folded by a multilinear hash
 modulo the prime 2^64 - 59. With keys drawn fresh for a migration and unknown to the
 guest, two different subpages have equal signatures with probability at most
-2^-64 (NH) + 1/(2^64 - 59) (fold) < 2^-62; docs/signatures.md derives it.
+2^-64 (NH) + 2^-63 (fold) < 2^-62; docs/signatures.md derives it.
 """
 
 from __future__ import annotations

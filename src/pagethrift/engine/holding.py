@@ -30,6 +30,7 @@ class HoldBuffer:
         self.page_in: I64 = np.full(0, -1, np.int64)
         self.since_s: npt.NDArray[np.float64] = np.zeros(0)
         self.since_round: I64 = np.zeros(0, np.int64)
+        self.kind: U8 = np.zeros(0, np.uint8)
         self.size: I32 = np.zeros(0, np.int32)
         """bytes each would put on the link, as estimated when it came in"""
         self._free: list[int] = []
@@ -40,11 +41,17 @@ class HoldBuffer:
     @property
     def held_bytes(self) -> int:
         """Link bytes that forwarding everything now would take, by the estimates."""
-        return int(self.size[self.page_in >= 0].sum())
+        return int(self.size.sum())
 
     def holds(self, pages: I64) -> npt.NDArray[np.bool_]:
         """Say which pages are held."""
         return self.slot_of[pages] > 0
+
+    def sizes_of(self, pages: I64) -> I32:
+        """Return what each page's held version is counted with, 0 for pages that are not held."""
+        slots = self.slot_of[pages]
+        sizes: I32 = np.where(slots > 0, self.size[slots - 1], 0).astype(np.int32)
+        return sizes
 
     def put(self, batch: PageBatch, chosen: I64, sizes: I32, now_s: float, round_: int) -> I64:
         """Hold the batch's records ``chosen`` (indices); newer content replaces older.
@@ -64,6 +71,7 @@ class HoldBuffer:
         self.page_in[into] = batch.page[index]
         self.since_s[into] = now_s
         self.since_round[into] = round_
+        self.kind[into] = batch.kind[index]
         self.size[into] = sizes[index]
         _store(self.pool, into, batch.buffer, batch.position[index], batch.kind[index])
         return chosen[~kept]
@@ -82,11 +90,11 @@ class HoldBuffer:
         return np.flatnonzero(self.page_in >= 0)
 
     def batch(self, slots: I64) -> PageBatch:
-        """Return held pages as PAGE records over the pool."""
+        """Return held pages as ZERO and PAGE records over the pool."""
         n = len(slots)
         return PageBatch(
             self.page_in[slots],
-            np.ones(n, np.uint8),
+            self.kind[slots],
             slots * PAGE_BYTES,
             np.full(n, PAGE_BYTES, np.int32),
             self.pool,
@@ -102,5 +110,6 @@ class HoldBuffer:
         self.page_in = np.concatenate([self.page_in, np.full(size - have, -1, np.int64)])
         self.since_s = np.concatenate([self.since_s, np.zeros(size - have)])
         self.since_round = np.concatenate([self.since_round, np.zeros(size - have, np.int64)])
+        self.kind = np.concatenate([self.kind, np.zeros(size - have, np.uint8)])
         self.size = np.concatenate([self.size, np.zeros(size - have, np.int32)])
         self._free.extend(range(size - 1, have - 1, -1))

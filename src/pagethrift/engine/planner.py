@@ -10,17 +10,17 @@ from pagethrift.strategies.base import StopRule
 
 @dataclass(slots=True)
 class Planner:
-    """Asks the stop rule and remembers its answer: a switchover is decided once."""
+    """Asks the stop rule and remembers its answer: a switchover, or post-copy, is decided once."""
 
     stop_rule: StopRule
     decided: StopDecision | None = field(default=None)
-    """the switchover, once decided"""
+    """the switchover or post-copy, once decided"""
 
     def decide(self, facts: StopFacts) -> StopDecision:
         """Return the decision for these facts; after a switchover was decided, that one."""
         if self.decided is not None:
             return self.decided
         decision = self.stop_rule.decide(facts)
-        if decision.action is StopAction.SWITCH_OVER:
+        if decision.action in (StopAction.SWITCH_OVER, StopAction.START_POST_COPY):
             self.decided = decision
         return decision

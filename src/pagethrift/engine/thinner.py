@@ -6,67 +6,39 @@ I/O: a shell fills ``room()``, calls ``run()`` and sends the output.
 
 from __future__ import annotations
 
-from enum import Enum
-
 import numpy as np
 import numpy.typing as npt
 
 from pagethrift.content.ledger import ALL_CHANGED, Ledger
-from pagethrift.content.signature import Sha256Signer, SubpageSigner
 from pagethrift.engine.counters import Counters
+from pagethrift.engine.history import RoundHistory
 from pagethrift.engine.holding import HoldBuffer
+from pagethrift.engine.multifd import Channel, Channels, Frame
+from pagethrift.engine.output import Mode, Output, Progress
+from pagethrift.engine.signing import signer_for
 from pagethrift.errors import StreamError
 from pagethrift.model.methods import Allow, Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, U64, BlockTable, PageBatch
-from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Strategy
-from pagethrift.stream.events import BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, U64, BlockTable, PageBatch, read_only
+from pagethrift.strategies.base import HeldFacts, PageFacts, Strategy
+from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
 from pagethrift.stream.writer import PAGE_ROOM, RecordWriter, choose_methods
 
 HOLD_BUDGET_BYTES = 64 << 20
-OUTPUT_BYTES = BUFFER_BYTES + BATCH_PAGES * PAGE_ROOM
-"""one receive buffer's worth, and room for the batch that fills it"""
+DOWNTIME_LIMIT_S = 0.3
+"""QEMU's default"""
 
-
-class Output:
-    """A reusable output buffer; holds at least one batch (batch pages x PAGE_ROOM bytes)."""
-
-    def __init__(self, capacity_bytes: int = OUTPUT_BYTES) -> None:
-        self.data: U8 = np.empty(capacity_bytes, np.uint8)
-        self.size = 0
-
-    def view(self) -> memoryview:
-        """Return what was written."""
-        return self.data.data[: self.size]
-
-    @property
-    def free(self) -> int:
-        """Bytes that still fit."""
-        return len(self.data) - self.size
-
-
-class Progress(Enum):
-    """Why ``run`` returned."""
-
-    NEED_INPUT = "need input"
-    OUTPUT_FULL = "output full"
-    ENDED = "ended"
-
-
-class Mode(Enum):
-    """What the thinner is doing with bytes."""
-
-    PREAMBLE = "preamble"
-    RAM = "ram"
-    TAIL = "tail"
-    PIPE = "pipe"
+__all__ = ["DOWNTIME_LIMIT_S", "HOLD_BUDGET_BYTES", "Mode", "Output", "Progress", "Thinner", "thin"]
 
 
 class Thinner:
     """Thins one stream with one strategy.
 
     ``secret``: at least 32 random bytes, fresh for each migration (the signature key).
+    ``room`` and ``received`` take the main channel. A shell whose source uses multifd also calls
+    ``add_channel`` for each channel before main's bytes that follow its connecting, and whenever
+    ``given_back`` returns one, feeds and prepares it (see Channel) before it calls ``run`` again.
     Errors leave what was already written consistent with the ledger, but the stream
     cannot go on: StreamError says why.
     """
@@ -83,11 +55,14 @@ class Thinner:
         self.mode = Mode.PREAMBLE
         self.warning = ""
         self.round = 0
+        self.link_bps = 0.0
+        """what the shell measures, bytes per second; 0 while unknown"""
+        self.downtime_limit_s = DOWNTIME_LIMIT_S
         self._going = False
         self._hold_pages = hold_budget_bytes // PAGE_BYTES
         self._batch_pages = batch_pages
         self._reader = StreamReader(batch_pages=batch_pages)
-        self._signer = _signer(strategy.signing, secret)
+        self._signer = signer_for(strategy.signing, secret)
         columns = self._signer.columns if self._signer else 0
         self._columns = columns
         self._subpage = PAGE_BYTES // columns if self._signer and self._signer.deltas else 0
@@ -97,10 +72,15 @@ class Thinner:
         self._allowed: U8 = np.zeros(batch_pages, np.uint8)
         self._sizes: I32 = np.zeros(batch_pages, np.int32)
         self._before: U8 = np.zeros(batch_pages, np.uint8)
+        self._recent: U8 = np.zeros(batch_pages, np.uint8)
         self._pending: Event | None = None
         self._raw_done = 0
         self._to_release: I64 | None = None
         self._ended = False
+        self._channels: Channels | None = None
+        self._frame: Frame | None = None
+        self._ram_id = 0
+        self._sealed = False
         self._begin(BlockTable.of([]))
 
     def _begin(self, table: BlockTable) -> None:
@@ -108,6 +88,7 @@ class Thinner:
         self.table = table
         self.ledger = Ledger(table.total_pages, zero_row)
         self.held = HoldBuffer(table.total_pages, self._hold_pages)
+        self._history = RoundHistory(table.total_pages) if self.strategy.needs_history else None
         self._arrivals: U8 = np.zeros(table.total_pages, np.uint8)
         self._writer = RecordWriter(table)
 
@@ -120,6 +101,33 @@ class Thinner:
         self._ended = count == 0
         self.counters.in_bytes += count
         self._reader.received(count)
+
+    @property
+    def in_bytes(self) -> int:
+        """Bytes received on all channels."""
+        channels = self._channels.all if self._channels else ()
+        return self.counters.in_bytes + sum(channel.received_bytes for channel in channels)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a multifd channel may still come: until the end of RAM's first section."""
+        return self.mode is Mode.PREAMBLE and not self._sealed
+
+    @property
+    def wants_main(self) -> bool:
+        """False while main stands at a mark that some multifd channel has not reached."""
+        return self._channels is None or not self._channels.waiting
+
+    def add_channel(self) -> Channel:
+        """Take one more multifd channel, while ``joinable``."""
+        if not self.joinable:
+            raise ValueError("multifd channels come before the end of RAM's first section")
+        self._channels = self._channels or Channels(self.table)
+        return self._channels.add(Channel(self._signer, self._batch_pages))
+
+    def given_back(self) -> list[Channel]:
+        """Return the channels whose event was used since the last call."""
+        return self._channels.given_back() if self._channels else []
 
     def begin_round(self, number: int) -> None:
         """Say that QEMU began a round (0 = first pass)."""
@@ -139,39 +147,82 @@ class Thinner:
 
     def _run(self, out: Output, now_s: float) -> Progress:
         while True:
-            if self.mode is Mode.PIPE:
-                return self._pipe(out)
-            if self._pending is None:
-                try:
-                    self._pending = self._reader.next_event()
-                except NotUnderstood as error:
-                    if self.mode is not Mode.PREAMBLE:
-                        raise
-                    self.mode = Mode.PIPE
-                    self.warning = f"{error}; forwarding everything untouched"
-                    continue
-            if self._pending is Signal.NEED_DATA:
-                self._pending = None
-                return Progress.NEED_INPUT
-            if self._pending is Signal.END:
-                return Progress.ENDED
-            if not self._handle(self._pending, out, now_s):
-                return Progress.OUTPUT_FULL
+            stuck = self._advance(out, now_s)
+            if self._channels and (stuck is None or stuck is Progress.NEED_INPUT):
+                stuck = self._take_batch(self._channels, out, now_s) or stuck
+            if stuck is not None:
+                return stuck
+
+    def _advance(self, out: Output, now_s: float) -> Progress | None:
+        """Handle main's next event; returns why that was not possible."""
+        if self.mode is Mode.PIPE:
+            return self._pipe(out)
+        if self._pending is None:
+            try:
+                self._pending = self._reader.next_event()
+            except NotUnderstood as error:
+                if self.mode is not Mode.PREAMBLE or self._channels:
+                    raise
+                self.mode = Mode.PIPE
+                self.warning = f"{error}; forwarding everything untouched"
+                return None
+        if self._pending is Signal.NEED_DATA:
             self._pending = None
+            return Progress.NEED_INPUT
+        if self._pending is Signal.END:
+            return Progress.ENDED
+        if not self._handle(self._pending, out, now_s):
+            return Progress.OUTPUT_FULL if self.wants_main else Progress.NEED_INPUT
+        self._pending = None
+        return None
+
+    def _take_batch(self, channels: Channels, out: Output, now_s: float) -> Progress | None:
+        channel = channels.next()
+        found = channel.batch() if channel else None
+        if channel is None or found is None or self._frame is None:
+            return None
+        batch, signs = found
+        # The head of a PART section fits into what PAGE_ROOM allows for too much.
+        if out.free < len(batch) * PAGE_ROOM:
+            return Progress.OUTPUT_FULL
+        self._frame.open(out)
+        self.mode = Mode.RAM
+        self._thin(batch, out, now_s, signs)
+        channels.give_back(channel)
+        return Progress.TAKEN
 
     def _handle(self, event: Event, out: Output, now_s: float) -> bool:
         match event:
             case Raw(data):
-                return self._copy(data, out)
-            case RamBegins(table):
-                self._begin(table)
+                if self._frame is None or self.mode is Mode.TAIL:
+                    return self._copy(data, out)
+                self._frame.keep(data, self._reader.offset)
+            case BodyBegins() | Signal.SECTION_ENDS:
+                return self._frame is None or self._frame.put(out, isinstance(event, BodyBegins))
+            case Signal.FLUSH:
+                return self._at_mark(flush=True)
+            case RamBegins(table, section_id):
+                self._ram_id = section_id
+                try:
+                    self._begin(table)
+                except MemoryError:
+                    size = f"{table.total_pages * PAGE_BYTES / 2**40:.3g} TiB"
+                    expected = "RAM this machine can keep a ledger of"
+                    raise StreamError(self._reader.offset, expected, size) from None
+                if self._channels:
+                    self._channels.begin(table)
             case Pages(batch):
                 if out.free < len(batch) * PAGE_ROOM:
                     return False
                 self.mode = Mode.RAM
-                self._thin(batch, out, now_s, arriving=True)
+                self._thin(batch, out, now_s)
             case BodyEnds(last):
-                return self._release(out, now_s, last)
+                if self._to_release is None and not self._at_mark(flush=False):
+                    return False
+                if not self._release(out, now_s, last):
+                    return False
+                if self._channels:
+                    self._channels.ram_over = last
             case RamEnds():
                 self.mode = Mode.TAIL
                 if len(self.held):
@@ -180,9 +231,26 @@ class Thinner:
                 raise AssertionError(event)
         return True
 
-    def _thin(self, batch: PageBatch, out: Output, now_s: float, arriving: bool) -> None:
+    def _at_mark(self, flush: bool) -> bool:
+        """MULTIFD_FLUSH or the end of a section of RAM: say whether main may pass it."""
+        self._sealed = True
+        if self._channels is None:
+            return True
+        if self._frame is None:
+            self._frame = Frame(self._ram_id)
+        if not flush:
+            return self._channels.at_end_of_body(self._reader.offset)
+        if not self._channels.at_flush(self._reader.offset):
+            return False
+        self._frame.drop(8)
+        return True
+
+    def _thin(
+        self, batch: PageBatch, out: Output, now_s: float, signs: U64 | None = None, arriving: bool = True
+    ) -> None:
+        """Forward, hold or skip the pages of a batch; ``signs``: their signatures, where made already."""
         n = len(batch)
-        signs, masks, methods = self._signs[:n], self._masks[:n], self._methods[:n]
+        masks, methods = self._masks[:n], self._methods[:n]
         sizes, before, pages = self._sizes[:n], self._before[:n], batch.page
         if batch.kind.max() == 2:
             raise StreamError(
@@ -190,13 +258,26 @@ class Thinner:
             )
         if arriving:
             self.counters.arrive(pages, self._arrivals, before)
+        else:
+            before[:] = self._arrivals[pages]
+        if signs is None:
+            signs = self._signs[:n]
+            if self._signer:
+                self._signer.sign(batch, signs)
         if self._signer:
-            self._signer.sign(batch, signs)
             self.ledger.compare(pages, batch.kind, signs, masks)
+        round_, recent = self.round, None  # once: another thread sets it
+        if arriving and self._history:
+            recent = self._recent[:n]
+            self._history.mark(pages, masks, round_, recent)
         sizes[:] = 0
+        any_held = len(self.held) > 0
         facts = PageFacts(
-            now_s, self.round, pages, masks, self.ledger.state[pages] == 0, before, sizes,
+            now_s, round_, read_only(pages), read_only(masks), self.ledger.state[pages] == 0,
+            read_only(before), read_only(sizes),
             len(self.held), self.held.budget_pages,
+            self.held.held_bytes if any_held else 0, self.held.sizes_of(pages) if any_held else None,
+            self.link_bps, self.downtime_limit_s, recent, self._going,
         )  # fmt: skip
         self._allowed[:n] = self.strategy.encode.allow(facts)
         if not self._signer:
@@ -226,7 +307,7 @@ class Thinner:
         refused = self.held.put(batch, chosen, facts.sizes, now_s, self.round)
         self.held.drop(batch.page[refused])
         wish[refused] = False
-        methods[wish] = Method.SKIP
+        methods[wish] = Method.HOLD
 
     def _release(self, out: Output, now_s: float, last: bool) -> bool:
         if self._to_release is None:
@@ -250,7 +331,8 @@ class Thinner:
         wish = self.strategy.hold.release(
             HeldFacts(
                 now_s, self.round, pages, self.held.since_s[slots], self.held.since_round[slots],
-                self._arrivals[pages],
+                self._arrivals[pages], self.held.size[slots], self.link_bps, self.downtime_limit_s,
+                self._history.of(pages, self.round) if self._history else None,
             )
         )  # fmt: skip
         return slots[:0] if wish is None else slots[np.asarray(wish, np.bool_)]
@@ -274,18 +356,6 @@ class Thinner:
             return Progress.OUTPUT_FULL
         self._pending = None
         return Progress.ENDED if self._ended else Progress.NEED_INPUT
-
-
-def _signer(signing: Signing, secret: bytes) -> SubpageSigner | Sha256Signer | None:
-    match signing:
-        case Signing.NOTHING:
-            return None
-        case Signing.SUBPAGES:
-            if len(secret) < 32:
-                raise ValueError("the signature secret needs at least 32 bytes")
-            return SubpageSigner.from_secret(secret)
-        case Signing.SHA256:
-            return Sha256Signer.make()
 
 
 def thin(

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pagethrift.engine.thinner import thin
-from pagethrift.model.pages import PAGE_BYTES
+from pagethrift.model.pages import PAGE_BYTES, BlockTable
 from pagethrift.strategies.base import HeldFacts, PageFacts
 from pagethrift.strategies.pagethrift import pagethrift
-from pagethrift.stream.synthetic import StreamBuilder
+from pagethrift.stream.events import Signal
+from pagethrift.stream.multifd import ChannelReader, PacketFlag
+from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 
 
 class _HoldEverything:
@@ -37,3 +39,10 @@ def warm_up() -> None:
     strategy = pagethrift()
     thin(stream, strategy, bytes(32))
     thin(stream, replace(strategy, hold=_HoldEverything()), bytes(32))
+    reader = ChannelReader()
+    reader.table = BlockTable.of([(b"warm", 2 * PAGE_BYTES)])
+    data = handshake(0) + packet(flags=PacketFlag.SYNC) + packet("warm", zero=(0, 1))
+    reader.room()[: len(data)] = data
+    reader.received(len(data))
+    while reader.next_event() is not Signal.NEED_DATA:
+        pass

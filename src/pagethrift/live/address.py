@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -98,8 +99,12 @@ def _remove_dead(path: str) -> None:
             return
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    # A datagram socket asks without connecting: a living listener is of the wrong type (EPROTOTYPE).
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:
+                raise

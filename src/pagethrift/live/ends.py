@@ -92,7 +92,12 @@ async def _start_relay(
     folder = RelayFolder(options.relay_folder, ends.source.peer_uid, ends.source.peer_gid)
     stack.callback(folder.remove)
     argv = relay_command(
-        folder.address, options.destination, options.strategy, options.parameters, options.bandwidth_bps
+        folder.address,
+        options.destination,
+        options.strategy,
+        options.parameters,
+        options.bandwidth_bps,
+        options.downtime_limit_s,
     )
     relay = await RelayProcess.start(argv, on_relay)
     stack.push_async_callback(lambda: undisturbed(relay.close()))

@@ -16,6 +16,7 @@ import termios
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from pagethrift.engine.thinner import Output
 from pagethrift.errors import LinkError
@@ -36,8 +37,16 @@ SIOCOUTQNSD = 0x894B
 class Link:
     """Owns the socket to the destination and a thread that writes to it."""
 
-    def __init__(self, connection: socket.socket, stall_timeout_s: float, bandwidth_bps: float = 0.0) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        stall_timeout_s: float,
+        on_error: Callable[[LinkError], None],
+        bandwidth_bps: float = 0.0,
+    ) -> None:
+        """Take over a connected socket; ``on_error`` is called once, from the writing thread."""
         self._socket = connection
+        self._on_error = on_error
         self._tcp = connection.family != socket.AF_UNIX
         self._stall_timeout_s = stall_timeout_s
         self.rate_bps = bandwidth_bps
@@ -49,6 +58,7 @@ class Link:
         self._closing = False
         self._error: LinkError | None = None
         self._window = (time.monotonic(), 0, False)
+        self._drained = (time.monotonic(), 0)
         connection.setblocking(False)
         self._set_low_water()
         self._thread = threading.Thread(target=self._write_all, name="link", daemon=True)
@@ -112,7 +122,9 @@ class Link:
                         if self._closing or self._error:
                             return
                         self._changed.wait(0.5)
-                        self._measure(time.monotonic(), busy=False)
+                        now_s = time.monotonic()
+                        self._measure(now_s, busy=False)
+                        self._check_draining(now_s)
                     output = self._queue[0]
                 self._write(output)
                 with self._changed:
@@ -120,15 +132,14 @@ class Link:
                     output.size = 0
                     self._pool.append(output)
                     self._changed.notify_all()
-        except (OSError, LinkError) as error:
-            reason = (
-                str(error)
-                if isinstance(error, LinkError)
-                else f"the destination closed the link: {error.strerror}"
-            )
+        except (OSError, ValueError, LinkError) as error:
+            reason = str(error)
+            if not isinstance(error, LinkError):
+                reason = f"the destination closed the link: {getattr(error, 'strerror', None) or reason}"
             with self._changed:
                 self._error = self._error or LinkError(reason)
                 self._changed.notify_all()
+            self._on_error(self._error)
 
     def _write(self, output: Output) -> None:
         view, done = output.view(), 0
@@ -154,6 +165,15 @@ class Link:
                 self.sent_bytes += count
                 self._changed.notify_all()
             self._measure(now_s, busy=True)
+
+    def _check_draining(self, now_s: float) -> None:
+        """What the socket took must reach the destination: device state may fit a send buffer whole."""
+        since_s, left_before = self._drained
+        left = self._in_socket()
+        if left == 0 or left != left_before:
+            self._drained = (now_s, left)
+        elif now_s - since_s > self._stall_timeout_s:
+            raise LinkError(f"the destination has taken nothing for {self._stall_timeout_s:.0f} s")
 
     def _measure(self, now_s: float, busy: bool) -> None:
         """Keep the rate at which the link drains, over windows in which it never ran dry."""

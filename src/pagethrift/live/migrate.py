@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import PagethriftError, QmpError
 from pagethrift.live.ends import Ends, open_ends
+from pagethrift.live.facts_log import logged
 from pagethrift.live.host import qemu_cpu_s
 from pagethrift.live.options import MigrateOptions
 from pagethrift.live.outcome import build_result
@@ -23,7 +25,7 @@ from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.model.status import RelayState, RelayStatus
-from pagethrift.strategies.table import strategy
+from pagethrift.strategies.table import live_strategy
 
 CANCEL_S = 10.0
 """A source whose migration broke says so within 25 ms; a starved one takes longer."""
@@ -46,11 +48,20 @@ async def migrate(
     the message says otherwise.
     """
     options.check()
+    chosen = None
     if not options.plain:
-        chosen = strategy(options.strategy, **options.parameters)
-        options = replace(options, parameters=chosen.parameters)
+        chosen = live_strategy(options.strategy, options.stop, **options.parameters)
+        options = replace(options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters)
         if decider is None and not chosen.qemu_decides:
             decider = Planner(chosen.stop)
+    with ExitStack() as stack:
+        decider = logged(decider, chosen, options.facts_log, stack)
+        return await _migrate(options, progress, decider)
+
+
+async def _migrate(
+    options: MigrateOptions, progress: Callable[[Progress], None], decider: Decider | None
+) -> MigrationResult:
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
     pilots: list[Pilot] = []
 

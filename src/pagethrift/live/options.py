@@ -60,7 +60,11 @@ class MigrateOptions:
     """start the guest at the destination (needs ``destination_qmp``); False leaves it paused there"""
     strategy: str = "pagethrift"
     parameters: Mapping[str, float] = field(default_factory=dict)
-    """parameters of the strategy"""
+    """parameters of the strategy and of ``stop``"""
+    stop: str = ""
+    """a stop rule instead of the strategy's own"""
+    stop_parameters: Mapping[str, float] = field(default_factory=dict)
+    """filled in from ``parameters`` by `migrate`"""
     downtime_limit_s: float = 0.3
     bandwidth_bps: int | None = None
     """link bandwidth in bytes per second, if the operator knows it"""
@@ -76,6 +80,8 @@ class MigrateOptions:
     """only for ``plain``"""
     result_path: Path | None = None
     """the result is written there, whatever the outcome"""
+    facts_log: Path | None = None
+    """the planner's facts and decisions are written there, for replay"""
     relay_folder: Path | None = None
     """where the relay's socket is made; default: a fresh temporary folder"""
 

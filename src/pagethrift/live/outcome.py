@@ -10,7 +10,7 @@ from pagethrift.live.options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopAction, StopDecision
-from pagethrift.model.result import MigrationResult, Mode, Outcome
+from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,13 @@ def _why(decision: StopDecision | None) -> tuple[str, float | None]:
     if decision.action is StopAction.CONTINUE:  # also a held QEMU completes when its bitmap is clean
         return "nothing was left to send", None
     return decision.reason, decision.predicted_downtime_s
+
+
+def _parameters(options: MigrateOptions) -> dict[str, ParameterValue]:
+    if not options.stop:
+        return dict(options.parameters)
+    stop = {f"stop.{name}": value for name, value in options.stop_parameters.items()}
+    return {**options.parameters, "stop": options.stop, **stop}
 
 
 def build_result(
@@ -86,7 +93,7 @@ def build_result(
         relay_peak_rss_bytes=watch.relay.peak_rss_bytes if relayed else None,
         one_pass_bound_s=bound_s,
         ratio=total_time_s / bound_s if completed and bound_s else None,
-        parameters=dict(options.parameters) if relayed else {},
+        parameters=_parameters(options) if relayed else {},
         features=options.features.as_features() if options.plain else {},
         converged=completed and watch.forced_at_s is None,
         forced_at_s=watch.forced_at_s,

@@ -215,6 +215,14 @@ class QmpMonitor:
         instances = {"instances": [{"type": "migration"}]}
         await self.execute("yank", instances, timeout_s=3.0, oob=True)
 
+    async def give_descriptor(self, name: str, descriptor: int) -> None:
+        """Pass an open file to QEMU, to be used as ``fd:NAME``; works on unix sockets. Raises QmpError."""
+        try:
+            self._client.send_fd_scm(descriptor)
+        except (QMPError, OSError) as error:
+            raise QmpError(f"{self.role} {self.path}: cannot pass a file: {_one_line(error)}") from error
+        await self.execute("getfd", {"fdname": name})
+
     async def close(self) -> None:
         """Hang up; never raises for a QEMU that has already gone."""
         with suppress(QMPError, OSError, EOFError, TimeoutError):

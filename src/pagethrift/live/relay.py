@@ -1,8 +1,8 @@
 """The relay: QEMU's socket on one side, the link on the other, the thinner in between.
 
-Threads: this one receives and thins, the link's writes, one carries the return path
-back, one reports. The first error of any of them closes both sockets, so the source
-QEMU fails the migration at once and its guest runs on.
+Threads: this one receives and thins, one for each multifd channel receives and signs, the
+link's writes, one carries the return path back, one reports. The first error of any of them
+closes all sockets, so the source QEMU fails the migration at once and its guest runs on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pagethrift.engine.thinner import Mode, Output, Progress, Thinner
+from pagethrift.engine.thinner import DOWNTIME_LIMIT_S, Mode, Output, Progress, Thinner
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.live.address import Address, close_both_ways, connect, listen
+from pagethrift.live.address import Address, close_both_ways, connect
+from pagethrift.live.intake import Intake
 from pagethrift.live.link import Link
 from pagethrift.model.methods import Method
 from pagethrift.model.status import RelayState, RelayStatus
@@ -54,35 +55,38 @@ class Relay:
         report: Callable[[RelayStatus], None],
         bandwidth_bps: float = 0.0,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        downtime_limit_s: float = DOWNTIME_LIMIT_S,
     ) -> None:
         self._destination = destination
         self._report = report
         self._bandwidth_bps = bandwidth_bps
         self._stall_timeout_s = stall_timeout_s
         self._thinner = Thinner(strategy, secrets.token_bytes(32))
+        self._thinner.downtime_limit_s = downtime_limit_s
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
-        self._source: socket.socket | None = None
         self._link_socket: socket.socket | None = None
         self._link: Link | None = None
         self._answers = ReturnPath()
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._listen_on = listen_on
-        self._listener = listen(listen_on)
+        self._intake = Intake(listen_on, self._thinner)
 
     def run(self) -> None:
         """Serve one migration. Raises the first error."""
         reporter = threading.Thread(target=self._report_always, name="report", daemon=True)
         reporter.start()
         try:
-            self._source = self._accept()
-            self._forward(self._source)
+            self._forward(self._intake.wait_for_main())
             self._state = RelayState.DONE
         except PagethriftError as error:
             self.abort(error)
         except OSError as error:
             self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror or error}"))
+        except BaseException as error:
+            self.abort(PagethriftError(f"unexpected {type(error).__name__}: {error}; please report it"))
+            raise
         finally:
             self._state = RelayState.FAILED if self._error else self._state
             self._over.set()
@@ -108,9 +112,8 @@ class Relay:
             self._error = self._error or error
         if self._link:
             self._link.abandon()
-        close_both_ways(self._source)
+        self._intake.stop()
         close_both_ways(self._link_socket)
-        close_both_ways(self._listener)
 
     def status(self) -> RelayStatus:
         """Return the counters as they are now."""
@@ -122,7 +125,7 @@ class Relay:
         return RelayStatus(
             state=state,
             now_s=time.monotonic(),
-            in_bytes=counters.in_bytes,
+            in_bytes=thinner.in_bytes,
             out_bytes=link.sent_bytes if link else 0,
             unsent_bytes=link.unsent_bytes if link and not self._over.is_set() else 0,
             link_bps=link.rate_bps if link else self._bandwidth_bps,
@@ -142,40 +145,21 @@ class Relay:
             warning=thinner.warning,
         )
 
-    def _accept(self) -> socket.socket:
-        try:
-            source, _ = self._listener.accept()
-        except OSError as error:
-            raise self._error or LinkError(f"stopped listening on {self._listen_on}") from error
-        threading.Thread(target=self._refuse_more, name="refuse", daemon=True).start()
-        return source
-
-    def _refuse_more(self) -> None:
-        """QEMU opens one main socket; a second one is a multifd channel."""
-        try:
-            extra, _ = self._listener.accept()
-        except OSError:
-            return
-        extra.close()
-        self.abort(LinkError("QEMU opened a second socket: switch capability multifd off at the source"))
-
     def _forward(self, source: socket.socket) -> None:
-        thinner = self._thinner
-        room = thinner.room()
-        count = source.recv_into(room)
-        if not count:
-            raise LinkError("the source QEMU closed its socket before the first byte")
         # An early or idle connection counts as a migration at the destination: connect with bytes in hand.
         self._link_socket = connect(self._destination)
-        self._link = link = Link(self._link_socket, self._stall_timeout_s, self._bandwidth_bps)
+        self._link = link = Link(self._link_socket, self._stall_timeout_s, self.abort, self._bandwidth_bps)
         back = threading.Thread(
             target=self._carry_back, args=(source, self._link_socket), name="return", daemon=True
         )
         back.start()
         self._state = RelayState.RAM
-        thinner.received(count)
-        while self._thin_received(link):
-            thinner.received(source.recv_into(thinner.room(min(BUFFER_BYTES, link.bound_bytes // 2))))
+        while (progress := self._thin_received(link)) is not Progress.ENDED:
+            if progress is Progress.NEED_INPUT:
+                self._intake.receive_bytes = min(BUFFER_BYTES, link.bound_bytes // 2)
+                self._intake.fill()
+            else:
+                self._intake.hand_back()
         link.finish()
         back.join(CLOSE_TIMEOUT_S)
         if back.is_alive():
@@ -183,18 +167,14 @@ class Relay:
         if self._error:
             raise self._error
 
-    def _thin_received(self, link: Link) -> bool:
-        """Thin what was received; False when the stream is over."""
-        while True:
-            output: Output = link.take()
-            try:
-                progress = self._thinner.run(output, time.monotonic())
-            finally:
-                link.put(output)
-            if progress is Progress.ENDED:
-                return False
-            if progress is Progress.NEED_INPUT:
-                return True
+    def _thin_received(self, link: Link) -> Progress:
+        """Thin what was received into one output."""
+        output: Output = link.take()
+        self._thinner.link_bps = link.rate_bps
+        try:
+            return self._thinner.run(output, time.monotonic())
+        finally:
+            link.put(output)
 
     def _carry_back(self, source: socket.socket, link: socket.socket) -> None:
         """Forward the return path; a failed load or an early end fails the migration."""
@@ -231,9 +211,8 @@ class Relay:
             before = self._state
 
     def _close(self) -> None:
-        close_both_ways(self._source)
+        self._intake.close()
         close_both_ways(self._link_socket)
-        close_both_ways(self._listener)
         if self._listen_on.path:
             Path(self._listen_on.path).unlink(missing_ok=True)
 

@@ -62,6 +62,7 @@ def relay_command(
     strategy: str,
     parameters: Mapping[str, float],
     bandwidth_bps: int | None,
+    downtime_limit_s: float | None = None,
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
@@ -70,6 +71,8 @@ def relay_command(
         argv += ["--param", f"{name}={value}"]
     if bandwidth_bps is not None:
         argv += ["--bandwidth", f"{bandwidth_bps}B/s"]
+    if downtime_limit_s is not None:
+        argv += ["--downtime-limit", f"{downtime_limit_s:.6f}s"]
     return [*argv, "--json"]
 
 

@@ -166,6 +166,7 @@ class Watch:
             unsent_bytes=self.relay.unsent_bytes,
             link_bps=self._link_bps(),
             downtime_limit_s=self._limit_s,
+            held_pages=self.relay.held_pages,
         )
 
     def sent_by_pass(self) -> tuple[int, int]:

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
+
+
+class PageClass(IntEnum):
+    """What the guest's kernel uses a page for (its /proc/kpageflags)."""
+
+    OTHER = 0
+    FREE = 1
+    CACHE = 2
+    """file-backed and not mapped as anonymous: can be read again"""
+    ANONYMOUS = 3
+    KERNEL = 4
+    """slab, page tables and what the kernel reserves"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ class StopFacts:
     link_bps: float
     """bytes per second, 0 while unknown"""
     downtime_limit_s: float
+    held_pages: int = 0
+    """pages that wait in the relay; in a simulation, pages left for a later round"""
 
 
 class StopAction(Enum):
@@ -44,6 +58,10 @@ class StopAction(Enum):
 
     CONTINUE = "continue"
     SWITCH_OVER = "switch over"
+    SET_THROTTLE = "set throttle"
+    """take ``throttle_percent`` of the guest's CPU time away from now on; migration goes on"""
+    START_POST_COPY = "start post-copy"
+    """move the guest now; the destination asks for the pages it lacks"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +71,5 @@ class StopDecision:
     action: StopAction
     reason: str = ""
     predicted_downtime_s: float | None = None
+    throttle_percent: int = 0
+    """with SET_THROTTLE"""

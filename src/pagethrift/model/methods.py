@@ -20,6 +20,8 @@ class Method(IntEnum):
     """a ZERO record, then an XBZRLE record against zero"""
     FROM_ZERO = 5
     """an XBZRLE record against a page the destination holds as zero"""
+    HOLD = 6
+    """nothing for now: the page waits in the hold buffer"""
 
 
 class Allow(IntFlag):

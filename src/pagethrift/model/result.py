@@ -112,6 +112,8 @@ class MigrationResult:
     """RAM bytes for pages sent again"""
     transferred_bytes: int = 0
     """everything on the link"""
+    stale_pages: int | None = None
+    """simulations: pages whose content at the destination is not the source's"""
     relay_cpu_s: float | None = None
     source_cpu_s: float | None = None
     """CPU of the source QEMU during the migration, guest work included"""

@@ -1,22 +1,66 @@
-"""The default: whichever of skip, subpage delta, sparse and full is least bytes."""
+"""The default: whichever of skip, subpage delta, sparse and full is least bytes; hot pages wait.
+
+A page that arrived changed in ``hot_rounds`` rounds running and does so again will most likely
+change before the end: forwarding this version is wasted. It waits in the relay, as long as all that
+waits fits a share of the downtime limit, until it is quiet for a round. Holding costs no bytes (a
+delta over two changes is at most as long as two deltas), and its cost in downtime is bounded by the
+share and counted in the prediction.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pagethrift.model.methods import Allow
-from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
+from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, PageFacts, Signing, Status, Strategy
+from pagethrift.strategies.holds import fitting, overflowing, quiet, rounds_changed
 from pagethrift.strategies.stops import DowntimePredicted
 
 
-def pagethrift(margin: float = 0.85) -> Strategy:
-    """Return the row; ``margin``: share of the downtime limit that may be predicted."""
+@dataclass(frozen=True, slots=True)
+class HoldHot:
+    """Keep pages that change every round while they fit a share of the downtime limit."""
+
+    hot_rounds: float = 2
+    """rounds running, before this one, in which a hot page changed; at most 7"""
+    share: float = 0.25
+    """of the downtime limit that held pages may fill; 0 holds nothing"""
+
+    def hold(self, facts: PageFacts) -> Bools | None:
+        """Hold the hot pages; round 0, in which every page is dirty, says nothing."""
+        rounds = int(self.hot_rounds) + 1
+        if facts.last or facts.history is None or facts.round < rounds or self.share <= 0:
+            return None
+        return fitting(rounds_changed(facts.history, facts.round, rounds) == rounds, facts, self.share)
+
+    def release(self, facts: HeldFacts) -> Bools | None:
+        """Release what was quiet for a round, and what no longer fits."""
+        return quiet(facts) | overflowing(facts, self.share)
+
+
+def pagethrift(
+    margin: float = 0.85,
+    accept: float = 1.0,
+    patience: float = 3,
+    hot_rounds: float = 2,
+    hold_share: float = 0.25,
+) -> Strategy:
+    """Return the row; the first three are DowntimePredicted's, the others HoldHot's."""
     return Strategy(
         name="pagethrift",
         summary="skip, subpage delta or full, whichever is least; stop on predicted downtime",
         source="this project",
         status=Status.OURS,
         signing=Signing.SUBPAGES,
-        hold=HoldNothing(),
+        hold=HoldHot(hot_rounds, hold_share),
         encode=AlwaysAllow(Allow.SKIP | Allow.DELTA | Allow.SPARSE),
-        stop=DowntimePredicted(margin),
-        parameters={"margin": margin},
+        stop=DowntimePredicted(margin, accept, patience),
+        parameters={
+            "margin": margin,
+            "accept": accept,
+            "patience": patience,
+            "hot_rounds": hot_rounds,
+            "hold_share": hold_share,
+        },
+        needs_history=True,
     )

@@ -2,8 +2,8 @@
 
 Skip a dirty page whose SHA-256 equals the one last forwarded for that page (the
 thesis compares with any earlier round, which leaves stale pages behind; see
-docs/architecture.md, "Ledger truth"), and stop when retransferred data reaches 75 %
-of the first round.
+docs/architecture.md, "Ledger truth", and strategy thesis-literal), and stop when
+retransferred data reaches 75 % of the first round. Live: the same.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status
 from pagethrift.strategies.stops import RetransferShare
 
 
-def thesis(threshold: float = 0.75) -> Strategy:
-    """Return the row; ``threshold``: retransferred / first-round bytes, cumulative."""
+def thesis(threshold: float = 0.75, per_round: float = 0) -> Strategy:
+    """Return the row; ``threshold``: retransferred / first-round bytes, cumulative or (1) ``per_round``."""
     return Strategy(
         name="thesis",
         summary="skip pages whose SHA-256 was last forwarded; stop at 75 % retransferred",
@@ -23,6 +23,6 @@ def thesis(threshold: float = 0.75) -> Strategy:
         signing=Signing.SHA256,
         hold=HoldNothing(),
         encode=AlwaysAllow(Allow.SKIP),
-        stop=RetransferShare(threshold),
-        parameters={"threshold": threshold},
+        stop=RetransferShare(threshold, per_round),
+        parameters={"threshold": threshold, "per_round": per_round},
     )

@@ -19,9 +19,16 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class RamBegins:
-    """The list of RAM blocks is complete."""
+    """The list of RAM blocks is complete; the body of RAM's START section is open."""
 
     table: BlockTable
+    section_id: int
+    """what RAM's sections are numbered with"""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyBegins:
+    """The head of a PART or END section of RAM was handed out as Raw; its records follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,12 @@ class Signal(Enum):
 
     NEED_DATA = "need data"
     """nothing more until bytes are received"""
+    FLUSH = "flush"
+    """MULTIFD_FLUSH, among the records of RAM; its eight bytes follow as Raw"""
+    SECTION_ENDS = "section ends"
+    """a section or command before the end of RAM was handed out to its last byte"""
     END = "end"
     """the stream ended where it may"""
 
 
-Event: TypeAlias = Raw | RamBegins | Pages | BodyEnds | RamEnds | Signal
+Event: TypeAlias = Raw | RamBegins | BodyBegins | Pages | BodyEnds | RamEnds | Signal

@@ -14,7 +14,7 @@ import numpy as np
 from pagethrift.errors import StreamError
 from pagethrift.model.pages import PageBatch
 from pagethrift.stream import sections
-from pagethrift.stream.events import BodyEnds, Event, Pages, RamBegins, RamEnds, Signal
+from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Signal
 from pagethrift.stream.input import NotUnderstood, StreamInput
 from pagethrift.stream.records import Stop, cut_records
 from pagethrift.stream.wire import RamFlag, Section
@@ -23,6 +23,8 @@ BATCH_PAGES = 256
 """1 MiB of payload: larger batches fall out of the second-level cache between two kernels"""
 
 BUFFER_BYTES = 4 << 20
+
+KNOWN_FLAGS = sum(RamFlag)
 
 _REFUSED = {
     RamFlag.COMPRESS_PAGE: "capability compress (switch it off at the source)",
@@ -48,6 +50,7 @@ class StreamReader:
         self._seen = np.empty(4 << (batch_pages - 1).bit_length(), np.int64)
         self._block = -1
         self._events = self._grammar()
+        self._error: StreamError | None = None
 
     @property
     def offset(self) -> int:
@@ -81,8 +84,14 @@ class StreamReader:
                 return
 
     def next_event(self) -> Event:
-        """Return the next event. Raises StreamError."""
-        return next(self._events, Signal.END)
+        """Return the next event. Raises StreamError, the same one again after the first."""
+        if self._error is not None:
+            raise self._error
+        try:
+            return next(self._events, Signal.END)
+        except StreamError as error:
+            self._error = error
+            raise
 
     def unread(self) -> memoryview:
         """Return the received bytes that no event has handed out (to go on as a pipe)."""
@@ -102,7 +111,8 @@ class StreamReader:
                 case Section.START | Section.FULL:
                     table = yield from sections.start(source, context, section)
                     if table is not None:
-                        yield RamBegins(table)
+                        assert context.ram_id is not None
+                        yield RamBegins(table, context.ram_id)
                         yield from self._ram_body(context, last=False)
                         yield from sections.footer(source, context.ram_id)
                 case Section.PART | Section.END:
@@ -110,6 +120,7 @@ class StreamReader:
                     if section_id == context.ram_id:
                         last = section == Section.END
                         yield from source.flush()
+                        yield BodyBegins()
                         yield from self._ram_body(context, last)
                         yield from sections.footer(source, section_id)
                         context.ram_over = last
@@ -119,7 +130,8 @@ class StreamReader:
                     raise NotUnderstood(
                         source.offset - 1, "a section before the end of RAM", f"type {section:#04x}"
                     )
-        yield from source.flush()
+            yield from source.flush()
+            yield Signal.SECTION_ENDS
         yield RamEnds()
         while (yield from source.more()):
             yield from source.flush()
@@ -153,6 +165,8 @@ class StreamReader:
                     yield from source.skip(8)
                     return
                 case Stop.FLUSH:
+                    yield from source.flush()
+                    yield Signal.FLUSH
                     yield from source.skip(8)
                 case _:
                     self._refuse(Stop(stop))
@@ -164,6 +178,8 @@ class StreamReader:
         for flag, name in _REFUSED.items():
             if stop is Stop.BAD_FLAGS and flags & flag:
                 raise StreamError(source.offset, "a page record", f"flags {flags:#05x}: {name}")
+        if stop is Stop.BAD_FLAGS and flags & ~KNOWN_FLAGS:
+            raise NotUnderstood(source.offset, "a known RAM record", f"flags {flags:#05x}")
         expected, got = {
             Stop.BAD_FLAGS: ("a page record or the end of the section", f"flags {flags:#05x}"),
             Stop.UNKNOWN_BLOCK: ("the name of a RAM block of this stream", "an unknown name"),

@@ -52,7 +52,7 @@ def _find_block(buffer: U8, start: int, length: int, names: U8, name_lengths: I6
 
 
 @kernel
-def _remember(seen: I64, page: int) -> bool:
+def remember(seen: I64, page: int) -> bool:
     """Add a page to an open-addressing set (size a power of two); False when it was there."""
     mask = len(seen) - 1
     slot = ((page * 0x9E3779B1) >> 12) & mask
@@ -140,7 +140,7 @@ def cut_records(
             code = 2
         if at + length > end:
             return count, position, block, _NEED
-        if not _remember(seen, page):
+        if not remember(seen, page):
             return count, position, block, _REPEATED
         pages[count] = page
         kinds[count] = code

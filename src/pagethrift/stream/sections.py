@@ -78,7 +78,7 @@ def configuration(source: StreamInput, context: Context) -> Step[None]:
         match name:
             case b"configuration/target-page-bits":
                 bits = yield from source.be32()
-                if 1 << bits != PAGE_BYTES:
+                if bits != PAGE_BYTES.bit_length() - 1:
                     raise StreamError(source.offset - 4, "target pages of 4096 bytes", f"2^{bits}")
             case b"configuration/uuid":
                 yield from source.take(16)
@@ -106,9 +106,14 @@ def command(source: StreamInput) -> Step[None]:
     """Read a command of the main channel that may stand before the end of RAM."""
     number = yield from source.be16()
     length = yield from source.be16()
-    if number in _REFUSED_COMMANDS:
+    empty_advice = number == Command.POSTCOPY_ADVISE and length == 0  # sent for dirty-bitmaps alone
+    if number in _REFUSED_COMMANDS and not empty_advice:
         raise StreamError(source.offset - 4, "a pre-copy migration", _REFUSED_COMMANDS[Command(number)])
-    if number not in (Command.OPEN_RETURN_PATH, Command.PING, Command.SWITCHOVER_START):
+    if not empty_advice and number not in (
+        Command.OPEN_RETURN_PATH,
+        Command.PING,
+        Command.SWITCHOVER_START,
+    ):
         raise NotUnderstood(source.offset - 4, "a known command", str(number))
     yield from source.skip(length)
 

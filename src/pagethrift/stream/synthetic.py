@@ -7,19 +7,21 @@ from collections.abc import Iterable
 import numpy as np
 
 from pagethrift.model.pages import PAGE_BYTES, U8
-from pagethrift.stream.wire import MAGIC, RAM_VERSION, VERSION, RamFlag, Section
+from pagethrift.stream.multifd import HANDSHAKE_BYTES, MULTIFD_VERSION, NAME_BYTES, PACKET_PAGES
+from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, RAM_VERSION, VERSION, RamFlag, Section
 
 RAM_ID = 2
 TAIL = bytes([Section.FULL]) + b"device state is opaque" + bytes([Section.EOF])
 
 
 class StreamBuilder:
-    """Writes a stream piece by piece, as QEMU does without XBZRLE and multifd.
+    """Writes a stream piece by piece, as QEMU does without XBZRLE.
 
     ``blocks``: (name, pages) pairs. ``page`` takes a page's content, or b"" for ZERO.
+    ``flush``: RAM's first section carries a MULTIFD_FLUSH.
     """
 
-    def __init__(self, blocks: Iterable[tuple[str, int]] = (("pc.ram", 16),)) -> None:
+    def __init__(self, blocks: Iterable[tuple[str, int]] = (("pc.ram", 16),), flush: bool = False) -> None:
         self.blocks = [(name.encode(), pages) for name, pages in blocks]
         self.parts: list[bytes | U8] = []
         self._last = -1
@@ -33,6 +35,8 @@ class StreamBuilder:
         for name, pages in self.blocks:
             head += bytes([len(name)]) + name + (pages * PAGE_BYTES).to_bytes(8, "big")
         self.parts.append(head)
+        if flush:
+            self.flush()
         self.end_body()
 
     def begin_body(self, last: bool = False) -> None:
@@ -44,6 +48,10 @@ class StreamBuilder:
         self.parts.append(
             int(RamFlag.EOS).to_bytes(8, "big") + bytes([Section.FOOTER]) + RAM_ID.to_bytes(4, "big")
         )
+
+    def flush(self) -> None:
+        """Add MULTIFD_FLUSH."""
+        self.parts.append(int(RamFlag.MULTIFD_FLUSH).to_bytes(8, "big"))
 
     def page(self, block: int, page: int, content: bytes | U8) -> None:
         """Add one page record."""
@@ -69,3 +77,33 @@ class StreamBuilder:
             name = self.blocks[block][0]
             self.parts.append(word.to_bytes(8, "big") + bytes([len(name)]) + name)
         self._last = block
+
+
+def handshake(number: int, uuid: bytes = bytes(16)) -> bytes:
+    """Return a multifd channel's first 64 bytes."""
+    return (_numbers(MULTIFD_MAGIC, MULTIFD_VERSION) + uuid + bytes([number])).ljust(HANDSHAKE_BYTES, b"\0")
+
+
+def packet(
+    block: str = "",
+    pages: Iterable[tuple[int, bytes | U8]] = (),
+    zero: Iterable[int] = (),
+    flags: int = 0,
+    stale_bytes: int = 0,
+) -> bytes:
+    """Return a multifd packet: ``pages`` are (page of the block, content), ``zero`` zero pages.
+
+    ``stale_bytes``: what QEMU before 9.0 leaves as the length of a packet without pages.
+    """
+    normal, zeros = list(pages), list(zero)
+    offsets = [page * PAGE_BYTES for page, _ in normal] + [page * PAGE_BYTES for page in zeros]
+    data = b"".join(bytes(content) for _, content in normal)
+    head = _numbers(MULTIFD_MAGIC, MULTIFD_VERSION, flags, PACKET_PAGES)
+    head += _numbers(len(normal), len(data) or stale_bytes) + bytes(8) + _numbers(len(zeros)) + bytes(28)
+    head += block.encode().ljust(NAME_BYTES, b"\0")
+    head += b"".join(offset.to_bytes(8, "big") for offset in offsets)
+    return head + bytes(8 * (PACKET_PAGES - len(offsets))) + data
+
+
+def _numbers(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4, "big") for value in values)

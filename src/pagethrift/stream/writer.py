@@ -18,7 +18,7 @@ PAGE_ROOM = RECORD_MAX + 300
 FULL_BYTES = 8 + PAGE_BYTES
 ZERO_BYTES = 9
 DELTA_HEAD_BYTES = 11
-_SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO = (int(method) for method in Method)
+_SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO, _HOLD = (int(method) for method in Method)
 
 
 @kernel
@@ -163,7 +163,7 @@ def emit_records(
     at: int,
     sizes: I32,
 ) -> tuple[int, int]:
-    """Write one record (SPARSE: two) for each page whose method is not SKIP.
+    """Write one record (SPARSE: two) for each page whose method is not SKIP or HOLD.
 
     ``last`` is the block CONTINUE refers to. ``sizes`` receives the bytes written and
     ``methods`` is changed to FULL where a sparse page turned out longer than that.
@@ -171,7 +171,7 @@ def emit_records(
     """
     for i in range(len(pages)):
         method = methods[i]
-        if method == _SKIP:
+        if method in (_SKIP, _HOLD):
             sizes[i] = 0
             continue
         begin = at

@@ -34,6 +34,9 @@ def test_command_line() -> None:
     assert argv[argv.index("--param") + 1] == "threshold=0.75"
     assert argv[argv.index("--bandwidth") + 1] == "12500000B/s"
     assert argv[-1] == "--json"
+    limited = relay_command("unix:/a", "host:1", "hu", {}, None, 0.25)
+    assert limited[limited.index("--downtime-limit") + 1] == "0.250000s"
+    assert "--bandwidth" not in limited
 
 
 def test_hears_states_and_is_told_rounds_and_go() -> None:

@@ -1,0 +1,111 @@
+"""``pagethrift record``: a content-free dirtying trace of a live guest."""
+
+from __future__ import annotations
+
+import asyncio
+import json as json_library
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagethrift.cli.common import Json
+from pagethrift.live.record import RecordOptions, RecordProgress
+from pagethrift.live.record import record as record_live
+from pagethrift.trace.format import TraceHeader
+from pagethrift.units import format_bytes, parse_seconds
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+LINE_S = 2.0
+
+
+@app.command(
+    epilog="Example: pagethrift record --qmp /run/vm1.qmp --out vm1.trace.parquet --seconds 60\n\n"
+    "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refuses, 130 interrupted."
+)
+def record(
+    qmp: Annotated[str, typer.Option(help="QMP unix socket of the QEMU.", metavar="SOCKET")],
+    out: Annotated[Path, typer.Option(help="Write the trace there.", metavar="FILE")],
+    seconds: Annotated[str, typer.Option(help="How long, after the first pass.")] = "60s",
+    interval: Annotated[
+        str, typer.Option(help="Between two looks at the dirty bitmap; 0: as fast as QEMU goes.")
+    ] = "200ms",
+    workload: Annotated[str, typer.Option(help="A note about what the guest does.")] = "",
+    page_classes: Annotated[
+        Path | None, typer.Option(help="A copy of the guest's /proc/kpageflags.", metavar="FILE")
+    ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option(
+            "--exact/--estimate",
+            help="Byte-exact deltas (keeps a copy of guest memory), or estimates from subpages.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Record which pages a running guest changes, and how: no content, only ids and sizes.
+
+    A dry migration that leads nowhere: the guest keeps running where it is, the monitor's settings are
+    given back. Ctrl-C ends the recording early and keeps what there is.
+    """
+    options = RecordOptions(
+        source_qmp=qmp,
+        out=out,
+        seconds=parse_seconds(seconds),
+        interval_s=0.0 if interval.strip() == "0" else parse_seconds(interval),
+        workload=workload,
+        page_classes=page_classes,
+        exact_deltas=exact,
+    )
+    header = asyncio.run(_interruptible(options, json))
+    if json:
+        typer.echo(json_library.dumps({"type": "result", "path": str(out), **_summary(header)}))
+    else:
+        rows = sum(sweep.rows for sweep in header.sweeps)
+        typer.echo(
+            f"{out}: {len(header.sweeps)} sweeps, {rows} rows, {format_bytes(out.stat().st_size)},"
+            f" deltas {header.delta_source}"
+        )
+        for warning in header.warnings:
+            print(f"pagethrift: warning: {warning}", file=sys.stderr)
+    if "interrupted" in header.warnings:
+        sys.exit(130)
+
+
+async def _interruptible(options: RecordOptions, as_json: bool) -> TraceHeader:
+    shown_s = 0.0
+
+    def show(progress: RecordProgress) -> None:
+        nonlocal shown_s
+        if progress.elapsed_s - shown_s < LINE_S and progress.sweeps > 1:
+            return
+        shown_s = progress.elapsed_s
+        if as_json:
+            typer.echo(json_library.dumps({"type": "progress", **asdict(progress)}))
+        else:
+            typer.echo(
+                f"{progress.elapsed_s:.0f} s, {progress.sweeps} sweeps, {progress.last_rows} pages in the"
+                f" last, {format_bytes(progress.bytes_written)}"
+            )
+
+    task = asyncio.ensure_future(record_live(options, show))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    return await task
+
+
+def _summary(header: TraceHeader) -> dict[str, object]:
+    return {
+        "sweeps": len(header.sweeps),
+        "rows": sum(sweep.rows for sweep in header.sweeps),
+        "memory_bytes": header.memory_bytes,
+        "seconds": header.sweeps[-1].began_s,
+        "delta_source": header.delta_source,
+        "qemu_version": header.qemu_version,
+        "warnings": list(header.warnings),
+    }

@@ -1,0 +1,92 @@
+"""``pagethrift simulate``: one virtual migration of a recorded guest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StopName, StrategyName, parse_parameters
+from pagethrift.errors import UsageError
+from pagethrift.live.progress import summary
+from pagethrift.simulate.link import LinkSpec
+from pagethrift.simulate.migration import simulate as simulate_trace
+from pagethrift.simulate.options import SimulateOptions
+from pagethrift.strategies.table import strategy as strategy_row
+from pagethrift.trace.read import read_trace
+from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(
+    epilog="Example: pagethrift simulate vm1.trace.parquet --strategy pagethrift --bandwidth 100Mbit\n\n"
+    "Exit codes: 0 simulated (also when it did not converge: see the outcome), 2 usage."
+)
+def simulate(
+    trace: Annotated[Path, typer.Argument(help="A trace made by pagethrift record.")],
+    bandwidth: Annotated[str, typer.Option(help="Rate of the virtual link, e.g. 1Gbit.")],
+    strategy: StrategyName = DEFAULT_STRATEGY,
+    param: Parameters = None,
+    stop: StopName = None,
+    downtime_limit: Annotated[str, typer.Option(help="Downtime that is acceptable.")] = "300ms",
+    delay: Annotated[str, typer.Option(help="One-way delay of the link.")] = "0ms",
+    step: Annotated[
+        list[str] | None,
+        typer.Option(help="The link's rate changes, repeatable: 10s:50Mbit.", metavar="TIME:RATE"),
+    ] = None,
+    force_after: Annotated[str | None, typer.Option(help="Switch over then, whatever is predicted.")] = None,
+    give_up: Annotated[str, typer.Option(help="Virtual time after which it has failed.")] = "1h",
+    as_live: Annotated[
+        bool, typer.Option("--as-live", help="Other systems' rows as the relay runs them, not as defined.")
+    ] = False,
+    clear_chunk: Annotated[
+        str, typer.Option(help="Dirty log cleared at once; 0: all at each sync (as without KVM).")
+    ] = "1GiB",
+    start: Annotated[str, typer.Option(help="Guest time at which the migration begins.")] = "0s",
+    seed: Annotated[int, typer.Option(help="Spreads writes within their sweep.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the record there.", metavar="FILE")] = None,
+    json: Json = False,
+) -> None:
+    """Migrate a recorded guest over a virtual link, with the strategies and the planner of live ones."""
+    options = SimulateOptions(
+        link=LinkSpec(
+            parse_bandwidth(bandwidth), parse_seconds(delay), tuple(_step(text) for text in step or [])
+        ),
+        downtime_limit_s=parse_seconds(downtime_limit),
+        force_after_s=parse_seconds(force_after) if force_after else None,
+        give_up_s=parse_seconds(give_up),
+        as_live=as_live,
+        chunk_pages=0 if clear_chunk.strip() == "0" else max(1, parse_size(clear_chunk) // 4096),
+        warm_up_s=parse_seconds(start),
+    )
+    row = strategy_row(strategy, stop or "", **parse_parameters(param))
+    began_s = time.time()
+    result = simulate_trace(read_trace(trace, seed), row, options)
+    result = replace(result, began_unix_s=began_s, ended_unix_s=time.time())
+    if out is not None:
+        _write(out, result.to_json())
+    if json:
+        typer.echo(result.to_json(), nl=False)
+        return
+    width = max(len(name) for name, _ in summary(result))
+    typer.echo(f"{'simulated':{width}}  {result.outcome}{f': {result.error}' if result.error else ''}")
+    for name, value in summary(result):
+        typer.echo(f"{name:{width}}  {value}")
+
+
+def _step(text: str) -> tuple[float, float]:
+    at, colon, rate = text.partition(":")
+    if not colon:
+        raise UsageError(f"{text!r} is not a step of the link; write it as 10s:50Mbit")
+    return parse_seconds(at), parse_bandwidth(rate)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}") from error

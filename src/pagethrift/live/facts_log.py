@@ -1,0 +1,39 @@
+"""Writing down what the planner of a live migration was told and what it answered."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from pagethrift.errors import UsageError
+from pagethrift.live.pilot import Decider
+from pagethrift.model.facts import StopDecision, StopFacts
+from pagethrift.strategies.base import Strategy
+from pagethrift.trace.facts_log import FactsWriter
+
+
+class LoggingDecider:
+    """Asks another decider and logs question and answer."""
+
+    def __init__(self, decider: Decider, writer: FactsWriter) -> None:
+        self._decider = decider
+        self._writer = writer
+
+    def decide(self, facts: StopFacts) -> StopDecision:
+        """Return the other's answer."""
+        decision = self._decider.decide(facts)
+        self._writer.add(facts, decision)
+        return decision
+
+
+def logged(
+    decider: Decider | None, chosen: Strategy | None, path: Path | None, stack: ExitStack
+) -> Decider | None:
+    """Return ``decider``, logging to ``path`` if there is one. Raises UsageError."""
+    if path is None:
+        return decider
+    if decider is None or chosen is None:
+        raise UsageError("--facts-log: QEMU decides by itself here, there is no planner to log")
+    writer = FactsWriter(path, chosen.name, chosen.stop_name, {**chosen.parameters, **chosen.stop_parameters})
+    stack.callback(writer.close)
+    return LoggingDecider(decider, writer)

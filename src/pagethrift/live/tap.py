@@ -1,0 +1,107 @@
+"""A migration that leads nowhere: QEMU writes its stream to us, and stands still when we say so.
+
+QEMU gets one end of a socket pair whose send buffer we can shrink to about a page: then it is blocked
+within a few pages of where we stopped reading, and cannot run ahead into its next round. Its guest
+does not notice: the migration thread blocks without any lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from pagethrift.errors import LinkError, QmpError
+from pagethrift.live.address import close_both_ways
+from pagethrift.live.qmp import QmpMonitor
+
+NAME = "pagethrift-tap"
+WIDE_BYTES = 32 << 10
+"""the kernel doubles it: 16 pages in one read are as fast as more"""
+HOLD_PAGES = 6
+"""pages left unread so that QEMU stays blocked: the smallest buffer the kernel gives takes 4480 bytes,
+we may have read half a page more, and some of the six may be zero"""
+NEAR_END_PAGES = 256
+"""where to narrow: QEMU is 16 pages in the wide buffer and 32 in its own vector ahead, more where pages
+are zero"""
+
+
+class Tap:
+    """Our end of QEMU's migration socket."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self._wide = False
+        self.narrow()
+
+    async def open(self, monitor: QmpMonitor) -> None:
+        """Tell QEMU to migrate into us. Raises QmpError."""
+        await monitor.give_descriptor(NAME, self._theirs.fileno())
+        await monitor.execute("migrate", {"uri": f"fd:{NAME}"})
+
+    def widen(self) -> None:
+        """Let QEMU write ahead: fast reading."""
+        if not self._wide:
+            self._wide = True
+            self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES)
+
+    def narrow(self) -> None:
+        """Keep QEMU within a page of our reading."""
+        self._wide = False
+        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+    async def read_into(self, room: memoryview, timeout_s: float) -> int:
+        """Receive what there is; 0 when nothing came in time. Raises LinkError when QEMU closed it."""
+        if count := self.read_now(room):
+            return count
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                count = await asyncio.get_running_loop().sock_recv_into(self._ours, room)
+                if count == 0:
+                    raise LinkError("the source QEMU closed its migration socket")
+                return count
+        return 0
+
+    def read_now(self, room: memoryview) -> int:
+        """Receive what is there without waiting; 0 for nothing. Raises LinkError when QEMU closed it."""
+        try:
+            count = self._ours.recv_into(room)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise LinkError(f"the source QEMU closed its migration socket: {error.strerror}") from error
+        if count == 0:
+            raise LinkError("the source QEMU closed its migration socket")
+        return count
+
+    def cut(self) -> None:
+        """Shut both directions down: a QEMU in its switchover fails it and its guest runs on."""
+        for end in (self._ours, self._theirs):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close our copies."""
+        close_both_ways(self._ours)
+        self._theirs.close()
+
+
+async def end_dry_migration(monitor: QmpMonitor, tap: Tap, timeout_s: float = 10.0) -> str:
+    """Cancel and wait until QEMU has forgotten the migration; returns what went wrong, or nothing."""
+    try:
+        await monitor.cancel_migration()
+    except QmpError as error:
+        tap.cut()
+        if not monitor.alive:
+            return str(error)
+    deadline_s = asyncio.get_running_loop().time() + timeout_s
+    try:
+        while (await monitor.query_migrate()).status not in ("cancelled", "failed", "none", "", "completed"):
+            if asyncio.get_running_loop().time() > deadline_s:
+                tap.cut()
+                return "the source did not confirm the end of the dry migration"
+            await asyncio.sleep(0.01)
+    except QmpError as error:
+        return str(error)
+    return ""

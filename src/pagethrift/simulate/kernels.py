@@ -1,0 +1,223 @@
+"""The simulator's hot loops over pages and writes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pagethrift.kernels import Word, kernel
+from pagethrift.model.methods import Method
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
+from pagethrift.stream.writer import DELTA_HEAD_BYTES, FULL_BYTES, ZERO_BYTES, _delta_bytes
+
+F64 = npt.NDArray[np.float64]
+U16 = npt.NDArray[np.uint16]
+
+LOGGED, FETCHED = 1, 2
+"""a page's bits in the hypervisor's dirty log: written; read by QEMU's sync, but not cleared yet"""
+
+_SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO, _HOLD = (int(method) for method in Method)
+
+
+@kernel
+def play_writes(
+    until_s: float, offset_s: float, loop: int, cursor: int,
+    times: F64, pages: I32, contents: I32, changed: U16, deltas: U16, sparses: U16,
+    content: I64, sparse: U16, since_mask: U32, since_delta: I32, log: U8, written_s: F64,
+) -> int:  # fmt: skip
+    """Apply the trace's writes up to ``until_s`` (guest time); returns the next write's index.
+
+    In later loops a new content is another than in the loop before, except for rewrites of what the
+    page holds and for zero pages.
+    """
+    n = len(times)
+    high = np.int64(loop) << 32
+    while cursor < n and times[cursor] + offset_s <= until_s:
+        page = pages[cursor]
+        if changed[cursor] != 0:
+            fresh = np.int64(contents[cursor])
+            content[page] = fresh | high if fresh != 0 else 0
+            since_mask[page] |= np.uint32(changed[cursor])
+            total = since_delta[page] + np.int32(deltas[cursor])
+            since_delta[page] = min(total, np.int32(1 << 20))
+            sparse[page] = sparses[cursor]
+        log[page] |= 1
+        written_s[page] = times[cursor] + offset_s
+        cursor += 1
+    return cursor
+
+
+@kernel
+def sync_bitmap(log: U8, bitmap: U8, left_out: U8, clear_now: bool) -> int:
+    """Add the log to the bitmap; returns how many pages are newly dirty."""
+    fresh = 0
+    for page in range(len(log)):
+        if log[page] & 1:
+            if bitmap[page] == 0 and left_out[page] == 0:
+                bitmap[page] = 1
+                fresh += 1
+            log[page] = 0 if clear_now else 3
+    return fresh
+
+
+@kernel
+def _clear_chunk(log: U8, begin: int, end: int) -> None:
+    """Clear what the last sync fetched; what was written since stays in the log."""
+    for page in range(begin, min(end, len(log))):
+        if log[page] & 2:
+            log[page] = 0
+
+
+@kernel
+def read_dirty(
+    bitmap: U8, position: int, done: int, begin_s: float, step_s: float, chunk_pages: int, cleared: U8,
+    offset_s: float, loop_ends_s: float, loop: int, cursor: int,
+    times: F64, pages: I32, contents: I32, changed: U16, deltas: U16, sparses: U16,
+    content: I64, sparse: U16, since_mask: U32, since_delta: I32, log: U8, written_s: F64,
+    out_page: I64, out_content: I64, out_sparse: U16, out_mask: U32, out_delta: I32, out_guest_s: F64,
+) -> tuple[int, int, int, bool]:  # fmt: skip
+    """Read dirty pages in order, each at its own moment, clearing bitmap and chunks of the log.
+
+    Returns (pages done, position, cursor, whether the trace must begin again before the next page).
+    """
+    n = len(times)
+    while done < len(out_page):
+        now = begin_s + done * step_s
+        if cursor < n and times[cursor] + offset_s <= now:
+            cursor = play_writes(
+                now, offset_s, loop, cursor, times, pages, contents, changed, deltas, sparses,
+                content, sparse, since_mask, since_delta, log, written_s,
+            )  # fmt: skip
+        if n > 0 and cursor == n and loop_ends_s <= now:
+            return done, position, cursor, True
+        while bitmap[position] == 0:
+            position += 1
+            if position == len(bitmap):
+                position = 0
+        page = position
+        bitmap[page] = 0
+        if chunk_pages > 0:
+            chunk = page // chunk_pages
+            if cleared[chunk] == 0:
+                cleared[chunk] = 1
+                _clear_chunk(log, chunk * chunk_pages, (chunk + 1) * chunk_pages)
+        out_page[done] = page
+        out_content[done] = content[page]
+        out_sparse[done] = sparse[page]
+        out_mask[done] = since_mask[page]
+        out_delta[done] = since_delta[page]
+        out_guest_s[done] = now
+        since_mask[page] = 0
+        since_delta[page] = 0
+        position = page + 1 if page + 1 < len(bitmap) else 0
+        done += 1
+    return done, position, cursor, False
+
+
+@kernel
+def choose_costs(
+    contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8, allowed: U8,
+    subpage: int, columns: int, exact: bool, methods: U8, sizes: I32,
+) -> None:  # fmt: skip
+    """Choose methods and sizes as the writer does (stream/writer.py, choose_methods).
+
+    ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
+    """
+    for i in range(len(pages)):
+        held = state[pages[i]]
+        can = allowed[i]
+        if held != 0 and masks[i] == 0 and can & 1:
+            methods[i] = _SKIP
+            sizes[i] = 0
+            continue
+        if contents[i] == 0:
+            methods[i] = _ZERO
+            sizes[i] = ZERO_BYTES
+            continue
+        best: Word = FULL_BYTES
+        method = _FULL
+        if can & 4:
+            sparse: Word = np.int64(sparses[i])
+            if held == 2 and can & 2 and DELTA_HEAD_BYTES + sparse < best:
+                best = DELTA_HEAD_BYTES + sparse
+                method = _FROM_ZERO
+            elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
+                best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
+                method = _SPARSE
+        if can & 2 and held != 0 and masks[i] != 0:
+            delta: Word = np.int64(PAGE_BYTES)
+            if exact:
+                delta = np.int64(deltas[i])
+            elif subpage > 0:
+                delta = np.int64(_delta_bytes(masks[i], columns, subpage))
+            if DELTA_HEAD_BYTES + delta < best:
+                best = DELTA_HEAD_BYTES + delta
+                method = _DELTA
+                if not exact and masks[i] & np.uint32(1):
+                    best -= 1  # the first run's "0 unchanged" takes one byte, all other numbers two
+        methods[i] = method
+        sizes[i] = best
+
+
+@kernel
+def account(pages: I64, methods: U8, sizes: I32, state: U8, totals: I64) -> None:
+    """Add up as engine/counters.py does: slots 0..7 methods, 9 first bytes, 10 bytes sent again."""
+    for i in range(len(pages)):
+        totals[methods[i]] += 1
+        if state[pages[i]] == 0:
+            totals[9] += sizes[i]
+        else:
+            totals[10] += sizes[i]
+
+
+@kernel
+def arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
+    """Count arrivals: slot 8 all, slot 11 those that came before."""
+    totals[8] += len(pages)
+    for i in range(len(pages)):
+        seen = arrivals[pages[i]]
+        before[i] = seen
+        if seen > 0:
+            totals[11] += 1
+        if seen < 255:
+            arrivals[pages[i]] = seen + 1
+
+
+@kernel
+def commit(
+    pages: I64, contents: I64, methods: U8, masks: U32, deltas: I32,
+    held_content: I64, state: U8, owed_mask: U32, owed_delta: I32,
+) -> None:  # fmt: skip
+    """Record what the destination holds now; a held page, or one skipped wrongly, stays owed."""
+    for i in range(len(pages)):
+        page = pages[i]
+        if methods[i] == _SKIP or methods[i] == _HOLD:
+            owed_mask[page] = masks[i]
+            owed_delta[page] = deltas[i]
+            continue
+        held_content[page] = contents[i]
+        state[page] = 2 if contents[i] == 0 else 1
+        owed_mask[page] = 0
+        owed_delta[page] = 0
+
+
+@kernel
+def find_faults(
+    begin_s: float, stall_s: float, cursor: int, times: F64, pages: I32, arrives_s: F64
+) -> tuple[int, float]:
+    """Play writes against the arrival of pages (seconds from ``begin_s``); returns (faults, stalled s).
+
+    ``arrives_s`` is changed: a page asked for arrives after ``stall_s``. One page after the other, as
+    on one vCPU.
+    """
+    faults = 0
+    stalled = 0.0
+    for i in range(cursor, len(times)):
+        now = times[i] - begin_s + stalled
+        page = pages[i]
+        if now < arrives_s[page]:
+            wait = min(arrives_s[page] - now, stall_s)
+            arrives_s[page] = now + wait
+            stalled += wait
+            faults += 1
+    return faults, stalled

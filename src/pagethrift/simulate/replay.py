@@ -1,0 +1,39 @@
+"""Asking a fresh planner again what a live migration's planner was asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pagethrift.engine.planner import Planner
+from pagethrift.model.facts import StopDecision, StopFacts
+from pagethrift.strategies.base import Strategy
+from pagethrift.strategies.table import strategy
+from pagethrift.trace.facts_log import FactsLog
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A moment at which live and replay decided differently."""
+
+    facts: StopFacts
+    live: StopDecision
+    replayed: StopDecision
+
+
+def replay(log: FactsLog, row: Strategy | None = None) -> list[Difference]:
+    """Return every decision that differs; empty for a faithful planner.
+
+    ``row``: a fresh strategy to ask instead of the one that ran.
+    """
+    planner = Planner((row or logged_strategy(log)).stop)
+    differences = []
+    for facts, live in log.lines:
+        replayed = planner.decide(facts)
+        if replayed != live:
+            differences.append(Difference(facts, live, replayed))
+    return differences
+
+
+def logged_strategy(log: FactsLog) -> Strategy:
+    """Return the strategy of a log, fresh. Raises UsageError for one unknown here."""
+    return strategy(log.strategy, log.stop, **log.parameters)

@@ -1,0 +1,87 @@
+"""QEMU at the source: dirty bitmap, dirty log, rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pagethrift.model.pages import I32, I64, U8, U32
+from pagethrift.simulate.guest import VirtualGuest
+from pagethrift.simulate.kernels import F64, U16, sync_bitmap
+
+CHUNK_PAGES = (1 << 30) // 4096
+"""QEMU clears the dirty log in chunks of 1 GiB when it sends their first page (ram.c, clear_bmap_shift 18)"""
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Pages as the source read them, as arrays of one length."""
+
+    page: I64
+    content: I64
+    sparse: U16
+    mask: U32
+    """subpages that changed since the source read the page before"""
+    delta: I32
+    """byte-exact delta bytes since then, summed over the writes"""
+    guest_s: F64
+    """guest time at which each was read"""
+
+    @classmethod
+    def room(cls, count: int) -> Snapshot:
+        """Return arrays to be filled."""
+        return cls(
+            np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.uint16),
+            np.empty(count, np.uint32), np.empty(count, np.int32), np.empty(count, np.float64),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.page)
+
+    def part(self, start: int, stop: int) -> Snapshot:
+        """Return the pages start..stop-1 as views."""
+        cut = slice(start, stop)
+        return Snapshot(
+            self.page[cut], self.content[cut], self.sparse[cut], self.mask[cut], self.delta[cut],
+            self.guest_s[cut],
+        )  # fmt: skip
+
+
+class VirtualSource:
+    """Sends dirty pages in order, as migration/ram.c does.
+
+    ``chunk_pages``: how much dirty log is cleared at once; 0: the whole log at each sync (as under TCG).
+    """
+
+    def __init__(self, guest: VirtualGuest, left_out: U8, chunk_pages: int = CHUNK_PAGES) -> None:
+        self.guest = guest
+        self.bitmap: U8 = np.where((guest.content >= 0) & (left_out == 0), 1, 0).astype(np.uint8)
+        self.remaining = int(self.bitmap.sum())
+        """dirty pages still to be sent"""
+        self.synced_guest_s = guest.now_s
+        """guest time of the last look at the log"""
+        self._left_out = left_out
+        self._chunk_pages = chunk_pages
+        chunks = 1 + len(self.bitmap) // chunk_pages if chunk_pages else 1
+        self._cleared: U8 = np.zeros(chunks, np.uint8)
+        self._position = 0
+        guest.log[:] = 0
+
+    def sync(self) -> int:
+        """Read the dirty log; returns how many pages are newly dirty."""
+        fresh = int(sync_bitmap(self.guest.log, self.bitmap, self._left_out, self._chunk_pages == 0))
+        self.remaining += fresh
+        self._cleared[:] = 0
+        self.synced_guest_s = self.guest.now_s
+        return fresh
+
+    def take(self, count: int, step_s: float) -> Snapshot:
+        """Read up to ``count`` dirty pages, one every ``step_s`` guest seconds, and clear their bits."""
+        count = min(count, self.remaining)
+        room = Snapshot.room(count)
+        self._position = self.guest.read_pages(
+            self.bitmap, self._position, self._chunk_pages, self._cleared, step_s, room
+        )
+        self.remaining -= count
+        return room

@@ -1,0 +1,113 @@
+"""What a sweep shall simulate: traces x strategies x parameters x links, read from TOML."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pagethrift.errors import UsageError
+from pagethrift.simulate.link import LinkSpec
+from pagethrift.simulate.options import SimulateOptions
+from pagethrift.strategies.table import strategy
+from pagethrift.trace.read import fingerprint
+from pagethrift.units import parse_bandwidth, parse_seconds
+
+_TOP = {"traces", "bandwidths", "downtime_limits", "delays", "seeds", "force_after", "give_up", "strategies"}
+_ROW = {"name", "stop", "parameters", "as_live"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One simulation of a sweep."""
+
+    trace: str
+    """path"""
+    trace_digest: str
+    strategy: str
+    stop: str
+    parameters: tuple[tuple[str, float], ...]
+    bandwidth_bps: int
+    delay_s: float
+    downtime_limit_s: float
+    as_live: bool
+    seed: int
+    force_after_s: float | None
+    give_up_s: float
+
+    @property
+    def key(self) -> str:
+        """What the cell is, as a name: equal for equal work, wherever the trace lies."""
+        data = asdict(self) | {"trace": ""}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
+
+    @property
+    def options(self) -> SimulateOptions:
+        """Return the options of the simulation."""
+        return SimulateOptions(
+            link=LinkSpec(self.bandwidth_bps, self.delay_s),
+            downtime_limit_s=self.downtime_limit_s,
+            force_after_s=self.force_after_s,
+            give_up_s=self.give_up_s,
+            as_live=self.as_live,
+        )
+
+
+def read_spec(path: Path) -> list[Cell]:
+    """Read a specification and return its cells, each once. Raises UsageError."""
+    try:
+        data = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}") from error
+    try:
+        cells = list(dict.fromkeys(_cells(data, path.parent)))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path}: broken specification ({error})") from error
+    if not cells:
+        raise UsageError(f"{path}: nothing to simulate; name traces, bandwidths and strategies")
+    return cells
+
+
+def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
+    _known(data, _TOP, "the specification")
+    traces = [(str(folder / name), fingerprint(folder / name)) for name in data["traces"]]
+    force_after, give_up = data.get("force_after"), data.get("give_up", "1h")
+    rows = data.get("strategies", [])
+    links = itertools.product(
+        [parse_bandwidth(text) for text in data["bandwidths"]],
+        [parse_seconds(text) for text in data.get("delays", ["0s"])],
+        [parse_seconds(text) for text in data.get("downtime_limits", ["300ms"])],
+        [int(seed) for seed in data.get("seeds", [0])],
+    )
+    for (trace, digest), (bandwidth, delay, limit, seed), row in itertools.product(traces, links, rows):
+        _known(row, _ROW, "a strategy of the specification")
+        for parameters in _grid(row.get("parameters", {})):
+            strategy(row["name"], row.get("stop", ""), **dict(parameters))
+            yield Cell(
+                trace, digest, row["name"], row.get("stop", ""), parameters, bandwidth, delay, limit,
+                bool(row.get("as_live", False)), seed,
+                parse_seconds(force_after) if force_after else None, parse_seconds(give_up),
+            )  # fmt: skip
+
+
+def _grid(parameters: Mapping[str, Any]) -> Iterator[tuple[tuple[str, float], ...]]:
+    """Every combination: a list means each of its values."""
+    names = sorted(parameters)
+    values = [
+        parameters[name] if isinstance(parameters[name], list) else [parameters[name]] for name in names
+    ]
+    for chosen in itertools.product(*values):
+        yield tuple(zip(names, (float(value) for value in chosen), strict=True))
+
+
+def _known(data: Mapping[str, Any], names: set[str], where: str) -> None:
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise UsageError(f"{where} has no {unknown[0]!r}; there are {', '.join(sorted(names))}")

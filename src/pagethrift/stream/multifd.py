@@ -1,0 +1,258 @@
+"""One multifd channel: bytes in, page batches and SYNCs out (QEMU migration/multifd.c).
+
+A channel is a handshake of 64 bytes, then packets: a header of 1344 bytes and the pages it
+announces. Pages stay where they were received; they come out as soon as they are whole, not
+when their packet is. ``offset`` of every error counts from the channel's own first byte, and the
+error names the channel. docs/stream.md describes the packet and what differs between versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import TypeAlias
+
+import numpy as np
+
+from pagethrift.errors import StreamError
+from pagethrift.kernels import Word, kernel, load64_be
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, PageBatch
+from pagethrift.stream.events import Pages, Signal
+from pagethrift.stream.input import StreamInput
+from pagethrift.stream.reader import BATCH_PAGES
+from pagethrift.stream.records import remember
+from pagethrift.stream.wire import MULTIFD_MAGIC
+
+HANDSHAKE_BYTES = 64
+HEADER_BYTES = 1344
+PACKET_PAGES = 128
+"""MULTIFD_PACKET_SIZE (512 KiB) over the page size, in every version so far"""
+NAME_AT, NAME_BYTES, OFFSETS_AT = 64, 256, 320
+MULTIFD_VERSION = 1
+CHANNEL_BUFFER_BYTES = 2 * (HEADER_BYTES + PACKET_PAGES * PAGE_BYTES)
+"""two packets: the rest of one and the beginning of the next are received at once"""
+
+
+class PacketFlag(IntFlag):
+    """Bits of a packet's flags."""
+
+    SYNC = 0x01
+    ZLIB = 0x02
+    ZSTD = 0x04
+    QPL = 0x08
+    UADK = 0x10
+    QATZIP = 0x20
+    DEVICE_STATE = 0x40
+
+
+_PLAIN = "set multifd-compression to none at the source"
+_REFUSED = {
+    PacketFlag.DEVICE_STATE: (
+        "a device state packet (switch x-migration-multifd-transfer off on the source's vfio devices)"
+    ),
+    PacketFlag.ZLIB: f"pages compressed with zlib ({_PLAIN})",
+    PacketFlag.ZSTD: f"pages compressed with zstd ({_PLAIN})",
+    PacketFlag.QPL: f"pages compressed with qpl ({_PLAIN})",
+    PacketFlag.UADK: f"pages compressed with uadk ({_PLAIN})",
+    PacketFlag.QATZIP: f"pages compressed with qatzip ({_PLAIN})",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The first 64 bytes of a channel."""
+
+    number: int
+    """0 .. channels - 1; not the order of connecting"""
+    uuid: bytes
+    """the guest's, 16 bytes; zeros without -uuid"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """All pages before it were given; later ones wait for the main channel's mark."""
+
+
+ChannelEvent: TypeAlias = Handshake | Pages | Sync | Signal
+_Steps: TypeAlias = Generator[ChannelEvent, None, None]
+
+
+@kernel
+def cut_offsets(
+    buffer: U8, at: int, count: int, first_page: int, end_page: int, pages: I64, seen: I64
+) -> tuple[int, bool]:
+    """Turn ``count`` big-endian block offsets at ``buffer[at:]`` into page indices in ``pages``.
+
+    ``seen`` is scratch of a power of two at least twice as long as ``count``. Returns how many
+    were good, and of the one that was not whether it stood twice (else it is not in the block).
+    """
+    seen[:] = -1
+    for i in range(count):
+        word = load64_be(buffer, at + 8 * i)
+        page: Word = first_page + np.int64(word >> np.uint64(12))
+        if word & np.uint64(0xFFF) or page >= end_page:
+            return i, False
+        if not remember(seen, page):
+            return i, True
+        pages[i] = page
+    return count, False
+
+
+class ChannelReader:
+    """Reads one channel: give bytes with ``room()`` and ``received()``, take ``next_event()``.
+
+    ``table``, the RAM blocks, must be known once the first SYNC was given: no page comes before it.
+    """
+
+    def __init__(self, batch_pages: int = BATCH_PAGES, buffer_bytes: int = CHANNEL_BUFFER_BYTES) -> None:
+        self.table = BlockTable.of([])
+        self.name = "a multifd channel"
+        self._batch_pages = min(batch_pages, PACKET_PAGES)
+        self._in = StreamInput(buffer_bytes)
+        self._pages: I64 = np.empty(PACKET_PAGES, np.int64)
+        self._kinds: U8 = np.empty(PACKET_PAGES, np.uint8)
+        self._positions: I64 = np.zeros(PACKET_PAGES, np.int64)
+        self._lengths: I32 = np.empty(PACKET_PAGES, np.int32)
+        self._steps: I64 = np.arange(PACKET_PAGES, dtype=np.int64) * PAGE_BYTES
+        self._seen: I64 = np.empty(4 * PACKET_PAGES, np.int64)
+        self._closed = self._synced = False
+        self._error: StreamError | None = None
+        self._events = self._grammar()
+
+    @property
+    def offset(self) -> int:
+        """Position in the channel's bytes of the next one to be read."""
+        return self._in.offset
+
+    def room(self, want_bytes: int = CHANNEL_BUFFER_BYTES) -> memoryview:
+        """Return writable space for received bytes; invalidates earlier batches."""
+        return self._in.room(want_bytes)
+
+    def received(self, count: int) -> None:
+        """Say that ``count`` bytes were written to ``room()``; 0 means the channel was closed."""
+        self._closed = count == 0
+        self._in.received(count)
+
+    def next_event(self) -> ChannelEvent:
+        """Return the next event; END only between two packets. Raises StreamError, from then on always."""
+        if self._error is not None:
+            raise self._error
+        try:
+            return next(self._events, Signal.END)
+        except StreamError as error:
+            self._error = error
+            raise
+
+    def _grammar(self) -> _Steps:
+        source = self._in
+        yield from self._need(HANDSHAKE_BYTES)
+        self._check_magic("of a handshake")
+        head = source.peek(HANDSHAKE_BYTES)
+        self.name = f"multifd channel {head[24]}"
+        source.consume_to(source.position + HANDSHAKE_BYTES)
+        yield Handshake(head[24], head[8:24])
+        while True:
+            while source.position == source.end:
+                if self._closed:
+                    return
+                yield Signal.NEED_DATA
+            yield from self._packet()
+
+    def _packet(self) -> _Steps:
+        source = self._in
+        yield from self._need(HEADER_BYTES)
+        self._check_magic("of a packet")
+        head = source.peek(64)
+        flags, room, normal, data_bytes = (_be32(head, at) for at in (8, 12, 16, 20))
+        zero = _be32(head, 32)
+        for flag, name in _REFUSED.items():
+            if flags & flag:
+                raise self._bad(8, "plain pages", name)
+        if flags & ~PacketFlag.SYNC:
+            raise self._bad(8, "flags of a RAM packet", f"{flags:#x}")
+        if room > PACKET_PAGES:
+            raise self._bad(12, f"a packet of at most {PACKET_PAGES} pages", str(room))
+        if normal + zero > room:
+            raise self._bad(16, f"at most the {room} pages announced", f"{normal} and {zero} zero ones")
+        # QEMU before 9.0 leaves an earlier packet's length in a packet without pages.
+        if normal and data_bytes != normal * PAGE_BYTES:
+            raise self._bad(20, f"{normal * PAGE_BYTES} bytes for {normal} pages", str(data_bytes))
+        if normal + zero:
+            self._cut(normal + zero)
+        source.consume_to(source.position + HEADER_BYTES)
+        yield from self._hand_out(normal, zero)
+        if flags & PacketFlag.SYNC:
+            self._synced = True
+            yield Sync()
+
+    def _cut(self, count: int) -> None:
+        """Write the page indices of a packet."""
+        source = self._in
+        if not self._synced:
+            raise self._bad(16, "the SYNC of RAM's first section", f"{count} pages before it")
+        block = self._block()
+        good, twice = cut_offsets(
+            source.buffer, source.position + OFFSETS_AT, count,
+            block.first_page, block.first_page + block.pages, self._pages, self._seen,
+        )  # fmt: skip
+        if good < count:
+            at = OFFSETS_AT + 8 * good
+            offset = int.from_bytes(source.peek(at + 8)[at:], "big")
+            expected = "each page once" if twice else "a page inside its RAM block"
+            raise self._bad(at, f"{expected} in a packet", f"block offset {offset:#x}")
+
+    def _block(self) -> Block:
+        name, nul, _ = self._in.peek(OFFSETS_AT)[NAME_AT:].partition(b"\0")
+        for block in self.table.blocks:
+            if nul and block.name == name:
+                return block
+        raise self._bad(NAME_AT, "the name of a RAM block", repr(name[:64]))
+
+    def _hand_out(self, normal: int, zero: int) -> _Steps:
+        """Yield a packet's pages as they arrive; zero pages come after the others."""
+        source = self._in
+        self._kinds[:normal] = 1
+        self._kinds[normal : normal + zero] = 0
+        self._positions[normal : normal + zero] = 0
+        self._lengths[:normal] = PAGE_BYTES
+        self._lengths[normal : normal + zero] = 0
+        done = 0
+        while done < normal + zero:
+            if done < normal:
+                yield from self._need(PAGE_BYTES)
+            here = (source.end - source.position) // PAGE_BYTES
+            count = min(here, normal - done) if done < normal else 0
+            stop = done + count if done + count < normal else normal + zero
+            stop = min(stop, done + self._batch_pages)
+            count = min(count, stop - done)
+            self._positions[done : done + count] = self._steps[:count] + source.position
+            source.consume_to(source.position + count * PAGE_BYTES)
+            yield Pages(
+                PageBatch(self._pages, self._kinds, self._positions, self._lengths, source.buffer).part(
+                    done, stop
+                )
+            )
+            done = stop
+
+    def _need(self, count: int) -> _Steps:
+        source = self._in
+        while source.end - source.position < count:
+            if self._closed:
+                raise self._bad(source.end - source.position, "the rest of a packet", "its end")
+            yield Signal.NEED_DATA
+
+    def _check_magic(self, what: str) -> None:
+        for at, expected in ((0, MULTIFD_MAGIC), (4, MULTIFD_VERSION)):
+            found = _be32(self._in.peek(8), at)
+            if found != expected:
+                name = "version" if at else "magic"
+                raise self._bad(at, f"{name} {expected:#x} {what}", f"{found:#x}")
+
+    def _bad(self, at: int, expected: str, got: str) -> StreamError:
+        """Return the error for the byte ``at`` bytes after the one to be read next."""
+        return StreamError(self.offset + at, f"{expected} on {self.name}", got)
+
+
+def _be32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")

@@ -1,0 +1,78 @@
+"""A log of what a stop rule was told and what it answered: JSON lines, written live, replayed anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pagethrift.errors import UsageError
+from pagethrift.model.facts import StopAction, StopDecision, StopFacts
+
+FACTS_SCHEMA = "pagethrift.facts"
+FACTS_VERSION = 1
+
+
+class FactsWriter:
+    """Writes one migration's facts and decisions, a line each as they come."""
+
+    def __init__(self, path: Path, strategy: str, stop: str, parameters: Mapping[str, float]) -> None:
+        try:
+            self._file = path.open("w", buffering=1)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        head = {"schema": FACTS_SCHEMA, "version": FACTS_VERSION}
+        self._put({**head, "strategy": strategy, "stop": stop, "parameters": dict(parameters)})
+
+    def add(self, facts: StopFacts, decision: StopDecision) -> None:
+        """Add one line."""
+        said = {**asdict(decision), "action": decision.action.value}
+        self._put({"facts": asdict(facts), "decision": said})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _put(self, data: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(data, separators=(",", ":")) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class FactsLog:
+    """One migration's decisions."""
+
+    strategy: str
+    stop: str
+    """a stop rule instead of the strategy's own, or empty"""
+    parameters: dict[str, float]
+    """of both"""
+    lines: tuple[tuple[StopFacts, StopDecision], ...]
+
+
+def read_facts(path: Path) -> FactsLog:
+    """Read a log. Raises UsageError."""
+    try:
+        lines = path.read_text().splitlines()
+        head = json.loads(lines[0]) if lines else {}
+        if head.get("schema") != FACTS_SCHEMA or head.get("version") != FACTS_VERSION:
+            raise UsageError(f"{path}: not a facts log of version {FACTS_VERSION}")
+        return FactsLog(head["strategy"], head["stop"], head["parameters"], tuple(_read(lines[1:])))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: broken facts log ({error})") from error
+
+
+def _read(lines: list[str]) -> Iterator[tuple[StopFacts, StopDecision]]:
+    known = {each.name for each in fields(StopFacts)}
+    for line in lines:
+        data = json.loads(line)
+        facts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in data["facts"].items()
+            if name in known
+        }
+        decision = data["decision"]
+        yield StopFacts(**facts), StopDecision(**{**decision, "action": StopAction(decision["action"])})

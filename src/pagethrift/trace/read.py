@@ -1,0 +1,157 @@
+"""Reading a trace: a first state of memory and the writes after it, in the order of their times."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pagethrift.errors import UsageError
+from pagethrift.model.pages import I32, I64, U8
+from pagethrift.trace.format import METADATA_KEY, TraceHeader
+from pagethrift.trace.write import U16
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """Writes to pages as arrays of one length, ordered by time."""
+
+    time_s: F64
+    """since the beginning of the timeline"""
+    page: I32
+    """numbered over all blocks"""
+    content: I32
+    """content id after the write"""
+    changed: U16
+    """a bit for each 256-byte subpage that differs from the page's content before; 0: rewritten as it was"""
+    delta_bytes: U16
+    sparse_bytes: U16
+
+    def __len__(self) -> int:
+        return len(self.page)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace made ready to be played."""
+
+    header: TraceHeader
+    name: str
+    content: I32
+    """of each page at time 0, by page number; -1: never seen (a hole the guest cannot write)"""
+    sparse_bytes: U16
+    zstd_ratio: float | None
+    """mean of zstd bytes / 4096 over the pages it was taken of and that are not zero"""
+    page_class: U8 | None
+    writes: Writes
+    duration_s: float
+    """length of the timeline; a player that needs more begins again"""
+
+    @property
+    def pages(self) -> int:
+        """Pages of all blocks."""
+        return len(self.content)
+
+
+def read_header(path: Path) -> TraceHeader:
+    """Return what a trace says of itself. Raises UsageError."""
+    return TraceHeader.from_metadata(_open(path).metadata.metadata.get(METADATA_KEY), str(path))
+
+
+def read_trace(path: Path, seed: int = 0) -> Trace:
+    """Read a whole trace. Raises UsageError.
+
+    Writes get a time within their sweep's window (from the sweep before to this one), drawn from
+    ``seed``. The timeline begins at the second sweep: what the guest wrote during the first, long one
+    belongs to the first state.
+    """
+    file = _open(path)
+    header = TraceHeader.from_metadata(file.metadata.metadata.get(METADATA_KEY), str(path))
+    try:
+        table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{path}: broken trace ({error})") from error
+    if len(header.sweeps) < 3:
+        raise UsageError(f"{path}: {len(header.sweeps)} sweeps are too few to play; record for longer")
+    sweep = table["sweep"].to_numpy().astype(np.int64)
+    first_pages = header.table.first_pages
+    page = first_pages[table["block"].to_numpy()] + table["page"].to_numpy()
+    content = table["content"].to_numpy().astype(np.int32)
+    sparse = table["sparse_bytes"].to_numpy()
+    total = int(first_pages[-1])
+    start = sweep <= 1
+    first_content = np.full(total, -1, np.int32)
+    first_sparse = np.zeros(total, np.uint16)
+    first_content[page[start]] = content[start]
+    first_sparse[page[start]] = sparse[start]
+    zstd = table["zstd_bytes"].to_numpy(zero_copy_only=False)
+    taken = np.nan_to_num(zstd.astype(np.float64))
+    known = (taken > 0) & (sparse > 0)
+    classes = None
+    if header.page_classes:
+        classes = np.zeros(total, np.uint8)
+        classes[page] = table["page_class"].to_numpy(zero_copy_only=False).astype(np.uint8)
+    began_s = np.array([each.began_s for each in header.sweeps])
+    later = ~start
+    time_s = _times(sweep[later], page[later], began_s, seed)
+    order = np.argsort(time_s, kind="stable")
+
+    def ordered(name: str, kind: type[np.generic]) -> npt.NDArray[np.generic]:
+        values: npt.NDArray[np.generic] = table[name].to_numpy()[later][order].astype(kind)
+        return values
+
+    return Trace(
+        header=header,
+        name=path.name,
+        content=first_content,
+        sparse_bytes=first_sparse,
+        zstd_ratio=float(taken[known].mean() / 4096) if known.any() else None,
+        page_class=classes,
+        writes=Writes(
+            time_s[order],
+            page[later][order].astype(np.int32),
+            content[later][order],
+            ordered("changed", np.uint16),  # type: ignore[arg-type]
+            ordered("delta_bytes", np.uint16),  # type: ignore[arg-type]
+            ordered("sparse_bytes", np.uint16),  # type: ignore[arg-type]
+        ),
+        duration_s=float(began_s[-1] - began_s[1]),
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest of a trace file's bytes, to know it again. Raises UsageError."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except pa.ArrowException as error:
+        raise UsageError(f"{path}: not a trace ({error})") from error
+
+
+def _times(sweep: I64, page: I64, began_s: F64, seed: int) -> F64:
+    """Spread each sweep's writes over the window they happened in, the same way for the same seed."""
+    mixed = page.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= (sweep.astype(np.uint64) + np.uint64(seed) * np.uint64(0x10001)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(32)
+    share = (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
+    opened, closed = began_s[sweep - 1], began_s[sweep]
+    times: F64 = opened + share * (closed - opened) - began_s[1]
+    return times

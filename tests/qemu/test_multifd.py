@@ -1,0 +1,106 @@
+"""RAM compared byte by byte where the source sends on several channels and the destination knows nothing of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pagethrift.model.status import RelayState
+from tests.qemu.machines import Machine, QemuLike, destination, differing_pages, find_qemu, finish, source
+from tests.qemu.relays import RelayProcess, sockets
+from tests.qemu.tiny import MIB, Pattern, Region, TinyGuest
+
+pytestmark = pytest.mark.qemu
+
+PATTERNS = TinyGuest(
+    (
+        Region(Pattern.SILENT, 2 * MIB, 256),
+        Region(Pattern.FLIP, 4 * MIB, 256),
+        Region(Pattern.COUNTER, 6 * MIB, 256),
+        Region(Pattern.RANDOM_WORDS, 8 * MIB, 512),
+        Region(Pattern.RANDOM_PAGES, 12 * MIB, 256, writes=16),
+        Region(Pattern.ZEROING, 14 * MIB, 256),
+        Region(Pattern.STATIC, 16 * MIB, 512),
+    ),
+    writes_per_s=20_000,
+)
+SLOW_BPS = 24 << 20
+"""about half a second a round, so that there are several"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One way in which QEMU speaks multifd."""
+
+    name: str
+    series: str
+    machine: str
+    zero_pages: str = ""
+    """parameter zero-page-detection; empty: this QEMU has none"""
+
+
+DIALECTS = (
+    Dialect("7.2-per-section", "7.2", "pc"),
+    Dialect("10.0-per-round-zero-in-packets", "10.0", "pc", "multifd"),
+    Dialect("10.0-per-round-zero-on-main", "10.0", "pc", "legacy"),
+    Dialect("10.0-per-section-zero-in-packets", "10.0", "pc-i440fx-7.2", "multifd"),
+    Dialect("10.0-per-section-zero-on-main", "10.0", "pc-i440fx-7.2", "legacy"),
+    Dialect("10.0-per-round-no-zero", "10.0", "q35", "none"),
+)
+
+
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+def dialect(request: pytest.FixtureRequest) -> Iterator[tuple[Dialect, QemuLike]]:
+    """Each dialect with a QEMU that speaks it; skips, saying so, when there is none."""
+    found = find_qemu(request.param.series)
+    if found is None:
+        pytest.skip(f"no QEMU {request.param.series} here: pagethrift lab doctor says how to get one")
+    return request.param, found
+
+
+def begin(a: Machine, b: Machine, to: str, listen: str, channels: int, **parameters: object) -> None:
+    """Start a migration with multifd at the source only."""
+    a.qmp.set_capabilities(multifd=True, return_path=True, events=True)
+    b.qmp.set_capabilities(return_path=True)
+    values = {"multifd-channels": channels, "max-bandwidth": SLOW_BPS, "downtime-limit": 1, **parameters}
+    a.qmp.command("migrate-set-parameters", values)
+    b.qmp.execute("migrate-incoming", uri=listen)
+    a.qmp.execute("migrate", uri=to)
+
+
+def let_it_run(a: Machine, seconds: float) -> None:
+    """Let some rounds pass, then allow the switchover."""
+    deadline_s = time.monotonic() + seconds
+    while time.monotonic() < deadline_s and a.qmp.execute("query-migrate")["status"] in ("setup", "active"):
+        time.sleep(0.05)
+    a.qmp.command("migrate-set-parameters", {"downtime-limit": 10_000})
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_ram_is_equal(channels: int, dialect: tuple[Dialect, QemuLike], short_path: Path) -> None:
+    spoken, binary = dialect
+    relay_at, incoming = sockets(short_path)
+    detection = {"zero-page-detection": spoken.zero_pages} if spoken.zero_pages else {}
+    with (
+        source(binary, PATTERNS, short_path, spoken.machine) as a,
+        destination(binary, PATTERNS, short_path, spoken.machine) as b,
+        RelayProcess(relay_at, incoming) as relay,
+    ):
+        a.wait_ready()
+        begin(a, b, relay_at, incoming, channels, **detection)
+        let_it_run(a, 2.0)
+        info = finish(a, b)
+        assert relay.wait() == 0
+        status = relay.status
+        assert status.state is RelayState.DONE
+        assert info["ram"]["dirty-sync-count"] >= 3
+        assert info["ram"]["multifd-bytes"] > 6 * MIB
+        assert status.retransferred_pages > 500
+        assert status.skipped_pages > 100
+        assert status.delta_pages > 100
+        found = differing_pages(a.dump_ram(), b.dump_ram())
+    assert found == []

@@ -1,0 +1,103 @@
+"""The ledger against a dictionary of rows."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagethrift.content.ledger import ALL_CHANGED, KNOWN, NEVER, ZERO, Ledger
+from pagethrift.model.methods import Method
+from tests.streams import seeds
+
+PAGES = 10
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=seeds, columns=st.sampled_from([0, 1, 4, 16, 31, 32]))
+def test_compare_and_commit_as_a_dictionary_would(seed: int, columns: int) -> None:
+    rng = random.Random(seed)
+    zero = [5 << 40 | i for i in range(columns)]
+    ledger = Ledger(PAGES, np.array(zero, np.uint64))
+    rows: dict[int, list[int]] = {}
+    for _ in range(12):
+        pages = rng.sample(range(PAGES), rng.randint(0, PAGES))
+        signs, kinds = [], []
+        for page in pages:
+            match rng.randrange(4):
+                case 0:
+                    row = list(zero)
+                case 1:
+                    row = list(rows.get(page, zero))
+                case 2:
+                    row = list(rows.get(page, zero))
+                    for column in range(columns):
+                        if rng.random() < 0.2:
+                            row[column] ^= 1 << rng.randrange(64)
+                case _:
+                    row = [rng.getrandbits(64) for _ in range(columns)]
+            signs.append(row)
+            kinds.append(0 if row == zero and columns and rng.random() < 0.5 else 1)
+        sign_array = np.array(signs, np.uint64).reshape(len(pages), columns)
+        masks = np.full(len(pages), 77, np.uint32)
+        ledger.compare(np.array(pages, np.int64), np.array(kinds, np.uint8), sign_array, masks)
+        for i, page in enumerate(pages):
+            if page not in rows:
+                assert masks[i] == ALL_CHANGED
+            else:
+                assert masks[i] == sum(1 << c for c in range(columns) if rows[page][c] != signs[i][c])
+        methods = [rng.choice(list(Method)) for _ in pages]
+        ledger.commit(np.array(pages, np.int64), sign_array, np.array(methods, np.uint8))
+        rows |= {page: signs[i] for i, page in enumerate(pages) if methods[i] not in (Method.SKIP, Method.HOLD)}
+        for page in range(PAGES):
+            if page not in rows:
+                assert ledger.state[page] == NEVER
+            elif rows[page] == zero and columns:
+                assert ledger.state[page] == ZERO
+            else:
+                assert ledger.state[page] == KNOWN
+                assert ledger.rows[page].tolist() == rows[page]
+    known = sum(1 for row in rows.values() if row != zero or not columns)
+    assert ledger.described_bytes == known * 8 * columns + PAGES
+
+
+@pytest.mark.parametrize("column", range(32))
+def test_each_column_has_its_bit(column: int) -> None:
+    ledger = Ledger(1, np.full(32, 9, np.uint64))
+    page, one = np.zeros(1, np.int64), np.ones(1, np.uint8)
+    row = np.arange(32, dtype=np.uint64).reshape(1, 32)
+    ledger.commit(page, row, one)
+    row[0, column] ^= np.uint64(1 << 63)
+    mask = np.zeros(1, np.uint32)
+    ledger.compare(page, one, row, mask)
+    assert mask[0] == 1 << column
+
+
+def test_a_page_that_becomes_zero_and_something_again() -> None:
+    """The old row must not come back to life: contents A, zero, A."""
+    ledger = Ledger(1, np.full(4, 9, np.uint64))
+    page, one, mask = np.zeros(1, np.int64), np.ones(1, np.uint8), np.zeros(1, np.uint32)
+    a, zero = np.full((1, 4), 3, np.uint64), np.full((1, 4), 9, np.uint64)
+    ledger.commit(page, a, one)
+    ledger.commit(page, zero, one)
+    ledger.compare(page, one, a, mask)
+    assert mask[0] == 0b1111
+    ledger.compare(page, np.zeros(1, np.uint8), zero, mask)
+    assert mask[0] == 0
+
+
+def test_what_is_skipped_is_not_recorded() -> None:
+    ledger = Ledger(1, np.full(4, 9, np.uint64))
+    ledger.commit(np.zeros(1, np.int64), np.full((1, 4), 3, np.uint64), np.zeros(1, np.uint8))
+    assert ledger.state[0] == NEVER
+    assert not ledger.rows.any()
+
+
+def test_a_fresh_ledger_takes_no_memory_for_rows() -> None:
+    """A ledger for 4 TiB of guest: 128 GiB of rows that are not touched."""
+    ledger = Ledger(1 << 20, np.zeros(16, np.uint64))
+    assert ledger.described_bytes == 1 << 20
+    assert not ledger.state.any()

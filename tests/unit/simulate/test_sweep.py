@@ -1,0 +1,152 @@
+"""Sweeps: cells from a specification, results as Parquet, resumed, and a worker killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pagethrift.errors import UsageError
+from pagethrift.model.result import MigrationResult
+from pagethrift.simulate import sweep
+from pagethrift.simulate.sweep import SweepProgress, collect, run_cell, run_sweep
+from pagethrift.simulate.sweep_spec import read_spec
+from pagethrift.trace.synthetic import Load
+from tests.traces import made, run
+
+SPEC = """
+traces = ["uniform.parquet"]
+bandwidths = ["50Mbit", "100Mbit"]
+force_after = "20s"
+[[strategies]]
+name = "kvm-default"
+[[strategies]]
+name = "pagethrift"
+stop = "qemu"
+parameters = { hot_rounds = [1, 2, 3] }
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    made(tmp_path, Load.UNIFORM)
+    path = tmp_path / "spec.toml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_a_specification_is_a_grid(spec: Path) -> None:
+    cells = read_spec(spec)
+    assert len(cells) == 2 * (1 + 3)
+    assert len({cell.key for cell in cells}) == 8
+    ours = [cell for cell in cells if cell.strategy == "pagethrift"]
+    assert {cell.bandwidth_bps for cell in ours} == {6_250_000, 12_500_000}
+    assert [dict(cell.parameters) for cell in ours[:3]] == [{"hot_rounds": n} for n in (1.0, 2.0, 3.0)]
+    assert all(cell.stop == "qemu" and cell.force_after_s == 20 for cell in ours)
+
+
+def test_the_key_is_the_work_not_the_place(spec: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("uniform.parquet", "spec.toml"):
+        (other / name).write_bytes((tmp_path / name).read_bytes())
+    assert [cell.key for cell in read_spec(spec)] == [cell.key for cell in read_spec(other / "spec.toml")]
+    (other / "spec.toml").write_text(SPEC.replace("20s", "21s"))
+    assert {c.key for c in read_spec(spec)}.isdisjoint(c.key for c in read_spec(other / "spec.toml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("traces", "trace", "no 'trace'"),
+        ("uniform.parquet", "absent.parquet", "absent"),
+        ('"50Mbit"', '"fast"', "bandwidth"),
+        ('"kvm-default"', '"kvm-defualt"', "kvm-defualt"),
+        ("hot_rounds", "hot_round", "hot_round"),
+        ("stop =", "stopp =", "stopp"),
+        ('["50Mbit", "100Mbit"]', "[]", "nothing"),
+        ("[[strategies]]", "[[strategies", "spec.toml"),
+        ("[1, 2, 3]", '["a"]', "broken"),
+    ],
+)
+def test_wrong_specifications(spec: Path, old: str, new: str, says: str) -> None:
+    spec.write_text(SPEC.replace(old, new))
+    with pytest.raises(UsageError, match=says):
+        read_spec(spec)
+
+
+def test_a_cell_is_the_simulation_itself(spec: Path, tmp_path: Path) -> None:
+    cell = next(cell for cell in read_spec(spec) if cell.strategy == "kvm-default")
+    result = MigrationResult.from_json(run_cell(cell))
+    assert result == run(made(tmp_path), "kvm-default", cell.bandwidth_bps, force_after_s=20.0)
+
+
+def test_two_workers_one_killed_then_resumed(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec.write_text(SPEC.replace("[1, 2, 3]", "[1, 2, 3, 4, 5, 6, 7]"))
+    cells = read_spec(spec)
+    seen: list[SweepProgress] = []
+    killed: list[int] = []
+
+    def watch(progress: SweepProgress) -> None:
+        seen.append(progress)
+        workers = [pid for pid in _descendants(os.getpid()) if b"spawn_main" in _command(pid)]
+        if progress.done == 2 and not killed:
+            assert len(workers) == 2
+            os.kill(workers[0], signal.SIGKILL)
+            killed.append(workers[0])
+
+    path = run_sweep(cells, tmp_path / "out", workers=2, progress=watch)
+    assert killed
+    table = pq.read_table(path)
+    assert table.num_rows == len(cells) == 16
+    assert set(table["key"].to_pylist()) == {cell.key for cell in cells}
+    assert seen[-1] == SweepProgress(16, 16, 0, 0)
+    assert json.loads(table["result"][0].as_py())["simulated"]
+
+    def no_client(*_: object) -> None:
+        raise AssertionError("nothing is left to simulate")
+
+    monkeypatch.setattr(sweep, "_client", no_client)
+    again: list[SweepProgress] = []
+    assert pq.read_table(run_sweep(cells, tmp_path / "out", progress=again.append)) == table
+    assert again == [SweepProgress(16, 16, 16, 0)]
+
+
+def test_a_cell_that_fails_leaves_the_others(spec: Path, tmp_path: Path) -> None:
+    cells = read_spec(spec)[:2]
+    out = tmp_path / "out"
+    (tmp_path / "uniform.parquet").unlink()
+    with pytest.raises(UsageError, match="2 of 2 cells failed"):
+        run_sweep(cells, out, workers=1)
+    assert pq.read_table(collect(cells, out)).num_rows == 0
+
+
+def test_nobody_at_the_scheduler(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "CONNECT", "200ms")
+    with pytest.raises(UsageError, match="nobody answers"):
+        run_sweep(read_spec(spec), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            children = [int(text) for text in (task / "children").read_text().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,69 @@
+"""What the destination answers, in any pieces."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagethrift.stream.return_path import MAX_FRAME_BYTES, ReturnPath
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    return kind.to_bytes(2, "big") + len(payload).to_bytes(2, "big") + payload
+
+
+PONG = frame(2, b"\0\0\0\1")
+LOADED, FAILED = frame(1, bytes(4)), frame(1, b"\0\0\0\1")
+REQUEST = frame(3, bytes(12) + b"\x06pc.ram")
+
+
+def watch(data: bytes, sizes: list[int]) -> ReturnPath:
+    path = ReturnPath()
+    while data:
+        size = sizes.pop() if sizes else len(data)
+        path.feed(memoryview(data)[:size])
+        data = data[size:]
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    frames=st.lists(st.sampled_from([PONG, REQUEST, frame(4, bytes(12)), frame(7)]), max_size=5),
+    verdict=st.sampled_from([LOADED, FAILED, b""]),
+    sizes=st.lists(st.integers(1, 9), max_size=40),
+)
+def test_the_verdict_is_found_in_any_pieces(frames: list[bytes], verdict: bytes, sizes: list[int]) -> None:
+    path = watch(b"".join(frames) + verdict, sizes)
+    assert path.understood
+    assert path.shut == {LOADED: 0, FAILED: 1, b"": None}[verdict]
+
+
+def test_half_a_verdict_is_none() -> None:
+    path = watch(PONG + LOADED[:-1], [])
+    assert path.shut is None
+    path.feed(LOADED[-1:])
+    assert path.shut == 0
+
+
+@pytest.mark.parametrize("garbage", [frame(0), frame(8), b"\x00\x02\xff\xff", b"\xff" * 9])
+def test_what_is_not_understood_ends_the_watching_only(garbage: bytes) -> None:
+    path = watch(PONG + garbage + FAILED, [1] * 5)
+    assert not path.understood
+    assert path.shut is None
+    path.feed(FAILED * 1000)
+    assert path.shut is None
+
+
+def test_memory_is_bounded() -> None:
+    path = ReturnPath()
+    for _ in range(1000):
+        path.feed(b"\x00\x03" + MAX_FRAME_BYTES.to_bytes(2, "big"))
+        path.feed(bytes(MAX_FRAME_BYTES - 1))
+        assert len(path._rest) < 4 + MAX_FRAME_BYTES
+        path.feed(b"\0")
+    assert path.understood
+
+
+def test_the_longest_request_is_understood() -> None:
+    assert watch(frame(3, bytes(12) + b"\xff" + b"r" * 255) + LOADED, []).shut == 0

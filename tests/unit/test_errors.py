@@ -1,0 +1,37 @@
+"""The error tree as its docstring draws it, and messages of one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from pagethrift import errors
+from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
+from pagethrift.stream.input import NotUnderstood
+
+CLASSES = [UsageError, StreamError, LinkError, QmpError, LabError]
+
+
+def test_every_error_stands_in_the_tree() -> None:
+    found = {c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, PagethriftError)}
+    assert found == {PagethriftError, *CLASSES}
+    assert errors.__doc__ is not None
+    for each in found:
+        assert each.__name__ in errors.__doc__
+
+
+def test_exit_codes_tell_the_errors_apart() -> None:
+    codes = [each.exit_code for each in CLASSES]
+    assert codes == [2, 3, 4, 5, 6]
+    assert PagethriftError.exit_code == 1
+
+
+def test_a_stream_error_says_where_what_and_what_instead() -> None:
+    error = StreamError(4096, "a footer", "0x00")
+    assert str(error) == "stream byte 4096: expected a footer, got 0x00"
+    assert (error.offset, error.expected, error.got) == (4096, "a footer", "0x00")
+
+
+def test_not_understood_is_a_stream_error() -> None:
+    with pytest.raises(StreamError, match="stream byte 7: expected x, got y"):
+        raise NotUnderstood(7, "x", "y")
+    assert NotUnderstood.exit_code == StreamError.exit_code
