@@ -132,7 +132,9 @@ class _Writer:
         data += b"" if self.vfio_begun else b"\x08dev/vfio" + bytes(8)
         self.vfio_begun = True
         length = self.rng.choice((0, 3, 700, 20_000))
-        data += (0xFFFFFFFFEF100004).to_bytes(8, "big") + length.to_bytes(8, "big") + self.rng.randbytes(length)
+        data += (
+            (0xFFFFFFFFEF100004).to_bytes(8, "big") + length.to_bytes(8, "big") + self.rng.randbytes(length)
+        )
         data += (0xFFFFFFFFEF100001).to_bytes(8, "big") + b"\x7e" + VFIO_ID.to_bytes(4, "big")
         self.main.parts.append(data)
         if self.rng.random() < 0.6:  # QEMUFile's buffer was full in the middle

@@ -1,7 +1,8 @@
-"""RAM compared byte by byte where the source sends on several channels and the destination knows nothing of it."""
+"""RAM compared byte by byte: the source sends on several channels, the destination knows nothing of it."""
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,3 +105,87 @@ def test_ram_is_equal(channels: int, dialect: tuple[Dialect, QemuLike], short_pa
         assert status.delta_pages > 100
         found = differing_pages(a.dump_ram(), b.dump_ram())
     assert found == []
+
+
+def test_relay_killed_midway_leaves_the_guest_running(qemu_binary: QemuLike, short_path: Path) -> None:
+    """Then the same source migrates again, through a new relay that listens on TCP, and RAM is equal."""
+    relay_at, incoming = sockets(short_path)
+    with source(qemu_binary, PATTERNS, short_path) as a:
+        a.wait_ready()
+        with (
+            destination(qemu_binary, PATTERNS, short_path) as b,
+            RelayProcess(relay_at, incoming) as relay,
+        ):
+            begin(a, b, relay_at, incoming, 3, **{"max-bandwidth": 8 << 20})
+            relay.wait_for(RelayState.RAM, pages=1500)
+            relay.close()
+            assert_failed_and_running(a)
+        address, uri = tcp_address()
+        with (
+            destination(qemu_binary, PATTERNS, short_path) as b,
+            RelayProcess(address, incoming) as relay,
+        ):
+            begin(a, b, uri, incoming, 3, **{"max-bandwidth": 0, "downtime-limit": 10_000})
+            finish(a, b)
+            assert relay.wait() == 0
+            assert differing_pages(a.dump_ram(), b.dump_ram()) == []
+
+
+def test_destination_dies(qemu_binary: QemuLike, short_path: Path) -> None:
+    relay_at, incoming = sockets(short_path)
+    with source(qemu_binary, PATTERNS, short_path) as a, RelayProcess(relay_at, incoming) as relay:
+        a.wait_ready()
+        with destination(qemu_binary, PATTERNS, short_path) as b:
+            begin(a, b, relay_at, incoming, 4, **{"max-bandwidth": 8 << 20})
+            relay.wait_for(RelayState.RAM, pages=1500)
+        assert relay.wait() == 4
+        assert_failed_and_running(a)
+        assert "the destination closed the link" in relay.close()
+
+
+def test_cancelling_ends_the_relay(qemu_binary: QemuLike, short_path: Path) -> None:
+    relay_at, incoming = sockets(short_path)
+    with (
+        source(qemu_binary, PATTERNS, short_path) as a,
+        destination(qemu_binary, PATTERNS, short_path) as b,
+        RelayProcess(relay_at, incoming) as relay,
+    ):
+        a.wait_ready()
+        begin(a, b, relay_at, incoming, 4, **{"max-bandwidth": 8 << 20})
+        relay.wait_for(RelayState.RAM, pages=1500)
+        a.qmp.execute("migrate_cancel")
+        assert relay.wait() in (3, 4)
+        assert_failed_and_running(a, "cancelled")
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_compression_is_refused_by_name(compression: str, qemu_binary: QemuLike, short_path: Path) -> None:
+    relay_at, incoming = sockets(short_path)
+    with (
+        source(qemu_binary, PATTERNS, short_path) as a,
+        destination(qemu_binary, PATTERNS, short_path) as b,
+        RelayProcess(relay_at, incoming) as relay,
+    ):
+        a.wait_ready()
+        begin(a, b, relay_at, incoming, 2, **{"multifd-compression": compression})
+        assert relay.wait() == 3
+        said = relay.close()
+        assert f"pages compressed with {compression} (set multifd-compression to none at the source)" in said
+        assert_failed_and_running(a)
+
+
+def tcp_address() -> tuple[str, str]:
+    """Return a free address of this machine as the relay and as QEMU write it."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    return f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"
+
+
+def assert_failed_and_running(machine: Machine, status: str = "failed", timeout_s: float = 10.0) -> None:
+    """The migration is over at the source and its guest works on."""
+    deadline_s = time.monotonic() + timeout_s
+    while (found := machine.qmp.execute("query-migrate")["status"]) != status:
+        assert time.monotonic() < deadline_s, f"the source is {found}"
+        time.sleep(0.02)
+    assert machine.qmp.execute("query-status")["status"] == "running"
+    machine.wait_sweeps(machine.sweeps() + 1)

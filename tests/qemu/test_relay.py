@@ -141,7 +141,7 @@ def test_destination_stalls(qemu_10: QemuLike, short_path: Path) -> None:
         _assert_running(a)
 
 
-@pytest.mark.parametrize("capability", ["xbzrle", "multifd", "postcopy-ram"])
+@pytest.mark.parametrize("capability", ["xbzrle", "postcopy-ram"])
 def test_refused_capabilities_are_named(capability: str, qemu_10: QemuLike, short_path: Path) -> None:
     relay_at, incoming = sockets(short_path)
     with (

@@ -97,7 +97,12 @@ def migrate(
         bool, typer.Option("--post-copy", help="Post-copy after the first round.", rich_help_panel=_PLAIN)
     ] = False,
     multifd: Annotated[
-        int | None, typer.Option(help="This many channels.", metavar="N", rich_help_panel=_PLAIN)
+        int | None,
+        typer.Option(
+            help="The source sends on this many channels (the destination too with --plain).",
+            metavar="N",
+            rich_help_panel=_LINK,
+        ),
     ] = None,
     multifd_compression: Annotated[
         str, typer.Option(help="none, zlib or zstd.", rich_help_panel=_PLAIN)

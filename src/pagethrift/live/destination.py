@@ -23,7 +23,7 @@ class Destination:
         self._resumed = asyncio.Event()
         monitor.on_event(self._on_event)
 
-    async def check(self, settings: BorrowedSettings, relayed: bool) -> None:
+    async def check(self, settings: BorrowedSettings) -> None:
         """Raise QmpError when this QEMU is not waiting for a migration, or waits for another kind."""
         status = await self.monitor.query_status()
         where = f"destination {self.monitor.path}"
@@ -31,8 +31,7 @@ class Destination:
             raise QmpError(f"{where}: its guest is {status}; start that QEMU with -incoming")
         if (await self.monitor.query_migrate()).status not in ("", "none", "setup"):
             raise QmpError(f"{where}: has already taken a migration; a QEMU takes one, start it anew")
-        refused = ("mapped-ram", "x-colo", "background-snapshot", *(("multifd",) if relayed else ()))
-        for name in refused:
+        for name in ("mapped-ram", "x-colo", "background-snapshot"):
             if settings.capabilities.get(name):
                 raise QmpError(f"{where}: capability {name} is on; switch it off or start that QEMU anew")
         if settings.parameters.get("tls-creds"):

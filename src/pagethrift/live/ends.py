@@ -69,7 +69,7 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
         await prepare_source(ends.settings, options)
         if destination is not None:
             theirs = await BorrowedSettings.of(destination.monitor)
-            await destination.check(theirs, relayed=not options.plain)
+            await destination.check(theirs)
             ends.borrowed.append(theirs)
             await prepare_destination(theirs, options)
             await destination.listen(options)

@@ -77,7 +77,7 @@ class MigrateOptions:
     plain: bool = False
     """without the relay: QEMU connects straight to the destination and decides itself"""
     features: PlainFeatures = PlainFeatures()
-    """only for ``plain``"""
+    """only for ``plain``; but ``multifd_channels``, uncompressed, also with the relay: at the source only"""
     result_path: Path | None = None
     """the result is written there, whatever the outcome"""
     facts_log: Path | None = None
@@ -90,9 +90,13 @@ class MigrateOptions:
         parse_address(self.destination)
         if not self.downtime_limit_s > 0:
             raise UsageError("the downtime limit must be positive, e.g. 300ms")
-        if not self.plain and self.features.as_features():
-            names = ", ".join(self.features.as_features())
-            raise UsageError(f"QEMU's own {names} cannot go through the relay; add --plain or drop it")
+        compressed = self.features.multifd_channels and self.features.multifd_compression != "none"
+        through = () if compressed else ("multifd-channels", "multifd-compression")
+        names = [name for name in self.features.as_features() if name not in through]
+        if not self.plain and names:
+            raise UsageError(
+                f"QEMU's own {', '.join(names)} cannot go through the relay; add --plain or drop it"
+            )
         cache = self.features.xbzrle_cache_bytes
         if cache is not None and (cache < 4096 or cache & (cache - 1)):
             raise UsageError(f"xbzrle cache of {cache} bytes: QEMU wants a power of two, e.g. 512MiB")

@@ -94,7 +94,7 @@ def build_result(
         one_pass_bound_s=bound_s,
         ratio=total_time_s / bound_s if completed and bound_s else None,
         parameters=_parameters(options) if relayed else {},
-        features=options.features.as_features() if options.plain else {},
+        features=options.features.as_features(),
         converged=completed and watch.forced_at_s is None,
         forced_at_s=watch.forced_at_s,
         switchover_reason=reason,

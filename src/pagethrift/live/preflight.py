@@ -10,7 +10,6 @@ from pagethrift.live.settings import BorrowedSettings
 # Each changes the stream or its sockets into something the relay does not rewrite, or waits for
 # somebody to continue.
 REFUSED_WITH_RELAY = (
-    "multifd",
     "xbzrle",
     "postcopy-ram",
     "postcopy-preempt",
@@ -48,19 +47,29 @@ async def check_source(monitor: QmpMonitor, settings: BorrowedSettings, options:
             f"{where}: tls-creds is set, so the relay would see ciphertext; set tls-creds to an empty"
             " string and protect the link itself"
         )
+    compression = settings.parameters.get("multifd-compression", "none")
+    asked = options.plain or options.features.multifd_channels is not None
+    if settings.capabilities.get("multifd") and compression != "none" and not asked:
+        raise QmpError(
+            f"{where}: multifd-compression is {compression}, and the relay cannot look into compressed pages;"
+            " set it to none with migrate-set-parameters"
+        )
     return status
 
 
 async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) -> None:
-    """Set what every migration needs, and the plain features asked for. Raises QmpError.
+    """Set what every migration needs, and the features asked for. Raises QmpError.
 
     Without return-path the source says "completed" once the last byte is in a socket's buffer.
     """
     await settings.switch(return_path=True, events=True)
+    wanted = options.features
     if not options.plain:
         await settings.set({"max-bandwidth": 0})
+        if wanted.multifd_channels is not None:
+            await settings.switch(multifd=True)
+            await settings.set({"multifd-channels": wanted.multifd_channels, "multifd-compression": "none"})
         return
-    wanted = options.features
     if wanted.max_bandwidth_bps is not None:
         await settings.set({"max-bandwidth": wanted.max_bandwidth_bps})
     await _switch_features(settings, options)
@@ -73,6 +82,8 @@ async def prepare_destination(settings: BorrowedSettings, options: MigrateOption
     await settings.switch(return_path=True)
     if options.plain:
         await _switch_features(settings, options)
+    elif settings.capabilities.get("multifd"):  # the relay ends multifd: one socket leaves it
+        await settings.switch(multifd=False)
 
 
 async def _switch_features(settings: BorrowedSettings, options: MigrateOptions) -> None:

@@ -164,7 +164,8 @@ class QmpMonitor:
         Raises QmpError when QEMU refuses, does not answer in time or has gone.
         """
         try:
-            return await asyncio.wait_for(self._client.execute(command, arguments, oob=oob), timeout_s)
+            async with asyncio.timeout(timeout_s):  # Python 3.11's wait_for can swallow a cancellation
+                return await self._client.execute(command, arguments, oob=oob)
         except TimeoutError as error:
             raise QmpError(
                 f"{self.role} {self.path}: no answer to {command} within {timeout_s:g} s"

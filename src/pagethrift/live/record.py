@@ -37,7 +37,7 @@ from pagethrift.trace.write import TraceWriter
 
 SLOW_START_S = 0.25
 """QEMU knows no bandwidth in its first 100 ms and would end a pass that is shorter (live/pilot.py)"""
-READ_TIMEOUT_S = 1.0
+READ_TIMEOUT_S = 0.05
 ACK_VERSION = (8, 1, 0)
 """capability switchover-ack"""
 LEAST_SWEEPS = 3
@@ -161,17 +161,14 @@ class Recorder:
         first_pass_over_s: float | None = None
         while True:
             read_s = await self._read_round(count, round_began_s)
-            now_s = time.monotonic()
-            if first_pass_over_s is not None and now_s >= first_pass_over_s + self._options.seconds:
-                return
-            if self._stopped:
-                return self._note_switchover()
             count = await self._next_round(count)
             if self._stopped:
                 return self._note_switchover()
             self._close_sweep(round_began_s, read_s)
             round_began_s = self._passes.pop(count, time.monotonic())
             first_pass_over_s = first_pass_over_s or round_began_s
+            if round_began_s >= first_pass_over_s + self._options.seconds + self._options.interval_s:
+                return
 
     async def end(self) -> None:
         """End the dry migration; the guest runs on."""
@@ -209,6 +206,8 @@ class Recorder:
             "switchover-ack" in self._settings.capabilities and self._monitor.version >= ACK_VERSION
         )
         await self._settings.switch(return_path=True, events=True)
+        if self._settings.capabilities.get("multifd"):  # a pair of sockets has one channel
+            await self._settings.switch(multifd=False)
         if acknowledged:
             await self._settings.switch(switchover_ack=True)
         await self._settings.set({"max-bandwidth": 0})
@@ -243,7 +242,8 @@ class Recorder:
             elif not near:
                 near = True
                 self._tap.narrow()
-                await self._ask(count)
+                if (await self._ask(count)).dirty_sync_count > count:
+                    break
             room = self._reader.room(min(BUFFER_BYTES, max(PAGE_BYTES, (left - HOLD_PAGES) * PAGE_BYTES)))
             if got := await self._tap.read_into(room, READ_TIMEOUT_S):
                 self._take_in(got)
@@ -282,6 +282,9 @@ class Recorder:
         return info
 
     async def _query(self) -> MigrateInfo:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # asked to, however far down it was swallowed
+            raise asyncio.CancelledError
         info = await self._monitor.query_migrate()
         if info.status in ("failed", "cancelled", "completed", "none") and not self._stopped:
             raise LinkError(f"the dry migration ended by itself ({info.status}): {info.error or 'no reason'}")

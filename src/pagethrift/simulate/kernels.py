@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pagethrift.kernels import Word, kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
-from pagethrift.stream.writer import DELTA_HEAD_BYTES, FULL_BYTES, ZERO_BYTES, _delta_bytes
+from pagethrift.stream.writer import DELTA_HEAD_BYTES, FULL_BYTES, ZERO_BYTES, delta_bytes
 
 F64 = npt.NDArray[np.float64]
 U16 = npt.NDArray[np.uint16]
@@ -149,7 +149,7 @@ def choose_costs(
             if exact:
                 delta = np.int64(deltas[i])
             elif subpage > 0:
-                delta = np.int64(_delta_bytes(masks[i], columns, subpage))
+                delta = np.int64(delta_bytes(masks[i], columns, subpage))
             if DELTA_HEAD_BYTES + delta < best:
                 best = DELTA_HEAD_BYTES + delta
                 method = _DELTA
@@ -157,30 +157,6 @@ def choose_costs(
                     best -= 1  # the first run's "0 unchanged" takes one byte, all other numbers two
         methods[i] = method
         sizes[i] = best
-
-
-@kernel
-def account(pages: I64, methods: U8, sizes: I32, state: U8, totals: I64) -> None:
-    """Add up as engine/counters.py does: slots 0..7 methods, 9 first bytes, 10 bytes sent again."""
-    for i in range(len(pages)):
-        totals[methods[i]] += 1
-        if state[pages[i]] == 0:
-            totals[9] += sizes[i]
-        else:
-            totals[10] += sizes[i]
-
-
-@kernel
-def arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
-    """Count arrivals: slot 8 all, slot 11 those that came before."""
-    totals[8] += len(pages)
-    for i in range(len(pages)):
-        seen = arrivals[pages[i]]
-        before[i] = seen
-        if seen > 0:
-            totals[11] += 1
-        if seen < 255:
-            arrivals[pages[i]] = seen + 1
 
 
 @kernel

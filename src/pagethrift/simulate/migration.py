@@ -133,7 +133,9 @@ class _Migration:
         return True
 
     def _begin_round(self) -> None:
-        self.rounds.begin(self.now_s, self.source.remaining, self.relay.totals, self.relay.held_pages)
+        self.rounds.begin(
+            self.now_s, self.source.remaining, self.relay.counters.totals, self.relay.held_pages
+        )
 
     def _send_batch(self, last: bool = False) -> None:
         if self.strategy.simulated.peeks and self.as_defined:
@@ -230,14 +232,15 @@ class _Migration:
 
     def _facts(self) -> StopFacts:
         relay, decides = self.relay, self.strategy.qemu_decides
+        counters = relay.counters
         rate_bps = self.qemu.rate_bps if decides else self.link.rate_bps(self.now_s)
         return self.rounds.facts(
             now_s=self.now_s,
             total_pages=self.trace.pages,
             remaining_pages=self.source.remaining,
-            first_round_bytes=relay.first_round_bytes,
-            retransferred_bytes=relay.retransferred_bytes,
-            retransferred_pages=relay.retransferred_pages,
+            first_round_bytes=counters.first_round_bytes,
+            retransferred_bytes=counters.retransferred_bytes,
+            retransferred_pages=counters.retransferred_pages,
             held_bytes=relay.held_bytes,
             held_pages=relay.held_pages,
             unsent_bytes=0 if decides else self.link.unsent_bytes(self.now_s),
@@ -254,7 +257,7 @@ class _Migration:
         if stale:
             self.warnings.append(f"{stale} pages end stale at the destination")
         end = replace(end, forced_at_s=self.forced_at_s, decision=self.decision, stale_pages=stale)
-        self.rounds.close(self.relay.totals, self.relay.held_pages)
+        self.rounds.close(self.relay.counters.totals, self.relay.held_pages)
         return build_result(
             self.trace, self.strategy, self.options, self.relay, self.link, self.rounds, end, nonzero_pages,
             tuple(self.warnings),

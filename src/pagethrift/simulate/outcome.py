@@ -43,7 +43,8 @@ def build_result(
     """Return the record; ``nonzero_pages``: not zero when the migration began."""
     bound_s = nonzero_pages * PAGE_BYTES / options.link.bandwidth_bps
     completed = end.outcome is Outcome.COMPLETED
-    method = relay.totals.tolist()
+    counters = relay.counters
+    method = counters.method
     header = trace.header
     decision = end.decision if completed else None
     return MigrationResult(
@@ -56,8 +57,8 @@ def build_result(
         downtime_limit_s=options.downtime_limit_s,
         total_time_s=end.total_s,
         downtime_s=end.downtime_s,
-        first_round_bytes=relay.first_round_bytes,
-        retransferred_bytes=relay.retransferred_bytes,
+        first_round_bytes=counters.first_round_bytes,
+        retransferred_bytes=counters.retransferred_bytes,
         transferred_bytes=link.sent_bytes,
         stale_pages=end.stale_pages if completed else None,
         one_pass_bound_s=bound_s,
@@ -72,10 +73,10 @@ def build_result(
         bandwidth_bps=options.link.bandwidth_bps,
         ram_bytes=header.memory_bytes,
         pages=PageCounters(
-            full=method[Method.FULL],
-            delta=method[Method.DELTA] + method[Method.SPARSE] + method[Method.FROM_ZERO],
-            zero=method[Method.ZERO],
-            skipped=method[Method.SKIP],
+            full=method(Method.FULL),
+            delta=method(Method.DELTA) + method(Method.SPARSE) + method(Method.FROM_ZERO),
+            zero=method(Method.ZERO),
+            skipped=method(Method.SKIP),
         ),
         rounds=rounds.records(),
         source_qemu=header.qemu_version,

@@ -13,19 +13,18 @@ from typing import Protocol
 import numpy as np
 
 from pagethrift.content.ledger import ALL_CHANGED
+from pagethrift.engine.counters import Counters
 from pagethrift.engine.history import RoundHistory
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
 from pagethrift.simulate.guest import VirtualGuest
-from pagethrift.simulate.kernels import FETCHED, LOGGED, account, arrive, choose_costs, commit
+from pagethrift.simulate.kernels import FETCHED, LOGGED, choose_costs, commit
 from pagethrift.simulate.source import Snapshot
 from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Signing, Strategy
 
 HOLD_BUDGET_BYTES = 64 << 20
 """engine/thinner.py"""
 SUBPAGE_BYTES = 256
-
-_AGAIN_PAGES = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +65,7 @@ class VirtualRelay:
     ) -> None:
         n = guest.trace.pages
         self.strategy = strategy
-        self.totals: I64 = np.zeros(12, np.int64)
-        """as engine/counters.py numbers them"""
+        self.counters = Counters()
         self.content: I64 = np.full(n, -1, np.int64)
         """what the destination holds"""
         self.state: U8 = np.zeros(n, np.uint8)
@@ -94,30 +92,15 @@ class VirtualRelay:
         """what releasing everything now would put on the link"""
 
     @property
-    def first_round_bytes(self) -> int:
-        """RAM bytes out for pages forwarded for the first time."""
-        return int(self.totals[9])
-
-    @property
-    def retransferred_bytes(self) -> int:
-        """RAM bytes out for pages forwarded again."""
-        return int(self.totals[10])
-
-    @property
-    def retransferred_pages(self) -> int:
-        """Page records that arrived again, skipped ones included."""
-        return int(self.totals[_AGAIN_PAGES])
-
-    @property
     def sent_bytes(self) -> int:
         """RAM bytes out."""
-        return self.first_round_bytes + self.retransferred_bytes
+        return self.counters.first_round_bytes + self.counters.retransferred_bytes
 
     def thin(self, pages: Snapshot, now: Now) -> int:
         """Take in a batch that arrived; returns the bytes put on the link."""
         n = len(pages)
         before: U8 = np.zeros(n, np.uint8)
-        arrive(pages.page, self._arrivals, before, self.totals)
+        self.counters.arrive(pages.page, self._arrivals, before)
         pages.mask |= self._owed_mask[pages.page]
         pages.delta += self._owed_delta[pages.page]
         return self._forward(pages, now, before, arriving=True)
@@ -173,7 +156,7 @@ class VirtualRelay:
             model.adjust(pages, state, now.round, methods, sizes)
         if arriving:
             self._hold(pages, facts, methods, sizes, now)
-        account(pages.page, methods, sizes, self.state, self.totals)
+        self.counters.account(pages.page, methods, sizes, self.state)
         for model in self._models:
             model.sent(pages, methods)
         commit(

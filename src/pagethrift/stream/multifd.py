@@ -169,7 +169,7 @@ class ChannelReader:
         for flag, name in _REFUSED.items():
             if flags & flag:
                 raise self._bad(8, "plain pages", name)
-        if flags & ~PacketFlag.SYNC:
+        if flags > PacketFlag.SYNC:
             raise self._bad(8, "flags of a RAM packet", f"{flags:#x}")
         if room > PACKET_PAGES:
             raise self._bad(12, f"a packet of at most {PACKET_PAGES} pages", str(room))

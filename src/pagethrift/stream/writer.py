@@ -22,7 +22,7 @@ _SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO, _HOLD = (int(method) for metho
 
 
 @kernel
-def _sparse_bytes(buffer: U8, at: int) -> int:
+def sparse_bytes(buffer: U8, at: int) -> int:
     """Bytes of an XBZRLE payload against zero, 0 for an all-zero page."""
     zeros = 0
     for w in range(0, PAGE_BYTES, 8):
@@ -41,7 +41,8 @@ def _sparse_bytes(buffer: U8, at: int) -> int:
 
 
 @kernel
-def _delta_bytes(mask: int, columns: int, subpage: int) -> int:
+def delta_bytes(mask: int, columns: int, subpage: int) -> int:
+    """Bytes of an XBZRLE payload with the changed subpages, by at most two numbers of two bytes a run."""
     runs = 0
     changed = 0
     before: Word = np.uint32(0)
@@ -87,7 +88,7 @@ def choose_methods(
         best = FULL_BYTES
         method = _FULL
         if can & 4:
-            sparse = _sparse_bytes(buffer, positions[i])
+            sparse = sparse_bytes(buffer, positions[i])
             if sparse == 0:
                 best = ZERO_BYTES
                 method = _ZERO
@@ -98,7 +99,7 @@ def choose_methods(
                 best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
                 method = _SPARSE
         if can & 2 and subpage > 0 and held != 0 and masks[i] != 0:
-            delta = DELTA_HEAD_BYTES + _delta_bytes(masks[i], columns, subpage)
+            delta = DELTA_HEAD_BYTES + delta_bytes(masks[i], columns, subpage)
             if delta < best:
                 best = delta
                 method = _DELTA

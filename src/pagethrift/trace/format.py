@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pagethrift.errors import UsageError
-from pagethrift.model.pages import PAGE_BYTES, BlockTable
+from pagethrift.model.pages import BlockTable
 
 TRACE_SCHEMA = "pagethrift.trace"
 TRACE_VERSION = 1
@@ -116,8 +116,3 @@ class TraceHeader:
             return cls(**values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{where}: broken trace header ({error})") from error
-
-
-def pages_of(blocks: tuple[tuple[str, int], ...]) -> int:
-    """Return the pages of all blocks."""
-    return sum(-(-used_bytes // PAGE_BYTES) for _, used_bytes in blocks)

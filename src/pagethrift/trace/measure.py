@@ -10,7 +10,7 @@ from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SubpageSigner
 from pagethrift.kernels import copy_bytes, kernel
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, PageBatch
-from pagethrift.stream.writer import _delta_bytes, _sparse_bytes
+from pagethrift.stream.writer import delta_bytes, sparse_bytes
 from pagethrift.stream.xbzrle import encode_delta
 from pagethrift.trace.contents import ContentIds, hash_rows
 from pagethrift.trace.sweeps import SweepRows
@@ -29,12 +29,12 @@ def _sizes(
     exact = len(copies) > 0
     for i in range(len(pages)):
         zero = kinds[i] == 0
-        sparse[i] = 0 if zero else _sparse_bytes(buffer, positions[i])
+        sparse[i] = 0 if zero else sparse_bytes(buffer, positions[i])
         delta[i] = 0
         at = pages[i] * PAGE_BYTES
         if state[pages[i]] != 0 and masks[i] != 0:
             if not exact:
-                delta[i] = min(_delta_bytes(masks[i], columns, subpage), PAGE_BYTES)
+                delta[i] = min(delta_bytes(masks[i], columns, subpage), PAGE_BYTES)
             else:
                 end = -1
                 if zero:

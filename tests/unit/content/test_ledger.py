@@ -51,7 +51,9 @@ def test_compare_and_commit_as_a_dictionary_would(seed: int, columns: int) -> No
                 assert masks[i] == sum(1 << c for c in range(columns) if rows[page][c] != signs[i][c])
         methods = [rng.choice(list(Method)) for _ in pages]
         ledger.commit(np.array(pages, np.int64), sign_array, np.array(methods, np.uint8))
-        rows |= {page: signs[i] for i, page in enumerate(pages) if methods[i] not in (Method.SKIP, Method.HOLD)}
+        rows |= {
+            page: signs[i] for i, page in enumerate(pages) if methods[i] not in (Method.SKIP, Method.HOLD)
+        }
         for page in range(PAGES):
             if page not in rows:
                 assert ledger.state[page] == NEVER

@@ -16,6 +16,11 @@ from pagethrift.live.options import MigrateOptions, PlainFeatures, switchover_de
         ({"destination": "nonsense"}, "not an address"),
         ({"downtime_limit_s": 0.0}, "must be positive"),
         ({"features": PlainFeatures(auto_converge=True)}, "--plain"),
+        (
+            {"features": PlainFeatures(multifd_channels=2, multifd_compression="zstd")},
+            "multifd-compression .*--plain",
+        ),
+        ({"features": PlainFeatures(multifd_channels=0)}, "1 to 255"),
         ({"plain": True, "features": PlainFeatures(xbzrle_cache_bytes=5000)}, "power of two"),
         ({"plain": True, "features": PlainFeatures(multifd_channels=256)}, "1 to 255"),
         ({"plain": True, "features": PlainFeatures(post_copy=True)}, "--destination-qmp"),
@@ -29,6 +34,7 @@ def test_refused(changes: dict[str, Any], message: str) -> None:
 
 def test_accepted() -> None:
     MigrateOptions("/q", "host:4444").check()
+    MigrateOptions("/q", "host:4444", features=PlainFeatures(multifd_channels=4)).check()
     MigrateOptions("/q", "unix:/d", plain=True, features=PlainFeatures(xbzrle_cache_bytes=1 << 29)).check()
 
 

@@ -118,12 +118,12 @@ def test_methods_and_bytes_are_the_thinners(name: str, seed: int) -> None:
     work = rounds(seed)
     real, simulated = through_thinner(name, work), through_simulator(name, work)
     for method in Method:
-        assert int(simulated.totals[method]) == real.counters.method(method), method.name
-    assert simulated.retransferred_pages == real.counters.retransferred_pages
+        assert simulated.counters.method(method) == real.counters.method(method), method.name
+    assert simulated.counters.retransferred_pages == real.counters.retransferred_pages
     names = len("pc.ram") + 1 + ROUNDS * 12
     for ours, theirs in (
-        (simulated.first_round_bytes, real.counters.first_round_bytes),
-        (simulated.retransferred_bytes, real.counters.retransferred_bytes),
+        (simulated.counters.first_round_bytes, real.counters.first_round_bytes),
+        (simulated.counters.retransferred_bytes, real.counters.retransferred_bytes),
     ):
         assert ours == pytest.approx(theirs, rel=0.002, abs=names)
     assert simulated.held_pages == len(real.held) == 0

@@ -1,0 +1,82 @@
+"""``pagethrift simulate`` and ``sweep`` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pagethrift.cli import simulate, sweep
+from pagethrift.errors import UsageError
+from pagethrift.model.result import MigrationResult
+from pagethrift.trace.synthetic import Load
+from tests.traces import made, run
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    made(tmp_path, Load.UNIFORM)
+    return tmp_path / "uniform.parquet"
+
+
+def call(*arguments: object) -> str:
+    result = CliRunner().invoke(
+        simulate.app, [str(argument) for argument in arguments], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_json_and_file_are_the_simulation(trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    text = call(
+        trace, "--strategy", "hu", "--bandwidth", "100Mbit", "--param", "ones=2", "--json", "--out", out
+    )
+    result = MigrationResult.from_json(text)
+    assert MigrationResult.from_json(out.read_text()) == result
+    assert result.began_unix_s > 1e9
+    expected = run(made(tmp_path), "hu", parameters={"ones": 2})
+    assert (result.total_time_s, result.rounds) == (expected.total_time_s, expected.rounds)
+
+
+def test_words_and_link_steps(trace: Path) -> None:
+    text = call(
+        trace, "--bandwidth", "100Mbit", "--stop", "nova", "--step", "500ms:50Mbit", "--delay", "10ms"
+    )
+    assert "total time" in text
+    assert "completed" in text
+    failed = call(trace, "--bandwidth", "10Mbit", "--give-up", "20s", "--clear-chunk", "0", "--as-live")
+    assert "not converged" in failed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--step", "5s"), "step"),
+        (("--strategy", "none"), "no strategy"),
+        (("--param", "x=1"), "no parameter"),
+        (("--out", "/absent/file"), "--out"),
+        (("--downtime-limit", "soon"), "duration"),
+    ],
+)
+def test_refusals(trace: Path, arguments: tuple[str, ...], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        call(trace, "--bandwidth", "1Gbit", *arguments)
+
+
+def test_a_sweep(trace: Path, tmp_path: Path) -> None:
+    spec, out = tmp_path / "spec.toml", tmp_path / "out"
+    spec.write_text(
+        'traces = ["uniform.parquet"]\nbandwidths = ["1Gbit"]\n[[strategies]]\nname = "kvm-default"\n'
+    )
+    arguments = [str(spec), "--out", str(out), "--workers", "1", "--json"]
+    result = CliRunner().invoke(sweep.app, arguments, catch_exceptions=False)
+    lines = [json.loads(line) for line in result.output.splitlines()]
+    assert lines[-2]["done"] == 1
+    assert lines[-1] == {"type": "result", "path": str(out / "results.parquet"), "cells": 1}
+    assert pq.read_table(out / "results.parquet")["strategy"].to_pylist() == ["kvm-default"]
+    again = CliRunner().invoke(sweep.app, [str(spec), "--out", str(out)], catch_exceptions=False)
+    assert "1 results" in again.output
