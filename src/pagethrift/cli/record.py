@@ -89,7 +89,7 @@ async def _interruptible(options: RecordOptions, as_json: bool) -> TraceHeader:
         else:
             typer.echo(
                 f"{progress.elapsed_s:.0f} s, {progress.sweeps} sweeps, {progress.last_rows} pages in the"
-                f" last, {format_bytes(progress.bytes_written)}"
+                f" last, {progress.rows} rows so far"
             )
 
     task = asyncio.ensure_future(record_live(options, show))
