@@ -7,7 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts.bench import candidates, instructions, memory, output, profile, rounds, signatures, stages
+from scripts.bench import (
+    candidates,
+    cold_start,
+    instructions,
+    memory,
+    output,
+    profile,
+    rounds,
+    signatures,
+    stages,
+)
 from scripts.bench.__main__ import BASELINE, Plan, measure
 from scripts.bench.mixes import MIXES, Mix, write_stream
 from scripts.bench.pipes import run_command
@@ -123,3 +133,9 @@ def test_guest_streams_have_the_pages_they_say() -> None:
         assert guest.pages == 1 << 18
         first = next(guest.stream())
         assert bytes(first[:4]) == b"QEVM"
+
+
+def test_a_cold_start_is_measured_on_both_commands() -> None:
+    stream = cold_start.short_stream()
+    assert cold_start.thin_start(stream) > 0
+    assert cold_start.relay_start(stream) > 0
