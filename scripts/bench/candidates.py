@@ -1,4 +1,4 @@
-"""Signature candidates: what could stand in the ledger instead of NH-64 and its fold."""
+"""Signature candidates: what could stand in the ledger, and what does."""
 
 from __future__ import annotations
 
@@ -10,39 +10,37 @@ from typing import Any
 import numpy as np
 from scripts.bench.mixes import records
 
-from pagethrift.content.signature import SubpageSigner
-from pagethrift.kernels import Word, kernel, load64, mul_add_128
+from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner, fold
+from pagethrift.kernels import kernel, load64, mul_add_128
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, PageBatch
 
 SUBPAGES = (128, 256, 512)
+AS_USED = "NH-32 x 2 + fold, 256, as used"
 BATCH_PAGES = 256
 BATCHES = 4
 """4 MiB, as the reader's buffer: in the third-level cache, not in the second"""
 
 
 @kernel
-def _fold(low: Word, high: Word, key: U64) -> Word:
-    """The fold of content/signature.py, over four key words of its own."""
-    mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
-    sum_low, sum_high = np.uint64(0), np.uint64(0)
-    sum_low, sum_high = mul_add_128(sum_low, sum_high, low & mask, key[0])
-    sum_low, sum_high = mul_add_128(sum_low, sum_high, low >> shift, key[1])
-    sum_low, sum_high = mul_add_128(sum_low, sum_high, high & mask, key[2])
-    sum_low, sum_high = mul_add_128(sum_low, sum_high, high >> shift, key[3])
-    low2, high2 = mul_add_128(sum_low, np.uint64(0), sum_high, np.uint64(59))
-    result = low2 + high2 * np.uint64(59)
-    prime = np.uint64(0xFFFFFFFFFFFFFFC5)
-    return result - prime if result >= prime else result
+def nh64_pages(buffer: U8, positions: I64, subpage: int, key: U64, fold_key: U64, out: U64) -> None:
+    """NH over 64-bit words, 128 bits wide, which does not vectorise, then the fold."""
+    for i in range(len(positions)):
+        at = positions[i]
+        for column in range(PAGE_BYTES // subpage):
+            low, high = np.uint64(0), np.uint64(0)
+            for w in range(0, subpage // 8, 2):
+                one = load64(buffer, at + 8 * w) + key[w]
+                two = load64(buffer, at + 8 * w + 8) + key[w + 1]
+                low, high = mul_add_128(low, high, one, two)
+            out[i, column] = fold(low, high, fold_key, 0)
+            at += subpage
 
 
 @kernel
 def nh32_pages(
     buffer: U8, positions: I64, subpage: int, first: U64, second: U64, fold_key: U64, out: U64
 ) -> None:
-    """Two independent lanes of NH over 32-bit words, which vectorise, then the fold.
-
-    A 64-bit word is a pair of 32-bit words; keys are packed likewise.
-    """
+    """content/signature.py for any size of subpage: two lanes of NH over 32-bit words, then the fold."""
     mask, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     words = subpage // 8
     for i in range(len(positions)):
@@ -55,7 +53,7 @@ def nh32_pages(
                 a, b = first[w], second[w]
                 one += ((low + (a & mask)) & mask) * ((high + (a >> shift)) & mask)
                 two += ((low + (b & mask)) & mask) * ((high + (b >> shift)) & mask)
-            out[i, column] = _fold(one, two, fold_key)
+            out[i, column] = fold(one, two, fold_key, 0)
             at += subpage
 
 
@@ -89,6 +87,7 @@ def batch_of_pages() -> PageBatch:
 
 def candidates() -> Iterator[Candidate]:
     """Yield every candidate that can run here."""
+    yield _as_used()
     for subpage in SUBPAGES:
         yield _nh64(subpage)
         yield _nh32(subpage)
@@ -96,27 +95,39 @@ def candidates() -> Iterator[Candidate]:
     yield from _whole_pages()
 
 
-def _nh64(subpage: int) -> Candidate:
-    signer = SubpageSigner.from_secret(bytes(32), subpage)
+def _as_used() -> Candidate:
+    signer = SubpageSigner.from_secret(bytes(32))
     out = np.empty((BATCH_PAGES, signer.columns), np.uint64)
-    return Candidate(
-        f"NH-64 + fold, {subpage}", lambda batch: signer.sign(batch, out[: len(batch)]),
-        8 * signer.columns, "3 x 2^-64", "proved", "yes", subpage,
-    )  # fmt: skip
+    return _nh(AS_USED, lambda batch: signer.sign(batch, out[: len(batch)]), SUBPAGE_BYTES)
+
+
+def _nh64(subpage: int) -> Candidate:
+    key, fold_key = _random_words(subpage // 8, 4)
+    out = np.empty((BATCH_PAGES, PAGE_BYTES // subpage), np.uint64)
+
+    def sign(batch: PageBatch) -> None:
+        nh64_pages(batch.buffer, batch.position, subpage, key, fold_key, out)
+
+    return _nh(f"NH-64 + fold, {subpage}", sign, subpage)
 
 
 def _nh32(subpage: int) -> Candidate:
-    random = np.random.default_rng(2)
-    first, second, fold_key = (
-        random.integers(0, 1 << 64, n, np.uint64) for n in (subpage // 8, subpage // 8, 4)
-    )
-    columns = PAGE_BYTES // subpage
-    out = np.empty((BATCH_PAGES, columns), np.uint64)
+    first, second, fold_key = _random_words(subpage // 8, subpage // 8, 4)
+    out = np.empty((BATCH_PAGES, PAGE_BYTES // subpage), np.uint64)
 
     def sign(batch: PageBatch) -> None:
         nh32_pages(batch.buffer, batch.position, subpage, first, second, fold_key, out)
 
-    return Candidate(f"NH-32 x 2 + fold, {subpage}", sign, 8 * columns, "3 x 2^-64", "proved", "yes", subpage)
+    return _nh(f"NH-32 x 2 + fold, {subpage}", sign, subpage)
+
+
+def _nh(name: str, sign: Callable[[PageBatch], None], subpage: int) -> Candidate:
+    return Candidate(name, sign, 8 * (PAGE_BYTES // subpage), "3 x 2^-64", "proved", "yes", subpage)
+
+
+def _random_words(*counts: int) -> list[U64]:
+    random = np.random.default_rng(2)
+    return [random.integers(0, 1 << 64, count, np.uint64) for count in counts]
 
 
 def _by_piece(hash_of: Callable[[Any], Any], piece: int) -> Callable[[PageBatch], None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pagethrift.content.signature import SUBPAGE_BYTES
 from pagethrift.model.pages import PAGE_BYTES, U8
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.wire import RamFlag
@@ -18,7 +19,6 @@ SECTION_PAGES = 8192
 PREFIX_PAGES = 512
 """pages before the clock starts where the first round is measured: kernels are loaded by then"""
 BLOCK = "pc.ram"
-SUBPAGE_BYTES = 256
 
 
 def _random(seed: tuple[int, ...], pages: int) -> U8:

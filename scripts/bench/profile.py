@@ -21,7 +21,7 @@ from scripts.bench.rounds import Sample, interleave, spread
 from scripts.bench.stages import SECRET, chunks, table_of, thin_alone
 
 from pagethrift.content.ledger import Ledger
-from pagethrift.content.signature import SubpageSigner
+from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.thinner import Output
 from pagethrift.model.methods import Allow
@@ -73,11 +73,11 @@ def shares(stream: StreamFile) -> dict[str, float]:
             lap("compare")
             choose_methods(
                 batch.buffer, batch.position, batch.kind, batch.page, ledger.state, masks[:n],
-                signer.columns, signer.subpage_bytes, allowed[:n], methods[:n], sizes[:n],
+                signer.columns, SUBPAGE_BYTES, allowed[:n], methods[:n], sizes[:n],
             )  # fmt: skip
             lap("choose")
             out.size = writer.write(
-                batch, methods[:n], masks[:n], signer.columns, signer.subpage_bytes,
+                batch, methods[:n], masks[:n], signer.columns, SUBPAGE_BYTES,
                 out.data, out.size, sizes[:n],
             )  # fmt: skip
             lap("write")

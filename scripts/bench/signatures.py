@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench import machine, output
-from scripts.bench.candidates import BATCH_PAGES, Candidate, batch_of_pages, candidates
+from scripts.bench.candidates import AS_USED, BATCH_PAGES, Candidate, batch_of_pages, candidates
 from scripts.bench.rounds import Sample, interleave
 
 from pagethrift.model.pages import PAGE_BYTES, PageBatch
 
-BASELINE = "NH-64 + fold, 256"
-RATIO = "percent_of_nh64"
+RATIO = "percent_of_used"
 
 
 def timed(candidate: Candidate, pages: PageBatch, passes: int) -> Callable[[], Sample]:
@@ -38,7 +37,7 @@ def run(rounds: int, passes: int) -> dict[str, Any]:
     pages, rows = batch_of_pages(), list(candidates())
     load_before = machine.load()
     summaries = interleave(
-        {row.name: timed(row, pages, passes) for row in rows}, rounds, 1, BASELINE, ratio=RATIO
+        {row.name: timed(row, pages, passes) for row in rows}, rounds, 1, AS_USED, ratio=RATIO
     )
     return {
         "kind": "pagethrift-bench-signatures",

@@ -11,7 +11,7 @@ from scripts.bench.mixes import StreamFile
 from scripts.bench.rounds import Sample
 
 from pagethrift.content.ledger import Ledger
-from pagethrift.content.signature import Sha256Signer, SubpageSigner
+from pagethrift.content.signature import SUBPAGE_BYTES, Sha256Signer, SubpageSigner
 from pagethrift.engine.thinner import Output, Progress, Thinner
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import U8, U32, BlockTable, PageBatch
@@ -141,10 +141,10 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
         began_ns = time.perf_counter_ns()
         choose_methods(
             batch.buffer, batch.position, batch.kind, index[:n], state, masks,
-            signer.columns, signer.subpage_bytes, allowed[:n], methods[:n], sizes[:n],
+            signer.columns, SUBPAGE_BYTES, allowed[:n], methods[:n], sizes[:n],
         )  # fmt: skip
         out.size = writer.write(
-            batch, methods[:n], masks, signer.columns, signer.subpage_bytes, out.data, out.size, sizes[:n]
+            batch, methods[:n], masks, signer.columns, SUBPAGE_BYTES, out.data, out.size, sizes[:n]
         )
         if timed:
             elapsed_ns += time.perf_counter_ns() - began_ns

@@ -9,17 +9,17 @@ PRIME = 2**64 - 59
 
 
 def words_of(data: bytes) -> list[int]:
-    """Little-endian 64-bit words."""
-    return [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+    """Little-endian 32-bit words."""
+    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
 
 
 def nh(data: bytes, key: list[int]) -> int:
-    """NH over 64-bit words: sums modulo 2^64, products added modulo 2^128."""
+    """NH over 32-bit words: sums modulo 2^32, products added modulo 2^64."""
     words = words_of(data)
     total = 0
     for i in range(0, len(words), 2):
-        total += ((words[i] + key[i]) % 2**64) * ((words[i + 1] + key[i + 1]) % 2**64)
-    return total % 2**128
+        total += ((words[i] + key[i]) % 2**32) * ((words[i + 1] + key[i + 1]) % 2**32)
+    return total % 2**64
 
 
 def fold(value: int, key: list[int]) -> int:
@@ -27,10 +27,11 @@ def fold(value: int, key: list[int]) -> int:
     return sum((value >> 32 * i) % 2**32 * key[i] for i in range(4)) % PRIME
 
 
-def signature(data: bytes, key: list[int]) -> int:
-    """The signature of one subpage."""
-    count = len(data) // 8
-    return fold(nh(data, key[:count]), key[count:])
+def signature(data: bytes, key: bytes) -> int:
+    """The signature of one subpage under the keys of two lanes of NH and of the fold, in this order."""
+    first, second, rest = key[: len(data)], key[len(data) : 2 * len(data)], key[2 * len(data) :]
+    both = nh(data, words_of(first)) + (nh(data, words_of(second)) << 64)
+    return fold(both, [int.from_bytes(rest[i : i + 8], "little") for i in range(0, 32, 8)])
 
 
 class BrokenPayload(Exception):

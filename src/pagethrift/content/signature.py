@@ -1,10 +1,10 @@
 """Keyed signatures of subpages, and SHA-256 of whole pages.
 
-A subpage signature is 64 bits: NH over 64-bit words (Black, Halevi, Krawczyk, Krovetz,
-Rogaway: UMAC, CRYPTO 1999), 128 bits wide, folded by a multilinear hash
-modulo the prime 2^64 - 59. With keys drawn fresh for a migration and unknown to the
-guest, two different subpages have equal signatures with probability at most
-2^-64 (NH) + 2^-63 (fold) < 2^-62; docs/signatures.md derives it.
+A subpage signature is 64 bits: NH over 32-bit words (Black, Halevi, Krawczyk, Krovetz,
+Rogaway: UMAC, CRYPTO 1999) under two independent keys, 64 bits each, folded by a
+multilinear hash modulo the prime 2^64 - 59. With keys drawn fresh for a migration and
+unknown to the guest, two different subpages have equal signatures with probability at most
+2^-64 (both lanes of NH) + 2^-63 (fold) < 2^-62; docs/signatures.md derives it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, PageBatch
 SUBPAGE_BYTES = 256
 PRIME_GAP = 59
 """2^64 - 59 is the largest prime below 2^64"""
-KEY_WORDS_EXTRA = 4
-"""the fold takes four 32-bit words"""
+LANE_WORDS = SUBPAGE_BYTES // 8
+KEY_WORDS = 2 * LANE_WORDS + 4
+"""64-bit words: one NH key a lane, each word two 32-bit words of it; four words for the fold"""
 
 
 @kernel
-def _fold(low: Word, high: Word, key: U64, at: int) -> Word:
+def fold(low: Word, high: Word, key: U64, at: int) -> Word:
     """Multilinear hash of four 32-bit words modulo 2^64 - 59."""
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
@@ -45,25 +46,26 @@ def _fold(low: Word, high: Word, key: U64, at: int) -> Word:
 
 
 @kernel
-def _sign_subpages(
-    buffer: U8, positions: I64, kinds: U8, subpage: int, key: U64, zero: U64, out: U64
-) -> None:
-    words = subpage // 8
-    columns = PAGE_BYTES // subpage
+def _sign_subpages(buffer: U8, positions: I64, kinds: U8, key: U64, zero: U64, out: U64) -> None:
+    """Loop lengths are constants: unrolled, the keys stay in registers (measured: a fifth less time)."""
+    mask = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
     for i in range(len(positions)):
         if kinds[i] == 0:
             out[i, :] = zero
             continue
         at = positions[i]
-        for column in range(columns):
-            low = np.uint64(0)
-            high = np.uint64(0)
-            for w in range(0, words, 2):
-                a = load64(buffer, at + 8 * w) + key[w]
-                b = load64(buffer, at + 8 * w + 8) + key[w + 1]
-                low, high = mul_add_128(low, high, a, b)
-            out[i, column] = _fold(low, high, key, words)
-            at += subpage
+        for column in range(PAGE_BYTES // SUBPAGE_BYTES):
+            first = np.uint64(0)
+            second = np.uint64(0)
+            for w in range(LANE_WORDS):
+                word = load64(buffer, at + 8 * w)
+                low, high = word & mask, word >> shift
+                a, b = key[w], key[LANE_WORDS + w]
+                first += ((low + (a & mask)) & mask) * ((high + (a >> shift)) & mask)
+                second += ((low + (b & mask)) & mask) * ((high + (b >> shift)) & mask)
+            out[i, column] = fold(first, second, key, 2 * LANE_WORDS)
+            at += SUBPAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +73,33 @@ class SubpageSigner:
     """Signs pages as rows of 64-bit subpage signatures under one secret key."""
 
     key: U64
-    """shape (subpage words + 4,): random words, fresh for each migration"""
-    subpage_bytes: int
+    """KEY_WORDS random words, fresh for each migration"""
     zero_row: U64
     """the signatures of an all-zero page"""
 
     @classmethod
-    def from_secret(cls, secret: bytes, subpage_bytes: int = SUBPAGE_BYTES) -> SubpageSigner:
+    def from_secret(cls, secret: bytes) -> SubpageSigner:
         """Make a signer from at least 32 secret random bytes.
 
         The key words come from SHAKE-256 of the secret, so a secret of 32 bytes is as
         good as a key of full length against anyone who cannot break SHAKE.
         """
-        if subpage_bytes not in (128, 256, 512, 1024):
-            raise ValueError(f"subpages of {subpage_bytes} bytes; choose 128, 256, 512 or 1024")
-        count = subpage_bytes // 8 + KEY_WORDS_EXTRA
-        key = np.frombuffer(bytearray(hashlib.shake_256(secret).digest(8 * count)), np.uint64)
-        signer = cls(key, subpage_bytes, np.zeros(PAGE_BYTES // subpage_bytes, np.uint64))
-        page = np.zeros(PAGE_BYTES, np.uint8)
-        row = np.empty((1, signer.columns), np.uint64)
-        kind = np.ones(1, np.uint8)
-        _sign_subpages(page, np.zeros(1, np.int64), kind, subpage_bytes, key, signer.zero_row, row)
-        signer.zero_row[:] = row[0]
-        return signer
+        return cls.from_key(
+            np.frombuffer(bytearray(hashlib.shake_256(secret).digest(8 * KEY_WORDS)), np.uint64)
+        )
+
+    @classmethod
+    def from_key(cls, key: U64) -> SubpageSigner:
+        """Make a signer from KEY_WORDS uniformly random words."""
+        row = np.empty((1, PAGE_BYTES // SUBPAGE_BYTES), np.uint64)
+        page, start, kind = np.zeros(PAGE_BYTES, np.uint8), np.zeros(1, np.int64), np.ones(1, np.uint8)
+        _sign_subpages(page, start, kind, key, row[0], row)
+        return cls(key, row[0])
 
     @property
     def columns(self) -> int:
         """64-bit words a page."""
-        return PAGE_BYTES // self.subpage_bytes
+        return PAGE_BYTES // SUBPAGE_BYTES
 
     @property
     def deltas(self) -> bool:
@@ -107,9 +108,7 @@ class SubpageSigner:
 
     def sign(self, batch: PageBatch, out: U64) -> None:
         """Write a row of signatures for each ZERO or PAGE record; ``out``: (n, columns)."""
-        _sign_subpages(
-            batch.buffer, batch.position, batch.kind, self.subpage_bytes, self.key, self.zero_row, out
-        )
+        _sign_subpages(batch.buffer, batch.position, batch.kind, self.key, self.zero_row, out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from pagethrift.content.ledger import ALL_CHANGED
+from pagethrift.content.signature import SUBPAGE_BYTES
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.history import RoundHistory
 from pagethrift.model.methods import Allow, Method
@@ -24,7 +25,6 @@ from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Signing, Str
 
 HOLD_BUDGET_BYTES = 64 << 20
 """engine/thinner.py"""
-SUBPAGE_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pagethrift.content.ledger import Ledger
-from pagethrift.content.signature import SubpageSigner
+from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner
 from pagethrift.kernels import copy_bytes, kernel
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, PageBatch
 from pagethrift.stream.writer import delta_bytes, sparse_bytes
@@ -89,7 +89,7 @@ class PageMeter:
         content = self._ids.number(hashes, self._held)
         _sizes(
             batch.buffer, batch.position, batch.kind, batch.page, masks, self._ledger.state,
-            self._signer.columns, self._signer.subpage_bytes, self._copies, self._scratch, sparse, delta,
+            self._signer.columns, SUBPAGE_BYTES, self._copies, self._scratch, sparse, delta,
         )  # fmt: skip
         self._ledger.commit(batch.page, signs, np.ones(n, np.uint8))
         self._held[batch.page] = hashes
