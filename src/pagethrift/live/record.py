@@ -5,6 +5,9 @@ comes, so it cannot switch over. A round is read as fast as it comes except for 
 blocks on them until the interval is over, finishes the round, reads its dirty bitmap (the sweep's
 time) and sends the next round at once. Reading slowly or pausing between rounds would leave time
 between bitmap and content, and pages written in it would come again unchanged.
+
+When nothing is dirty a held QEMU reads its bitmap again and again, thousands of times a second, with an
+empty section and an event each; it stands still only while we leave those sections unread.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from pagethrift.live.switchover import Switchover
 from pagethrift.live.tap import HOLD_PAGES, NEAR_END_PAGES, Tap, end_dry_migration
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.model.pages import PAGE_BYTES, U8, BlockTable, PageBatch
-from pagethrift.stream.events import BodyEnds, Pages, RamBegins, Signal
+from pagethrift.stream.events import BodyBegins, BodyEnds, Pages, RamBegins, Signal
 from pagethrift.stream.reader import BUFFER_BYTES, StreamReader
 from pagethrift.trace.format import DeltaSource, TraceHeader
 from pagethrift.trace.measure import ZSTD_LEVEL, ZSTD_SHARE, PageMeter, warm_up_meter
@@ -40,6 +43,7 @@ SLOW_START_S = 0.25
 READ_TIMEOUT_S = 0.05
 ACK_VERSION = (8, 1, 0)
 """capability switchover-ack"""
+UNKNOWN = 1 << 62
 LEAST_SWEEPS = 3
 """a shorter trace cannot be played"""
 
@@ -145,7 +149,9 @@ class Recorder:
         self._current: SweepRows | None = None
         self._following: SweepRows | None = None
         self._read_pages = 0
-        self._round_ends = 1 << 62
+        self._clean = False
+        """QEMU's last section had no page: it reads its bitmap again and again, as fast as we read"""
+        self._round_ends = UNKNOWN
         """page records QEMU will have sent since the beginning when its round is over"""
         self._began_s = 0.0
         self._passes: dict[int, float] = {}
@@ -161,11 +167,12 @@ class Recorder:
         first_pass_over_s: float | None = None
         while True:
             read_s = await self._read_round(count, round_began_s)
-            count = await self._next_round(count)
+            count = await self._next_round(count, round_began_s + self._options.interval_s)
             if self._stopped:
                 return self._note_switchover()
             self._close_sweep(round_began_s, read_s)
-            round_began_s = self._passes.pop(count, time.monotonic())
+            round_began_s = self._passes.get(count, time.monotonic())
+            self._passes = {number: at_s for number, at_s in self._passes.items() if number > count}
             first_pass_over_s = first_pass_over_s or round_began_s
             if round_began_s >= first_pass_over_s + self._options.seconds + self._options.interval_s:
                 return
@@ -233,7 +240,7 @@ class Recorder:
     async def _read_round(self, count: int, began_s: float) -> float:
         """Read a round up to its last pages and wait there; returns when it had been read."""
         near = False
-        self._round_ends = 1 << 62
+        self._round_ends = UNKNOWN
         await self._ask(count)
         while self._read_pages < self._round_ends - HOLD_PAGES and not self._stopped:
             left = self._round_ends - self._read_pages
@@ -245,23 +252,29 @@ class Recorder:
                 if (await self._ask(count)).dirty_sync_count > count:
                     break
             room = self._reader.room(min(BUFFER_BYTES, max(PAGE_BYTES, (left - HOLD_PAGES) * PAGE_BYTES)))
-            if got := await self._tap.read_into(room, READ_TIMEOUT_S):
+            got = await self._tap.read_into(room, READ_TIMEOUT_S)
+            if got:
                 self._take_in(got)
-            elif (await self._ask(count)).dirty_sync_count > count:
+            if (not got or self._clean) and (await self._ask(count)).dirty_sync_count > count:
                 break
+        self._tap.narrow()
         read_s = time.monotonic()
         wait_s = began_s + self._options.interval_s - read_s
         if wait_s > 0 and not self._stopped:
             await asyncio.sleep(wait_s)
         return read_s
 
-    async def _next_round(self, count: int) -> int:
-        """Let QEMU finish its round and read its bitmap again; returns the number of that reading."""
+    async def _next_round(self, count: int, due_s: float) -> int:
+        """Let QEMU finish its round and read its bitmap again; returns the number of that reading.
+
+        While nothing is dirty, readings from before ``due_s`` (waiting unread) are passed over.
+        """
         while not self._stopped:
             if self._read_pages >= self._round_ends:
-                info = await self._query()
-                if info.dirty_sync_count > count:
-                    return info.dirty_sync_count
+                number = (await self._query()).dirty_sync_count
+                early = self._clean and self._passes.get(number, due_s) < due_s
+                if number > count and not early:
+                    return number
             elif not (got := await self._tap.read_into(self._reader.room(PAGE_BYTES), 0.02)):
                 self._round_ends = self._read_pages  # a page less than QEMU's counters said
             else:
@@ -276,9 +289,11 @@ class Recorder:
     async def _ask(self, count: int) -> MigrateInfo:
         """Find out where this round ends, from QEMU's counters."""
         info = await self._query()
+        sent_pages = info.normal_pages + info.zero_pages
         if info.dirty_sync_count == count:
-            left = info.remaining_bytes // info.page_bytes
-            self._round_ends = info.normal_pages + info.zero_pages + left
+            self._round_ends = sent_pages + info.remaining_bytes // info.page_bytes
+        elif info.dirty_sync_count > count and self._round_ends == UNKNOWN:
+            self._round_ends = sent_pages
         return info
 
     async def _query(self) -> MigrateInfo:
@@ -296,7 +311,10 @@ class Recorder:
             match event:
                 case RamBegins(table=table):
                     self._begin(table)
+                case BodyBegins():
+                    self._clean = True
                 case Pages(batch):
+                    self._clean = False
                     self._add(batch)
                 case BodyEnds(last=True):
                     self._stopped = True

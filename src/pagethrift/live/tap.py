@@ -55,13 +55,16 @@ class Tap:
         """Receive what there is; 0 when nothing came in time. Raises LinkError when QEMU closed it."""
         if count := self.read_now(room):
             return count
-        with contextlib.suppress(TimeoutError):
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._ours, readable.set)
+        try:  # not sock_recv_into: a timeout just after it has received would lose those bytes
             async with asyncio.timeout(timeout_s):
-                count = await asyncio.get_running_loop().sock_recv_into(self._ours, room)
-                if count == 0:
-                    raise LinkError("the source QEMU closed its migration socket")
-                return count
-        return 0
+                await readable.wait()
+        except TimeoutError:
+            return 0
+        finally:
+            loop.remove_reader(self._ours)
+        return self.read_now(room)
 
     def read_now(self, room: memoryview) -> int:
         """Receive what is there without waiting; 0 for nothing. Raises LinkError when QEMU closed it."""
