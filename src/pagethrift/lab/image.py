@@ -1,4 +1,4 @@
-"""The Linux guest: an initramfs with busybox, memcached and the virtio modules, built once and cached."""
+"""The Linux guest: an initramfs of busybox, memcached, Redis and virtio modules, built once and cached."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from pagethrift.errors import LabError
 from pagethrift.lab.packages import GuestKernel, cache_dir, kernel, locked, shared_libraries
 
 READY_MARKER = "pagethrift: guest is ready"
-"""the line on the serial console once memcached accepts connections"""
+"""the line on the serial console once memcached accepts connections and the activity is prepared"""
 
 MEMCACHED_PORT = 11211
+REDIS_PORT = 6379
+
+_ACTIVITY = Path(__file__).with_name("activity.sh")
 
 _MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
 
@@ -31,9 +34,11 @@ export PATH=/bin
 while read -r module; do insmod "$module"; done </etc/module-order
 memory=64
 extra=
+activity=idle,0,0
 for word in $(cat /proc/cmdline); do
   case $word in
     pt.ip=*) address=${{word#*=}} ;;
+    pt.activity=*) activity=${{word#*=}} ;;
     pt.memory=*) memory=${{word#*=}} ;;
     pt.memcached=*) extra=$(echo "${{word#*=}}" | tr , ' ') ;;
   esac
@@ -41,11 +46,13 @@ done
 ip link set lo up
 if [ -n "$address" ]; then ip addr add "$address" dev eth0; ip link set eth0 up; fi
 memcached -u root -m "$memory" -t 2 -l 0.0.0.0 -p {MEMCACHED_PORT} $extra &
-while kill -0 $!; do
-  if echo quit | nc 127.0.0.1 {MEMCACHED_PORT} 2>/dev/null; then echo "{READY_MARKER}"; break; fi
+memcached=$!
+while kill -0 $memcached; do
+  if echo quit | nc 127.0.0.1 {MEMCACHED_PORT} 2>/dev/null; then break; fi
   sleep 0.05
 done
-wait
+READY="{READY_MARKER}" activity $(echo "$activity" | tr , ' ') &
+wait $memcached
 echo "pagethrift: memcached ended"
 poweroff -f
 """
@@ -62,7 +69,7 @@ class GuestImage:
 def guest_image() -> GuestImage:
     """Return kernel and initramfs, built on the first call and whenever an input has changed.
 
-    Raises LabError when memcached, busybox-static or cpio is missing.
+    Raises LabError when memcached, redis-server, busybox-static or cpio is missing.
     """
     guest_kernel = kernel()
     files = _files(guest_kernel)
@@ -113,10 +120,12 @@ def module_closure(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
 
 def _files(guest_kernel: GuestKernel) -> dict[str, Path]:
     """Return path inside the image -> file to copy (a path that is not absolute is a link target)."""
-    memcached = _program("memcached", "memcached")
-    files = {"bin/busybox": _static_busybox(), "bin/memcached": memcached}
-    for library in shared_libraries(memcached):
-        files[str(library).lstrip("/")] = library.resolve()
+    files = {"bin/busybox": _static_busybox(), "bin/activity": _ACTIVITY}
+    for name, package in (("memcached", "memcached"), ("redis-server", "redis-server")):
+        program = _program(name, package)
+        files[f"bin/{name}"] = program
+        for library in shared_libraries(program):
+            files[str(library).lstrip("/")] = library.resolve()
     for module in module_closure(guest_kernel.modules, _MODULES):
         files[f"modules/{module.name}"] = module
     return files
