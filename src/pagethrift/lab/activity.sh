@@ -4,7 +4,7 @@
 # Files in /area are guest memory (tmpfs). MIB is how much of it the activity keeps writing, MIB_PER_S the most
 # it writes a second, 0 for as fast as it goes. Prints READY (from the environment) once it is prepared.
 name=$1 mib=$2 rate=$3
-piece_kib=128
+piece_kib=256
 pieces=$((mib * 1024 / piece_kib))
 mkdir -p /area
 mount -t tmpfs -o size=90% area /area

@@ -67,9 +67,10 @@ def boot(
 ) -> Machine:
     """Start the scenario's guest on a host, as the destination of a migration if ``incoming``."""
     binary = qemu(scenario.qemu)
+    image = guest_image("redis-server") if scenario.guest.activity == "redis" else guest_image()
     return start_qemu(
         group, name="destination" if incoming else "source", host=host, guest=scenario.guest,
-        image=guest_image(), qemu=binary, accelerator=accelerator(binary), folder=folder,
+        image=image, qemu=binary, accelerator=accelerator(binary), folder=folder,
         incoming=incoming, paused=incoming,
     )  # fmt: skip
 

@@ -108,7 +108,7 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         force_after_s=migration.quantity("force_after", parse_seconds, 60.0),
         warm_up_s=timing.quantity("warm_up", parse_seconds, 5.0),
         after_s=timing.quantity("after", parse_seconds, 3.0),
-        min_dirty_rate_bps=timing.quantity("min_dirty_rate", parse_size, 1 << 20),
+        min_dirty_rate_bps=timing.quantity("min_dirty_rate", _size_or_zero, 1 << 20),
         modes=tuple(parse_mode(mode) for mode in migration.get("modes", list, ["pagethrift"])),
         repetitions=migration.get("repetitions", int, 1),
         check_ram=tuple(parse_mode(mode) for mode in migration.get("check_ram", list, [])),
@@ -135,6 +135,10 @@ def _choice(key: str, text: str, known: Collection[str]) -> str:
     return text
 
 
+def _size_or_zero(text: str) -> int:
+    return 0 if text == "0" else parse_size(text)
+
+
 def _guest(table: _Table) -> GuestSpec:
     guest = GuestSpec()
     return replace(
@@ -143,9 +147,10 @@ def _guest(table: _Table) -> GuestSpec:
         cpus=table.get("cpus", int, guest.cpus),
         machine=table.get("machine", str, guest.machine),
         memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
+        clear_free=table.get("clear_free", bool, guest.clear_free),
         activity=_choice("guest.activity", table.get("activity", str, guest.activity), ACTIVITIES),
         activity_bytes=table.quantity("activity_size", parse_size, guest.activity_bytes),
-        activity_bps=table.quantity("activity_rate", parse_size, guest.activity_bps),
+        activity_bps=table.quantity("activity_rate", _size_or_zero, guest.activity_bps),
     )
 
 
