@@ -1,4 +1,4 @@
-"""The load generator as a process in the clients' network namespace."""
+"""The guest's clients: the load generator, and memcaslap where the scenario wants it, in their namespace."""
 
 from __future__ import annotations
 
@@ -6,23 +6,32 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.image import MEMCACHED_PORT, REDIS_PORT
-from pagethrift.lab.load_spec import LoadSpec, Protocol
+from pagethrift.lab.load_spec import Protocol
+from pagethrift.lab.memcaslap import Memcaslap
 from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts
 from pagethrift.lab.processes import Process, ProcessGroup
+from pagethrift.lab.scenario import Scenario
 
 FILL_TIMEOUT_S = 180.0
 
 
-class LoadProcess:
-    """A running generator; it ends with its group."""
+class Clients:
+    """Running clients; they end with their group."""
 
-    def __init__(self, load: LoadSpec, folder: Path, hosts: TwoHosts, group: ProcessGroup) -> None:
-        """Start it; ``folder`` takes its description and its report."""
+    def __init__(self, scenario: Scenario, folder: Path, hosts: TwoHosts, group: ProcessGroup) -> None:
+        """Start the generator; ``folder`` takes its description and its report."""
+        load = scenario.load
+        self._memcaslap: Memcaslap | None = None
+        self._start_memcaslap = partial(
+            Memcaslap, folder=folder, namespace=hosts.client_namespace, group=group
+        )
+        self._memcaslap_spec = scenario.memcaslap
         spec, self._out = folder / "load.json", folder / "client.json"
         spec.write_text(load.to_json())
         port = REDIS_PORT if load.protocol is Protocol.REDIS else MEMCACHED_PORT
@@ -36,6 +45,8 @@ class LoadProcess:
     def wait_filled(self) -> None:
         """Wait until the server holds all keys and the load has begun. Raises LabError."""
         self._wait("loaded", FILL_TIMEOUT_S)
+        if self._memcaslap_spec:
+            self._memcaslap = self._start_memcaslap(self._memcaslap_spec)
 
     def _wait(self, event: str, timeout_s: float) -> None:
         """Read lines until an event. Raises LabError when the generator ends instead."""
@@ -55,12 +66,13 @@ class LoadProcess:
         self._wait("phase", 10.0)
 
     def finish(self) -> dict[str, Any]:
-        """Stop the load and return its report."""
+        """Stop the load and return the generator's report, memcaslap's series in it."""
+        series = self._memcaslap.finish() if self._memcaslap else None
         self._say({"stop": True})
         self._wait("done", 60.0)
         self._process.wait(30.0)
         report: dict[str, Any] = json.loads(self._out.read_text())
-        return report
+        return report | ({"memcaslap": series} if series else {})
 
     def _say(self, command: dict[str, Any]) -> None:
         self._process.require_running()

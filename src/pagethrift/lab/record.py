@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import LabError
-from pagethrift.lab.client import LoadProcess
+from pagethrift.lab.client import Clients
 from pagethrift.lab.network import TwoHosts, sweep_leftovers
 from pagethrift.lab.processes import ProcessGroup
 from pagethrift.lab.run import BOOT_TIMEOUT_S, Event, Show, boot, warm_up
@@ -34,7 +34,7 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
         show(Event("boot", f"QEMU {scenario.qemu}"))
         source = boot(scenario, hosts.a, group, folder)
         source.wait_ready(BOOT_TIMEOUT_S)
-        load = LoadProcess(scenario.load, folder, hosts, group)
+        load = Clients(scenario, folder, hosts, group)
         rate_bps = warm_up(scenario, load, source, show)
         note = f"{scenario.name}: {scenario.description}; {format_bytes(rate_bps)}/s dirtied before"
         command = [

@@ -15,7 +15,7 @@ from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.acceleration import accelerator
-from pagethrift.lab.client import LoadProcess
+from pagethrift.lab.client import Clients
 from pagethrift.lab.dirty_rate import dirty_rate, require_dirty_rate
 from pagethrift.lab.equality import RamEquality, compare_ram
 from pagethrift.lab.image import guest_image
@@ -75,7 +75,7 @@ def boot(
     )  # fmt: skip
 
 
-def warm_up(scenario: Scenario, load: LoadProcess, source: Machine, show: Show) -> int:
+def warm_up(scenario: Scenario, load: Clients, source: Machine, show: Show) -> int:
     """Fill, let the load run, and return the dirty rate in bytes per second.
 
     Raises LabError when the guest writes less than the scenario says.
@@ -110,7 +110,7 @@ class _Stage:
 
     def run(self, repetition: int, check_ram: bool) -> RunResult:
         source, destination = self._start_guests()
-        load = LoadProcess(self._scenario.load, self._folder, self._hosts, self._group)
+        load = Clients(self._scenario, self._folder, self._hosts, self._group)
         rate_bps = warm_up(self._scenario, load, source, self._show)
         sent_before = self._hosts.bytes_sent()
         load.begin_phase("during")

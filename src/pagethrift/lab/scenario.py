@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 from pagethrift.errors import UsageError
 from pagethrift.lab.load_spec import Distribution, LoadSpec, Protocol
 from pagethrift.lab.machine import ACTIVITIES, GuestSpec
+from pagethrift.lab.memcaslap import MemcaslapSpec
 from pagethrift.lab.packages import QemuSeries
 from pagethrift.strategies.table import TABLE
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
@@ -40,6 +41,8 @@ class Scenario:
     link_bps: int | None = 12_500_000
     """bytes per second; None = not shaped"""
     load: LoadSpec = field(default_factory=LoadSpec)
+    memcaslap: MemcaslapSpec | None = None
+    """a second load on memcached"""
     downtime_limit_s: float = 0.3
     force_after_s: float = 60.0
     """switch over then, converged or not"""
@@ -104,6 +107,7 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         guest=_guest(guest),
         link_bps=_bandwidth_or_none(link.get("bandwidth", str, "100Mbit")),
         load=_load(top.table("load")),
+        memcaslap=_memcaslap(top),
         downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, 0.3),
         force_after_s=migration.quantity("force_after", parse_seconds, 60.0),
         warm_up_s=timing.quantity("warm_up", parse_seconds, 5.0),
@@ -127,6 +131,19 @@ def _series(text: str) -> QemuSeries:
         if text == series:
             return series  # type: ignore[no-any-return]
     raise UsageError(f"guest.qemu is {text!r}; there are {', '.join(get_args(QemuSeries))}")
+
+
+def _memcaslap(top: _Table) -> MemcaslapSpec | None:
+    if "memcaslap" not in top.rest:
+        return None
+    table = top.table("memcaslap")
+    known = {field.name for field in fields(MemcaslapSpec)}
+    values = {key: table.rest.pop(key) for key in tuple(table.rest) if key in known}
+    table.refuse_rest()
+    try:
+        return MemcaslapSpec(**values)
+    except (TypeError, UsageError) as error:
+        raise UsageError(f"memcaslap: {error}") from error
 
 
 def _choice(key: str, text: str, known: Collection[str]) -> str:
