@@ -1,4 +1,4 @@
-"""The Linux guest: an initramfs with busybox, memcached and the virtio modules, built once and cached."""
+"""The Linux guest: an initramfs of busybox, memcached and virtio modules, built once and cached."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from pagethrift.errors import LabError
 from pagethrift.lab.packages import GuestKernel, cache_dir, kernel, locked, shared_libraries
 
 READY_MARKER = "pagethrift: guest is ready"
-"""the line on the serial console once memcached accepts connections"""
+"""the line on the serial console once memcached accepts connections and the activity is prepared"""
 
 MEMCACHED_PORT = 11211
+REDIS_PORT = 6379
+
+_ACTIVITY = Path(__file__).with_name("activity.sh")
 
 _MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
 
@@ -30,22 +33,39 @@ _INIT = f"""#!/bin/busybox sh
 export PATH=/bin
 while read -r module; do insmod "$module"; done </etc/module-order
 memory=64
+clear=0
 extra=
+activity=idle,0,0
 for word in $(cat /proc/cmdline); do
   case $word in
     pt.ip=*) address=${{word#*=}} ;;
+    pt.clear=1) clear=1 ;;
+    pt.activity=*) activity=${{word#*=}} ;;
     pt.memory=*) memory=${{word#*=}} ;;
     pt.memcached=*) extra=$(echo "${{word#*=}}" | tr , ' ') ;;
   esac
 done
+if [ "$clear" = 1 ]; then
+  # Booting leaves some 40 MB of freed memory that is not zero. Files of zeros are put over it and deleted.
+  # The lowest 16 MB, where the packed kernel was loaded, are kept for old devices unless told otherwise.
+  mount -t tmpfs -o size=100% clear /tmp
+  read -r ratios </proc/sys/vm/lowmem_reserve_ratio
+  echo 0 0 0 0 >/proc/sys/vm/lowmem_reserve_ratio
+  free_kib=$(awk '/MemFree/ {{ print $2 }}' /proc/meminfo)
+  dd if=/dev/zero of=/tmp/zeros bs=1M count=$((free_kib / 1024 - 8)) 2>/dev/null
+  umount /tmp
+  echo $ratios >/proc/sys/vm/lowmem_reserve_ratio
+fi
 ip link set lo up
 if [ -n "$address" ]; then ip addr add "$address" dev eth0; ip link set eth0 up; fi
 memcached -u root -m "$memory" -t 2 -l 0.0.0.0 -p {MEMCACHED_PORT} $extra &
-while kill -0 $!; do
-  if echo quit | nc 127.0.0.1 {MEMCACHED_PORT} 2>/dev/null; then echo "{READY_MARKER}"; break; fi
+memcached=$!
+while kill -0 $memcached; do
+  if echo quit | nc 127.0.0.1 {MEMCACHED_PORT} 2>/dev/null; then break; fi
   sleep 0.05
 done
-wait
+READY="{READY_MARKER}" activity $(echo "$activity" | tr , ' ') &
+wait $memcached
 echo "pagethrift: memcached ended"
 poweroff -f
 """
@@ -59,13 +79,14 @@ class GuestImage:
     initramfs: Path
 
 
-def guest_image() -> GuestImage:
+def guest_image(*programs: str) -> GuestImage:
     """Return kernel and initramfs, built on the first call and whenever an input has changed.
 
-    Raises LabError when memcached, busybox-static or cpio is missing.
+    ``programs`` of this machine, such as redis-server, are there beside memcached.
+    Raises LabError when one of them, memcached, busybox-static or cpio is missing.
     """
     guest_kernel = kernel()
-    files = _files(guest_kernel)
+    files = _files(guest_kernel, ("memcached", *programs))
     digest = hashlib.sha256()
     for inside, outside in sorted(files.items()):
         digest.update(f"{inside}\0{'' if outside.is_absolute() else outside}\0".encode())
@@ -111,12 +132,14 @@ def module_closure(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
     return order
 
 
-def _files(guest_kernel: GuestKernel) -> dict[str, Path]:
+def _files(guest_kernel: GuestKernel, programs: tuple[str, ...]) -> dict[str, Path]:
     """Return path inside the image -> file to copy (a path that is not absolute is a link target)."""
-    memcached = _program("memcached", "memcached")
-    files = {"bin/busybox": _static_busybox(), "bin/memcached": memcached}
-    for library in shared_libraries(memcached):
-        files[str(library).lstrip("/")] = library.resolve()
+    files = {"bin/busybox": _static_busybox(), "bin/activity": _ACTIVITY}
+    for name in programs:
+        program = _program(name, name)
+        files[f"bin/{name}"] = program
+        for library in shared_libraries(program):
+            files[str(library).lstrip("/")] = library.resolve()
     for module in module_closure(guest_kernel.modules, _MODULES):
         files[f"modules/{module.name}"] = module
     return files

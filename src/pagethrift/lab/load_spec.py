@@ -1,13 +1,14 @@
-"""What the memcached load is: its description, its keys' popularity, its values and its schedule."""
+"""What the load is: its description, its keys' popularity, its values and its schedule."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from pagethrift.errors import UsageError
 
 HEADER = struct.Struct(">QQ")
 """first bytes of a value: key index and version, so that a wrong value says what it is"""
+FILL_BATCH = 200
 _CHUNK = 4096
 _FILLER = b"the quick brown fox jumps over the lazy dog; "
 
@@ -30,13 +32,21 @@ class Distribution(StrEnum):
     ZIPF = "zipf"
 
 
+class Protocol(StrEnum):
+    """What the server speaks."""
+
+    MEMCACHED = "memcached"
+    REDIS = "redis"
+
+
 @dataclass(frozen=True, slots=True)
 class LoadSpec:
-    """An open-loop load on one memcached: operations arrive whether or not earlier ones are answered.
+    """An open-loop load on one server: operations arrive whether or not earlier ones are answered.
 
     Raises UsageError when a value is impossible.
     """
 
+    protocol: Protocol = Protocol.MEMCACHED
     keys: int = 100_000
     value_bytes: int = 1000
     distribution: Distribution = Distribution.UNIFORM
@@ -46,6 +56,12 @@ class LoadSpec:
     """of all operations; the others are gets"""
     same_value_share: float = 0.3
     """of the sets: they store the value the key already has"""
+    counters: int = 0
+    """further keys, ASCII numbers that only count up"""
+    increment_share: float = 0.0
+    """of all operations: they add 1 to a counter, each counter as likely; the others are sets and gets"""
+    evicting: bool = False
+    """the server may hold fewer than all keys: a get without a value is no failure"""
     compressibility: float = 0.0
     """part of each value that is repeated text; the rest is random bytes"""
     rate_per_s: float = 3000.0
@@ -73,13 +89,18 @@ class LoadSpec:
             HEADER.size <= self.value_bytes <= 1_000_000,
             f"value_bytes must be {HEADER.size}..1000000, not {self.value_bytes}",
         )
-        for name in ("set_share", "same_value_share", "compressibility"):
+        for name in ("set_share", "same_value_share", "increment_share", "compressibility"):
             _check(0 <= getattr(self, name) <= 1, f"{name} must be 0..1, not {getattr(self, name)}")
         _check(0 <= self.zipf_theta <= 5, f"zipf_theta must be 0..5, not {self.zipf_theta}")
         _check(
             0 < self.rate_per_s <= 1e6, f"rate_per_s must be above 0 and at most 1e6, not {self.rate_per_s}"
         )
         _check(1 <= self.connections <= min(self.keys, 256), "connections must be 1..256 and at most keys")
+        _check(0 <= self.counters <= 100_000_000, f"counters must be 0..1e8, not {self.counters}")
+        _check(
+            self.increment_share == 0 or self.counters >= self.connections,
+            f"increments need a counter for each of {self.connections} connections, not {self.counters}",
+        )
         _check(1 <= self.burst <= 64, f"burst must be 1..64, not {self.burst}")
         _check(1 <= self.max_batch <= 1000, f"max_batch must be 1..1000, not {self.max_batch}")
         _check(self.duration_s is None or self.duration_s > 0, "duration_s must be positive")
@@ -100,16 +121,22 @@ class LoadSpec:
             data = json.loads(text)
             unknown = set(data) - {field.name for field in fields(cls)}
             _check(not unknown, f"a load has no {', '.join(sorted(unknown))}")
-            if "distribution" in data:
-                data["distribution"] = Distribution(data["distribution"])
-            return cls(**data)
+            return cls(**{name: _CHOICES.get(name, lambda same: same)(data[name]) for name in data})
         except (ValueError, TypeError) as error:
             raise UsageError(f"this is not a load spec: {error}") from error
+
+
+_CHOICES: Mapping[str, Callable[[Any], Any]] = {"distribution": Distribution, "protocol": Protocol}
 
 
 def key_name(index: int) -> bytes:
     """Return the memcached key of a key index."""
     return b"key-%08d" % index
+
+
+def counter_name(index: int) -> bytes:
+    """Return the key of a counter."""
+    return b"count-%08d" % index
 
 
 def key_value(spec: LoadSpec, index: int, version: int) -> bytes:
@@ -141,10 +168,11 @@ class Operations:
     after_ns: list[int]
     """intended start, after the beginning of the open loop"""
     key: list[int]
-    """index into the connection's own keys"""
+    """index into the connection's own keys, of an increment into its own counters"""
     is_set: list[bool]
     is_same: list[bool]
     """a set that stores the value the key already has"""
+    is_increment: list[bool]
 
 
 def plan(spec: LoadSpec, connection: int, weights: F64) -> Iterator[Operations]:
@@ -157,6 +185,7 @@ def plan(spec: LoadSpec, connection: int, weights: F64) -> Iterator[Operations]:
     cumulated = np.cumsum(weights) / share
     mean_ns = 1e9 * spec.burst / (spec.rate_per_s * share)
     generator = np.random.default_rng((abs(spec.seed), connection))
+    counters = len(range(connection, spec.counters, spec.connections))
     began_ns = 0.0
     while True:
         times_ns = began_ns + np.cumsum(generator.exponential(mean_ns, _CHUNK // spec.burst))
@@ -166,11 +195,17 @@ def plan(spec: LoadSpec, connection: int, weights: F64) -> Iterator[Operations]:
         keys = np.searchsorted(cumulated, generator.random(count), side="right")
         is_set = generator.random(count) < spec.set_share
         is_same = is_set & (generator.random(count) < spec.same_value_share)
+        keys = np.minimum(keys, len(weights) - 1)
+        is_increment = np.zeros(count, np.bool_)
+        if spec.increment_share:
+            is_increment = generator.random(count) < spec.increment_share
+            keys = np.where(is_increment, generator.integers(0, counters, count), keys)
         yield Operations(
             times_ns.astype(np.int64).tolist(),
-            np.minimum(keys, len(weights) - 1).tolist(),
-            is_set.tolist(),
-            is_same.tolist(),
+            keys.tolist(),
+            (is_set & ~is_increment).tolist(),
+            (is_same & ~is_increment).tolist(),
+            is_increment.tolist(),
         )
 
 

@@ -31,6 +31,7 @@ class Kind(IntEnum):
     SET = 1
     SAME_SET = 2
     """a set that stored the value the key already had"""
+    INCREMENT = 3
 
 
 class Outcome(IntEnum):
@@ -40,7 +41,7 @@ class Outcome(IntEnum):
     MISSING = 1
     """a get answered without a value: the server lost or evicted the key"""
     WRONG = 2
-    """a get answered with another value than the last one set"""
+    """a get answered with another value than the last one set, an increment with an impossible number"""
     REFUSED = 3
     """the server answered a set with an error"""
     LOST = 4
@@ -147,8 +148,9 @@ def _summary(table: _Table, length_s: float) -> dict[str, Any]:
         "operations": len(table.due_ns),
         "operations_per_s": answered / length_s if length_s > 0 else 0.0,
         "gets": int((table.kind == Kind.GET).sum()),
-        "sets": int((table.kind != Kind.GET).sum()),
+        "sets": int(np.isin(table.kind, (Kind.SET, Kind.SAME_SET)).sum()),
         "same_value_sets": int((table.kind == Kind.SAME_SET).sum()),
+        "increments": int((table.kind == Kind.INCREMENT).sum()),
         **{outcome.name.lower(): int((table.outcome == outcome).sum()) for outcome in Outcome if outcome},
         "errors": int(np.isin(table.outcome, (Outcome.REFUSED, Outcome.LOST)).sum()),
         "latency_ms": {

@@ -13,6 +13,9 @@ from pagethrift.lab.network import GUEST_ADDRESS, GUEST_MAC, PREFIX_LENGTH, Host
 from pagethrift.lab.packages import QemuBinary
 from pagethrift.lab.processes import Process, ProcessGroup
 
+ACTIVITIES = ("idle", "random-writer", "page-flipper", "build", "redis")
+"""what activity.sh in the guest knows"""
+
 _MIB = 2**20
 # sockaddr_un holds 108 bytes with the final NUL.
 _UNIX_PATH_MAX = 107
@@ -20,7 +23,7 @@ _UNIX_PATH_MAX = 107
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """The guest's hardware and what its memcached may use; equal on both sides of a migration."""
+    """The guest's hardware, its memcached and what it does beside; equal on both sides of a migration."""
 
     memory_bytes: int = 1024 * _MIB
     cpus: int = 1
@@ -31,6 +34,14 @@ class GuestSpec:
     """memcached's -m: the most it keeps as items"""
     memcached_args: tuple[str, ...] = ()
     """further arguments without spaces or commas, such as ("-c", "2048")"""
+    clear_free: bool = False
+    """zero what booting leaves in free memory (some 40 MB), so that less has to move"""
+    activity: str = "idle"
+    """one of ACTIVITIES, from the start of the guest to its end"""
+    activity_bytes: int = 32 * _MIB
+    """memory the activity writes to (build: its sources; redis: the most it may use)"""
+    activity_bps: int = 0
+    """the most random-writer and page-flipper write a second; 0 = as fast as the guest goes"""
     qemu_args: tuple[str, ...] = ()
     """further arguments of QEMU, such as ("-device", "virtio-balloon-pci")"""
 
@@ -52,7 +63,7 @@ class Machine:
     """time.monotonic() when it was started"""
 
     def wait_ready(self, timeout_s: float = 60.0) -> float:
-        """Wait until memcached accepts connections; return seconds since the start.
+        """Wait until memcached answers and the activity is prepared; return seconds since the start.
 
         Raises LabError when QEMU ends, the guest fails or time runs out.
         """
@@ -155,7 +166,7 @@ def start_qemu(
 
 
 def kernel_command_line(guest: GuestSpec) -> str:
-    """Return the guest's -append, from which its init takes address and memcached arguments.
+    """Return the guest's -append, from which its init takes address, memcached arguments and activity.
 
     Raises LabError for memcached arguments that cannot be passed that way.
     """
@@ -171,6 +182,8 @@ def kernel_command_line(guest: GuestSpec) -> str:
         f"pt.ip={GUEST_ADDRESS}/{PREFIX_LENGTH}",
         f"pt.memory={guest.memcached_bytes // _MIB}",
     ]
+    activity = (guest.activity, str(guest.activity_bytes // _MIB), str(guest.activity_bps // _MIB))
+    words += [f"pt.clear={guest.clear_free:d}", f"pt.activity={','.join(activity)}"]
     if guest.memcached_args:
         words.append(f"pt.memcached={','.join(guest.memcached_args)}")
     return " ".join(words)

@@ -11,25 +11,26 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.acceleration import accelerator
+from pagethrift.lab.client import Clients
+from pagethrift.lab.dirty_rate import dirty_rate, require_dirty_rate
 from pagethrift.lab.equality import RamEquality, compare_ram
-from pagethrift.lab.image import MEMCACHED_PORT, guest_image
+from pagethrift.lab.image import guest_image
 from pagethrift.lab.machine import Machine, start_qemu
 from pagethrift.lab.monitor import Monitor
-from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts, sweep_leftovers
+from pagethrift.lab.network import Host, TwoHosts, sweep_leftovers
 from pagethrift.lab.packages import qemu
-from pagethrift.lab.processes import Process, ProcessGroup
+from pagethrift.lab.processes import ProcessGroup
 from pagethrift.lab.run_result import RunResult
 from pagethrift.lab.scenario import ModeSpec, Scenario
 from pagethrift.model.result import MigrationResult
-from pagethrift.units import format_seconds
+from pagethrift.units import format_bytes, format_seconds
 
 MIGRATION_PORT = 4444
 BOOT_TIMEOUT_S = 120.0
-FILL_TIMEOUT_S = 180.0
 SLACK_S = 120.0
 """beyond ``force_after_s``: what a forced switchover of all RAM may still take"""
 
@@ -61,6 +62,35 @@ def run(scenario: Scenario, mode: ModeSpec, repetition: int, check_ram: bool, sh
         return stage.run(repetition, check_ram)
 
 
+def boot(
+    scenario: Scenario, host: Host, group: ProcessGroup, folder: Path, *, incoming: bool = False
+) -> Machine:
+    """Start the scenario's guest on a host, as the destination of a migration if ``incoming``."""
+    binary = qemu(scenario.qemu)
+    image = guest_image("redis-server") if scenario.guest.activity == "redis" else guest_image()
+    return start_qemu(
+        group, name="destination" if incoming else "source", host=host, guest=scenario.guest,
+        image=image, qemu=binary, accelerator=accelerator(binary), folder=folder,
+        incoming=incoming, paused=incoming,
+    )  # fmt: skip
+
+
+def warm_up(scenario: Scenario, load: Clients, source: Machine, show: Show) -> int:
+    """Fill, let the load run, and return the dirty rate in bytes per second.
+
+    Raises LabError when the guest writes less than the scenario says.
+    """
+    show(Event("fill", f"{scenario.load.keys} keys"))
+    load.wait_filled()
+    show(Event("warm up", format_seconds(scenario.warm_up_s)))
+    time.sleep(scenario.warm_up_s)
+    with Monitor(source.observer_qmp_path) as monitor:
+        rate_bps = dirty_rate(monitor)
+    show(Event("dirty rate", f"{format_bytes(rate_bps)}/s"))
+    require_dirty_rate(rate_bps, scenario.min_dirty_rate_bps, scenario.name)
+    return rate_bps
+
+
 class _Stage:
     def __init__(
         self,
@@ -80,11 +110,8 @@ class _Stage:
 
     def run(self, repetition: int, check_ram: bool) -> RunResult:
         source, destination = self._start_guests()
-        load = _Load(self._scenario, self._folder, self._hosts, self._group)
-        self._show(Event("fill", f"{self._scenario.load.keys} keys"))
-        load.wait("loaded", FILL_TIMEOUT_S)
-        self._show(Event("warm up", format_seconds(self._scenario.warm_up_s)))
-        time.sleep(self._scenario.warm_up_s)
+        load = Clients(self._scenario, self._folder, self._hosts, self._group)
+        rate_bps = warm_up(self._scenario, load, source, self._show)
         sent_before = self._hosts.bytes_sent()
         load.begin_phase("during")
         migration = self._migrate(source, destination, paused=check_ram)
@@ -99,26 +126,15 @@ class _Stage:
         )
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,
-            source.accelerator.value, client["errors"] + client["wrong"] + client["missing"], ram,
+            source.accelerator.value, client["failed"], ram, rate_bps,
         )  # fmt: skip
 
     def _start_guests(self) -> tuple[Machine, Machine]:
-        scenario = self._scenario
-        self._show(Event("boot", f"QEMU {scenario.qemu}"))
-        binary = qemu(scenario.qemu)
-        how = accelerator(binary)
-        image = guest_image()
-        machines = [
-            start_qemu(
-                self._group, name=name, host=host, guest=scenario.guest, image=image, qemu=binary,
-                accelerator=how, folder=self._folder, incoming=incoming, paused=incoming,
-            )
-            for name, host, incoming in (
-                ("source", self._hosts.a, False), ("destination", self._hosts.b, True),
-            )
-        ]  # fmt: skip
-        machines[0].wait_ready(BOOT_TIMEOUT_S)
-        return machines[0], machines[1]
+        self._show(Event("boot", f"QEMU {self._scenario.qemu}"))
+        source = boot(self._scenario, self._hosts.a, self._group, self._folder)
+        destination = boot(self._scenario, self._hosts.b, self._group, self._folder, incoming=True)
+        source.wait_ready(BOOT_TIMEOUT_S)
+        return source, destination
 
     def _migrate(self, source: Machine, destination: Machine, paused: bool) -> MigrationResult:
         scenario, out = self._scenario, self._folder / "migration.json"
@@ -159,49 +175,3 @@ class _Stage:
             equality = compare_ram(a, b, self._scenario.guest.memory_bytes)
             b.execute("cont")
         return equality
-
-
-class _Load:
-    """The load generator's process in the client namespace."""
-
-    def __init__(self, scenario: Scenario, folder: Path, hosts: TwoHosts, group: ProcessGroup) -> None:
-        spec, self._out = folder / "load.json", folder / "client.json"
-        spec.write_text(scenario.load.to_json())
-        command = [sys.executable, "-m", "pagethrift.lab.load", "--spec", str(spec), "--out", str(self._out)]
-        command += ["--server", f"{GUEST_ADDRESS}:{MEMCACHED_PORT}"]
-        self._process: Process = group.start(
-            command, name="load", namespace=hosts.client_namespace,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-
-    def wait(self, event: str, timeout_s: float) -> None:
-        """Read lines until an event. Raises LabError when the generator ends instead."""
-        lines: IO[bytes] | None = self._process.popen.stdout
-        assert lines is not None
-        deadline_s = time.monotonic() + timeout_s
-        for line in lines:
-            if json.loads(line).get("event") == event:
-                return
-            if time.monotonic() > deadline_s:
-                break
-        raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
-
-    def begin_phase(self, name: str) -> None:
-        """Begin a phase and wait until the generator has noted its time."""
-        self._say({"phase": name})
-        self.wait("phase", 10.0)
-
-    def finish(self) -> dict[str, Any]:
-        """Stop the load and return its report."""
-        self._say({"stop": True})
-        self.wait("done", 60.0)
-        self._process.wait(30.0)
-        report: dict[str, Any] = json.loads(self._out.read_text())
-        return report
-
-    def _say(self, command: dict[str, Any]) -> None:
-        self._process.require_running()
-        stdin = self._process.popen.stdin
-        assert stdin is not None
-        stdin.write(json.dumps(command).encode() + b"\n")
-        stdin.flush()

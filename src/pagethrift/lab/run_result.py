@@ -30,6 +30,8 @@ class RunResult:
     lost_requests: int
     """requests that failed or were answered wrongly"""
     ram: RamEquality | None = None
+    dirty_rate_bytes_per_s: int | None = None
+    """memory the guest changed within a second, after the warm-up, as QEMU's page sampling found it"""
 
     def write(self, path: Path) -> None:
         """Write the result file."""

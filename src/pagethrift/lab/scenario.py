@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.load_spec import Distribution, LoadSpec
-from pagethrift.lab.machine import GuestSpec
+from pagethrift.lab.load_spec import Distribution, LoadSpec, Protocol
+from pagethrift.lab.machine import ACTIVITIES, GuestSpec
+from pagethrift.lab.memcaslap import MemcaslapSpec
 from pagethrift.lab.packages import QemuSeries
 from pagethrift.strategies.table import TABLE
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
@@ -40,6 +41,8 @@ class Scenario:
     link_bps: int | None = 12_500_000
     """bytes per second; None = not shaped"""
     load: LoadSpec = field(default_factory=LoadSpec)
+    memcaslap: MemcaslapSpec | None = None
+    """a second load on memcached"""
     downtime_limit_s: float = 0.3
     force_after_s: float = 60.0
     """switch over then, converged or not"""
@@ -47,6 +50,8 @@ class Scenario:
     """load before the migration"""
     after_s: float = 3.0
     """load after it"""
+    min_dirty_rate_bps: int = 1 << 20
+    """bytes a second: a guest that dirties less after the warm-up is not the one described; 0 = whatever"""
     modes: tuple[ModeSpec, ...] = field(default_factory=lambda: (parse_mode("pagethrift"),))
     repetitions: int = 1
     check_ram: tuple[ModeSpec, ...] = ()
@@ -102,16 +107,20 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         guest=_guest(guest),
         link_bps=_bandwidth_or_none(link.get("bandwidth", str, "100Mbit")),
         load=_load(top.table("load")),
+        memcaslap=_memcaslap(top),
         downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, 0.3),
         force_after_s=migration.quantity("force_after", parse_seconds, 60.0),
         warm_up_s=timing.quantity("warm_up", parse_seconds, 5.0),
         after_s=timing.quantity("after", parse_seconds, 3.0),
+        min_dirty_rate_bps=timing.quantity("min_dirty_rate", _size_or_zero, 1 << 20),
         modes=tuple(parse_mode(mode) for mode in migration.get("modes", list, ["pagethrift"])),
         repetitions=migration.get("repetitions", int, 1),
         check_ram=tuple(parse_mode(mode) for mode in migration.get("check_ram", list, [])),
     )
     for table in (guest, link, migration, timing, top):
         table.refuse_rest()
+    if scenario.load.protocol is Protocol.REDIS and scenario.guest.activity != "redis":
+        raise UsageError('load.protocol = "redis" needs guest.activity = "redis"')
     if not scenario.modes or scenario.repetitions < 1:
         raise UsageError("migration.modes needs at least one mode, migration.repetitions at least 1")
     return scenario
@@ -124,6 +133,29 @@ def _series(text: str) -> QemuSeries:
     raise UsageError(f"guest.qemu is {text!r}; there are {', '.join(get_args(QemuSeries))}")
 
 
+def _memcaslap(top: _Table) -> MemcaslapSpec | None:
+    if "memcaslap" not in top.rest:
+        return None
+    table = top.table("memcaslap")
+    known = {field.name for field in fields(MemcaslapSpec)}
+    values = {key: table.rest.pop(key) for key in tuple(table.rest) if key in known}
+    table.refuse_rest()
+    try:
+        return MemcaslapSpec(**values)
+    except (TypeError, UsageError) as error:
+        raise UsageError(f"memcaslap: {error}") from error
+
+
+def _choice(key: str, text: str, known: Collection[str]) -> str:
+    if text not in known:
+        raise UsageError(f"{key} is {text!r}; there are {', '.join(known)}")
+    return text
+
+
+def _size_or_zero(text: str) -> int:
+    return 0 if text == "0" else parse_size(text)
+
+
 def _guest(table: _Table) -> GuestSpec:
     guest = GuestSpec()
     return replace(
@@ -132,6 +164,10 @@ def _guest(table: _Table) -> GuestSpec:
         cpus=table.get("cpus", int, guest.cpus),
         machine=table.get("machine", str, guest.machine),
         memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
+        clear_free=table.get("clear_free", bool, guest.clear_free),
+        activity=_choice("guest.activity", table.get("activity", str, guest.activity), ACTIVITIES),
+        activity_bytes=table.quantity("activity_size", parse_size, guest.activity_bytes),
+        activity_bps=table.quantity("activity_rate", _size_or_zero, guest.activity_bps),
     )
 
 
@@ -141,11 +177,9 @@ def _load(table: _Table) -> LoadSpec:
         if known.name in table.rest:
             values[known.name] = table.rest.pop(known.name)
     table.refuse_rest()
-    if "distribution" in values:
-        try:
-            values["distribution"] = Distribution(values["distribution"])
-        except ValueError as error:
-            raise UsageError(f"load.distribution: {error}; there are uniform, zipf") from error
+    for key, kind in (("distribution", Distribution), ("protocol", Protocol)):
+        if key in values:
+            values[key] = kind(_choice(f"load.{key}", values[key], [known.value for known in kind]))
     try:
         return LoadSpec(**values)
     except TypeError as error:

@@ -1,0 +1,98 @@
+#!/bin/sh
+# What the guest does beside answering memcached:  activity NAME MIB MIB_PER_S
+#
+# Files in /area are guest memory (tmpfs). MIB is how much of it the activity keeps writing, MIB_PER_S the most
+# it writes a second, 0 for as fast as it goes. Prints READY (from the environment) once it is prepared.
+name=$1 mib=$2 rate=$3
+piece_kib=256
+pieces=$((mib * 1024 / piece_kib))
+mkdir -p /area
+mount -t tmpfs -o size=90% area /area
+cd /area || exit 1
+
+clock() { # now, in hundredths of a second
+  read -r up rest </proc/uptime
+  now=${up%.*}${up#*.}
+}
+
+pace() { # called after each piece: waits until the next one is due, and does not catch up after a pause
+  [ "$rate" -gt 0 ] || return 0
+  written=$((written + 1))
+  clock
+  due=$((began + written * piece_kib * 100 / (rate * 1024)))
+  if [ $now -gt $((due + 100)) ]; then began=$now written=0; fi
+  while [ $now -lt $due ]; do sleep 0.02; clock; done
+}
+
+random_bytes() { dd if=/dev/urandom of="$1" bs=${piece_kib}k count="$pieces" 2>/dev/null; }
+
+copy() { # FROM PIECE TO PIECE: one piece over what is there
+  dd if="$1" of="$3" bs=${piece_kib}k count=1 skip="$2" seek="$4" conv=notrunc 2>/dev/null
+}
+
+clock
+began=$now written=0
+case $name in
+  idle)
+    echo "$READY"
+    ;;
+  random-writer) # random pieces get new random bytes
+    random_bytes pages
+    echo "$READY"
+    while :; do
+      copy /dev/urandom 0 pages $(((RANDOM * 32768 + RANDOM) % pieces))
+      pace
+    done
+    ;;
+  page-flipper) # every page goes A, B, A, B, ... with the same two contents
+    random_bytes a
+    random_bytes b
+    cp a pages
+    echo "$READY"
+    while :; do
+      for from in b a; do
+        at=0
+        while [ $at -lt $pieces ]; do
+          copy $from $at pages $at
+          pace
+          at=$((at + 1))
+        done
+      done
+    done
+    ;;
+  build) # text is read, changed, compressed to objects, linked, and the last build deleted
+    mkdir source objects
+    (cd source && head -c ${mib}m /proc/kallsyms | split -b 32k -a 4)
+    echo "$READY"
+    build=0
+    while :; do
+      build=$((build + 1))
+      rm -rf old
+      mv objects old
+      mkdir objects
+      for file in source/*; do
+        object=objects/${file#source/}
+        sed "s/ [tT] / $build /" "$file" >"$object.i"
+        gzip -1 -c "$object.i" >"$object.o"
+        rm "$object.i"
+      done
+      cat objects/*.o >"image.$build"
+      rm -f "image.$((build - 1))"
+    done
+    ;;
+  redis)
+    redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --save '' --maxmemory "${mib}mb" &
+    while kill -0 $!; do
+      if printf 'PING\r\nQUIT\r\n' | nc 127.0.0.1 6379 2>/dev/null | grep -q PONG; then
+        echo "$READY"
+        break
+      fi
+      sleep 0.05
+    done
+    wait
+    echo "pagethrift: redis ended"
+    ;;
+  *)
+    echo "pagethrift: no activity $name"
+    ;;
+esac

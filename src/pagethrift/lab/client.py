@@ -1,0 +1,82 @@
+"""The guest's clients: the load generator, and memcaslap where the scenario wants it, in their namespace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from pagethrift.errors import LabError
+from pagethrift.lab.image import MEMCACHED_PORT, REDIS_PORT
+from pagethrift.lab.load_spec import Protocol
+from pagethrift.lab.memcaslap import Memcaslap
+from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts
+from pagethrift.lab.processes import Process, ProcessGroup
+from pagethrift.lab.scenario import Scenario
+
+FILL_TIMEOUT_S = 180.0
+
+
+class Clients:
+    """Running clients; they end with their group."""
+
+    def __init__(self, scenario: Scenario, folder: Path, hosts: TwoHosts, group: ProcessGroup) -> None:
+        """Start the generator; ``folder`` takes its description and its report."""
+        load = scenario.load
+        self._memcaslap: Memcaslap | None = None
+        self._start_memcaslap = partial(
+            Memcaslap, folder=folder, namespace=hosts.client_namespace, group=group
+        )
+        self._memcaslap_spec = scenario.memcaslap
+        spec, self._out = folder / "load.json", folder / "client.json"
+        spec.write_text(load.to_json())
+        port = REDIS_PORT if load.protocol is Protocol.REDIS else MEMCACHED_PORT
+        command = [sys.executable, "-m", "pagethrift.lab.load", "--spec", str(spec), "--out", str(self._out)]
+        command += ["--server", f"{GUEST_ADDRESS}:{port}"]
+        self._process: Process = group.start(
+            command, name="load", namespace=hosts.client_namespace,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def wait_filled(self) -> None:
+        """Wait until the server holds all keys and the load has begun. Raises LabError."""
+        self._wait("loaded", FILL_TIMEOUT_S)
+        if self._memcaslap_spec:
+            self._memcaslap = self._start_memcaslap(self._memcaslap_spec)
+
+    def _wait(self, event: str, timeout_s: float) -> None:
+        """Read lines until an event. Raises LabError when the generator ends instead."""
+        lines: IO[bytes] | None = self._process.popen.stdout
+        assert lines is not None
+        deadline_s = time.monotonic() + timeout_s
+        for line in lines:
+            if json.loads(line).get("event") == event:
+                return
+            if time.monotonic() > deadline_s:
+                break
+        raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
+
+    def begin_phase(self, name: str) -> None:
+        """Begin a phase and wait until the generator has noted its time."""
+        self._say({"phase": name})
+        self._wait("phase", 10.0)
+
+    def finish(self) -> dict[str, Any]:
+        """Stop the load and return the generator's report, memcaslap's series in it."""
+        series = self._memcaslap.finish() if self._memcaslap else None
+        self._say({"stop": True})
+        self._wait("done", 60.0)
+        self._process.wait(30.0)
+        report: dict[str, Any] = json.loads(self._out.read_text())
+        return report | ({"memcaslap": series} if series else {})
+
+    def _say(self, command: dict[str, Any]) -> None:
+        self._process.require_running()
+        stdin = self._process.popen.stdin
+        assert stdin is not None
+        stdin.write(json.dumps(command).encode() + b"\n")
+        stdin.flush()
