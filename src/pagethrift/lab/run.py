@@ -55,7 +55,7 @@ def run(scenario: Scenario, mode: ModeSpec, repetition: int, check_ram: bool, sh
     sweep_leftovers()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptl-")))
-        hosts = stack.enter_context(TwoHosts(link_bps=scenario.link_bps))
+        hosts = stack.enter_context(TwoHosts(link_bps=scenario.link.bandwidth_bps))
         group = stack.enter_context(ProcessGroup(folder))
         stage = _Stage(scenario, mode, folder, hosts, group, show)
         return stage.run(repetition, check_ram)
@@ -131,8 +131,8 @@ class _Stage:
             "--timeout", f"{scenario.force_after_s + SLACK_S}s",
             *self._mode.arguments,
         ]  # fmt: skip
-        if scenario.link_bps:
-            command += ["--bandwidth", f"{scenario.link_bps}B"]
+        if scenario.link.bandwidth_bps:
+            command += ["--bandwidth", f"{scenario.link.bandwidth_bps}B"]
         if paused:
             command.append("--leave-paused")
         process = self._group.start(
