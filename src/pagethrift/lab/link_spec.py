@@ -9,6 +9,7 @@ from pagethrift.errors import UsageError
 from pagethrift.lab.toml_table import TomlTable
 from pagethrift.units import parse_bandwidth, parse_seconds
 
+_BANDWIDTH_BPS = 12_500_000
 _DELAY_MAX_S = 5.0
 
 
@@ -36,7 +37,7 @@ class LinkChange:
 class LinkSpec:
     """What the link carries, how late, and how protected."""
 
-    bandwidth_bps: int | None = 12_500_000
+    bandwidth_bps: int | None = _BANDWIDTH_BPS
     """bytes per second; None = not shaped"""
     changes: tuple[LinkChange, ...] = ()
     """in the order of time"""
@@ -55,7 +56,7 @@ class LinkSpec:
 def read_link(table: TomlTable) -> LinkSpec:
     """Read the table ``[link]``. Raises UsageError that names the key."""
     link = LinkSpec(
-        bandwidth_bps=table.quantity("bandwidth", _bandwidth, LinkSpec.bandwidth_bps),
+        bandwidth_bps=table.quantity("bandwidth", _bandwidth, _BANDWIDTH_BPS),
         changes=tuple(_change(row) for row in table.tables("changes")),
         delay_s=table.quantity("delay", parse_seconds, 0.0),
         security=table.quantity("security", _security, Security.NONE),

@@ -106,7 +106,8 @@ def start_qemu(
         qemu.path,
         *qemu.args_prefix,
         "-name",
-        name,
+        # The threads get names, by which their CPU time is told apart.
+        f"{name},debug-threads=on",
         "-no-user-config",
         "-nodefaults",
         "-nographic",

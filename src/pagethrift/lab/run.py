@@ -7,31 +7,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.acceleration import accelerator
 from pagethrift.lab.equality import RamEquality, compare_ram
 from pagethrift.lab.image import MEMCACHED_PORT, guest_image
+from pagethrift.lab.lines import LineReader
 from pagethrift.lab.machine import Machine, start_qemu
+from pagethrift.lab.migration import SLACK_S, START_S, Journey, migrate_command
 from pagethrift.lab.monitor import Monitor
 from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts, sweep_leftovers
 from pagethrift.lab.packages import qemu
 from pagethrift.lab.processes import Process, ProcessGroup
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.route import Route, open_route
+from pagethrift.lab.run_result import RunResult, link_record
 from pagethrift.lab.scenario import ModeSpec, Scenario
+from pagethrift.lab.usage import Usage
 from pagethrift.model.result import MigrationResult
 from pagethrift.units import format_seconds
 
-MIGRATION_PORT = 4444
 BOOT_TIMEOUT_S = 120.0
 FILL_TIMEOUT_S = 180.0
-SLACK_S = 120.0
-"""beyond ``force_after_s``: what a forced switchover of all RAM may still take"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Event:
 
     stage: str
     detail: str = ""
-    progress: dict[str, Any] | None = None
+    progress: Mapping[str, Any] | None = None
     """the migration's progress line, while it runs"""
 
 
@@ -80,6 +81,7 @@ class _Stage:
 
     def run(self, repetition: int, check_ram: bool) -> RunResult:
         source, destination = self._start_guests()
+        route = open_route(self._scenario.link, self._hosts, self._group, self._folder)
         load = _Load(self._scenario, self._folder, self._hosts, self._group)
         self._show(Event("fill", f"{self._scenario.load.keys} keys"))
         load.wait("loaded", FILL_TIMEOUT_S)
@@ -87,7 +89,9 @@ class _Stage:
         time.sleep(self._scenario.warm_up_s)
         sent_before = self._hosts.bytes_sent()
         load.begin_phase("during")
-        migration = self._migrate(source, destination, paused=check_ram)
+        others = {"destination": [destination.process], "tunnel": route.tunnel, "delay": route.forwarder}
+        usage = Usage(source.process, others)
+        migration = self._migrate(source, destination, route, usage, paused=check_ram)
         load.begin_phase("after")
         sent_bytes = self._hosts.bytes_sent() - sent_before
         ram = self._compare(source, destination) if check_ram else None
@@ -100,6 +104,7 @@ class _Stage:
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,
             source.accelerator.value, client["errors"] + client["wrong"] + client["missing"], ram,
+            link_record(self._scenario.link, route), usage.cpu_s, usage.peak_rss_bytes,
         )  # fmt: skip
 
     def _start_guests(self) -> tuple[Machine, Machine]:
@@ -120,38 +125,24 @@ class _Stage:
         machines[0].wait_ready(BOOT_TIMEOUT_S)
         return machines[0], machines[1]
 
-    def _migrate(self, source: Machine, destination: Machine, paused: bool) -> MigrationResult:
+    def _migrate(
+        self, source: Machine, destination: Machine, route: Route, usage: Usage, paused: bool
+    ) -> MigrationResult:
         scenario, out = self._scenario, self._folder / "migration.json"
-        command = [
-            sys.executable, "-m", "pagethrift", "migrate", "--json", "--out", str(out),
-            "--qmp", str(source.qmp_path), "--destination-qmp", str(destination.qmp_path),
-            "--to", f"{self._hosts.b.link_address}:{MIGRATION_PORT}",
-            "--downtime-limit", f"{scenario.downtime_limit_s}s",
-            "--force-after", f"{scenario.force_after_s}s",
-            "--timeout", f"{scenario.force_after_s + SLACK_S}s",
-            *self._mode.arguments,
-        ]  # fmt: skip
-        if scenario.link.bandwidth_bps:
-            command += ["--bandwidth", f"{scenario.link.bandwidth_bps}B"]
+        command = migrate_command(scenario, self._mode, source, destination, route, out)
         if paused:
             command.append("--leave-paused")
         process = self._group.start(
             command, name="migrate", namespace=self._hosts.a.namespace, stdout=subprocess.PIPE
         )
-        assert process.popen.stdout is not None
-        for line in process.popen.stdout:
-            self._show_progress(line)
-        if process.wait(30) != 0:
-            raise LabError(f"the migration failed: {process.last_words().removeprefix('pagethrift: ')}")
+        journey = Journey(
+            process, scenario.link.changes, self._hosts.set_link_bps, usage, self._show_progress
+        )
+        journey.follow(START_S + scenario.force_after_s + SLACK_S)
         return MigrationResult.from_json(out.read_text())
 
-    def _show_progress(self, line: bytes) -> None:
-        try:
-            progress = json.loads(line)
-        except ValueError:
-            return
-        if progress.get("type") == "progress":
-            self._show(Event("migrate", self._mode.name, progress))
+    def _show_progress(self, progress: Mapping[str, Any]) -> None:
+        self._show(Event("migrate", self._mode.name, progress))
 
     def _compare(self, source: Machine, destination: Machine) -> RamEquality:
         self._show(Event("compare RAM"))
@@ -173,17 +164,16 @@ class _Load:
             command, name="load", namespace=hosts.client_namespace,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
+        assert self._process.popen.stdout is not None
+        self._lines = LineReader(self._process.popen.stdout)
 
     def wait(self, event: str, timeout_s: float) -> None:
-        """Read lines until an event. Raises LabError when the generator ends instead."""
-        lines: IO[bytes] | None = self._process.popen.stdout
-        assert lines is not None
+        """Read lines until an event. Raises LabError when the generator ends or is silent instead."""
         deadline_s = time.monotonic() + timeout_s
-        for line in lines:
-            if json.loads(line).get("event") == event:
+        while not self._lines.ended and time.monotonic() < deadline_s:
+            line = self._lines.next(deadline_s - time.monotonic())
+            if line is not None and json.loads(line).get("event") == event:
                 return
-            if time.monotonic() > deadline_s:
-                break
         raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
 
     def begin_phase(self, name: str) -> None:

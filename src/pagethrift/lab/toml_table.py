@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pagethrift.errors import UsageError
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class TomlTable:
@@ -36,7 +37,7 @@ class TomlTable:
             raise UsageError(f"{self._path}{key} must be {kind.__name__}, not {value!r}")
         return value
 
-    def quantity(self, key: str, parse: Callable[[str], T], default: T) -> T:
+    def quantity(self, key: str, parse: Callable[[str], T], default: D) -> T | D:
         """Take a value with a unit, read by ``parse``. Raises UsageError."""
         value = self.rest.pop(key, None)
         try:
