@@ -19,7 +19,10 @@ READY_MARKER = "pagethrift: guest is ready"
 
 MEMCACHED_PORT = 11211
 
+_DISK_SCRIPT = Path(__file__).with_name("disk.sh")
+
 _MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
+_DISK_MODULES = ("virtio_blk", "ext4")
 
 # Everything that may differ between runs comes from the kernel command line, so one image serves all.
 _INIT = f"""#!/bin/busybox sh
@@ -34,12 +37,14 @@ extra=
 for word in $(cat /proc/cmdline); do
   case $word in
     pt.ip=*) address=${{word#*=}} ;;
+    pt.disk=*) disk=$(echo "${{word#*=}}" | tr , ' ') ;;
     pt.memory=*) memory=${{word#*=}} ;;
     pt.memcached=*) extra=$(echo "${{word#*=}}" | tr , ' ') ;;
   esac
 done
 ip link set lo up
 if [ -n "$address" ]; then ip addr add "$address" dev eth0; ip link set eth0 up; fi
+if [ -n "$disk" ]; then disk $disk & fi
 memcached -u root -m "$memory" -t 2 -l 0.0.0.0 -p {MEMCACHED_PORT} $extra &
 while kill -0 $!; do
   if echo quit | nc 127.0.0.1 {MEMCACHED_PORT} 2>/dev/null; then echo "{READY_MARKER}"; break; fi
@@ -117,8 +122,13 @@ def _files(guest_kernel: GuestKernel) -> dict[str, Path]:
     files = {"bin/busybox": _static_busybox(), "bin/memcached": memcached}
     for library in shared_libraries(memcached):
         files[str(library).lstrip("/")] = library.resolve()
-    for module in module_closure(guest_kernel.modules, _MODULES):
+    always = module_closure(guest_kernel.modules, _MODULES)
+    for module in always:
         files[f"modules/{module.name}"] = module
+    for module in module_closure(guest_kernel.modules, _DISK_MODULES):
+        if module not in always:
+            files[f"disk-modules/{module.name}"] = module
+    files["bin/disk"] = _DISK_SCRIPT
     return files
 
 
@@ -132,8 +142,9 @@ def _build(files: dict[str, Path], target: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(outside, copy)
             copy.chmod(0o755)
-        modules = [f"/{inside}\n" for inside in files if inside.startswith("modules/")]
-        (root / "etc/module-order").write_text("".join(modules))
+        for prefix in ("", "disk-"):
+            modules = [f"/{inside}\n" for inside in files if inside.startswith(f"{prefix}modules/")]
+            (root / f"etc/{prefix}module-order").write_text("".join(modules))
         (root / "etc/passwd").write_text("root::0:0:root:/:/bin/sh\n")
         (root / "init").write_text(_INIT)
         (root / "init").chmod(0o755)

@@ -13,6 +13,11 @@ from pagethrift.lab.network import GUEST_ADDRESS, GUEST_MAC, PREFIX_LENGTH, Host
 from pagethrift.lab.packages import QemuBinary
 from pagethrift.lab.processes import Process, ProcessGroup
 
+DISK_PORT = 11212
+"""a connection there tells the guest's writer to unmount the disk"""
+DISK_SLOTS = 200
+"""files of 64 KiB the writer keeps"""
+
 _MIB = 2**20
 # sockaddr_un holds 108 bytes with the final NUL.
 _UNIX_PATH_MAX = 107
@@ -31,6 +36,8 @@ class GuestSpec:
     """memcached's -m: the most it keeps as items"""
     memcached_args: tuple[str, ...] = ()
     """further arguments without spaces or commas, such as ("-c", "2048")"""
+    disk_bytes: int = 0
+    """size of a disk both hosts share and the guest writes to; 0 = none"""
     qemu_args: tuple[str, ...] = ()
     """further arguments of QEMU, such as ("-device", "virtio-balloon-pci")"""
 
@@ -86,12 +93,14 @@ def start_qemu(
     qemu: QemuBinary,
     accelerator: Accelerator,
     folder: Path,
+    disk: Path | None = None,
     incoming: bool = False,
     paused: bool = False,
 ) -> Machine:
     """Start a QEMU on ``host`` and return once both its monitors listen.
 
     ``folder`` takes its sockets and serial log, named after ``name``; keep its path short.
+    ``disk`` is a raw image, opened so that two hosts may share it; it needs ``guest.disk_bytes``.
     ``incoming`` makes it a destination that waits for QMP migrate-incoming; ``paused`` (-S) keeps
     the vCPUs stopped until QMP cont, for a destination also after the migration.
     Raises LabError when QEMU does not start.
@@ -140,6 +149,10 @@ def start_qemu(
         f"unix:{observer_path},server=on,wait=off",
         *guest.qemu_args,
     ]
+    if disk is not None:
+        # cache=none and locking: what QEMU demands of a disk that two hosts have open.
+        drive = f"file={disk},format=raw,if=none,id=disk,cache=none,file.locking=on"
+        command += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
     if incoming:
         command += ["-incoming", "defer"]
     if paused:
@@ -172,6 +185,8 @@ def kernel_command_line(guest: GuestSpec) -> str:
         f"pt.ip={GUEST_ADDRESS}/{PREFIX_LENGTH}",
         f"pt.memory={guest.memcached_bytes // _MIB}",
     ]
+    if guest.disk_bytes:
+        words.append(f"pt.disk={DISK_PORT},{DISK_SLOTS}")
     if guest.memcached_args:
         words.append(f"pt.memcached={','.join(guest.memcached_args)}")
     return " ".join(words)

@@ -15,6 +15,7 @@ from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.acceleration import accelerator
+from pagethrift.lab.disk import DiskCheck, check_disk, make_disk, stop_writer, written_bytes
 from pagethrift.lab.equality import RamEquality, compare_ram
 from pagethrift.lab.image import MEMCACHED_PORT, guest_image
 from pagethrift.lab.lines import LineReader
@@ -80,13 +81,15 @@ class _Stage:
         self._show = show
 
     def run(self, repetition: int, check_ram: bool) -> RunResult:
-        source, destination = self._start_guests()
+        disk = self._make_disk()
+        source, destination = self._start_guests(disk)
         route = open_route(self._scenario.link, self._hosts, self._group, self._folder)
         load = _Load(self._scenario, self._folder, self._hosts, self._group)
         self._show(Event("fill", f"{self._scenario.load.keys} keys"))
         load.wait("loaded", FILL_TIMEOUT_S)
         self._show(Event("warm up", format_seconds(self._scenario.warm_up_s)))
         time.sleep(self._scenario.warm_up_s)
+        disk_before_bytes = written_bytes(source)
         sent_before = self._hosts.bytes_sent()
         load.begin_phase("during")
         others = {"destination": [destination.process], "tunnel": route.tunnel, "delay": route.forwarder}
@@ -94,9 +97,11 @@ class _Stage:
         migration = self._migrate(source, destination, route, usage, paused=check_ram)
         load.begin_phase("after")
         sent_bytes = self._hosts.bytes_sent() - sent_before
+        disk_bytes = written_bytes(source) - disk_before_bytes
         ram = self._compare(source, destination) if check_ram else None
         time.sleep(self._scenario.after_s)
         client = load.finish()
+        disk_check = self._check_disk(disk, source, destination, disk_bytes) if disk else None
         during = next(phase for phase in client["phases"] if phase["name"] == "during")
         migration = replace(
             migration, transferred_bytes=sent_bytes, blackout_s=None if check_ram else during["blackout_s"]
@@ -104,10 +109,26 @@ class _Stage:
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,
             source.accelerator.value, client["errors"] + client["wrong"] + client["missing"], ram,
-            link_record(self._scenario.link, route), usage.cpu_s, usage.peak_rss_bytes,
+            link_record(self._scenario.link, route), usage.cpu_s, usage.peak_rss_bytes, disk_check,
         )  # fmt: skip
 
-    def _start_guests(self) -> tuple[Machine, Machine]:
+    def _make_disk(self) -> Path | None:
+        size_bytes = self._scenario.guest.disk_bytes
+        if not size_bytes:
+            return None
+        make_disk(path := self._folder / "disk.img", size_bytes)
+        return path
+
+    def _check_disk(
+        self, disk: Path, source: Machine, destination: Machine, written_during_bytes: int
+    ) -> DiskCheck:
+        self._show(Event("check disk"))
+        files_written = stop_writer(destination, self._hosts)
+        for machine in (source, destination):
+            self._group.stop(machine.process)
+        return check_disk(disk, self._folder, files_written, written_during_bytes)
+
+    def _start_guests(self, disk: Path | None) -> tuple[Machine, Machine]:
         scenario = self._scenario
         self._show(Event("boot", f"QEMU {scenario.qemu}"))
         binary = qemu(scenario.qemu)
@@ -116,7 +137,7 @@ class _Stage:
         machines = [
             start_qemu(
                 self._group, name=name, host=host, guest=scenario.guest, image=image, qemu=binary,
-                accelerator=how, folder=self._folder, incoming=incoming, paused=incoming,
+                accelerator=how, folder=self._folder, disk=disk, incoming=incoming, paused=incoming,
             )
             for name, host, incoming in (
                 ("source", self._hosts.a, False), ("destination", self._hosts.b, True),

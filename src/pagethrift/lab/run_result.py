@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.equality import RamEquality
 from pagethrift.lab.link_spec import LinkChange, LinkSpec
 from pagethrift.lab.route import Route
@@ -64,6 +65,7 @@ class RunResult:
     and the processes destination, tunnel and delay; the relay's is in ``migration``"""
     peak_rss_bytes: Mapping[str, int] | None = None
     """most memory of source, destination, tunnel and delay since each began"""
+    disk: DiskCheck | None = None
 
     def write(self, path: Path) -> None:
         """Write the result file."""
@@ -86,6 +88,8 @@ class RunResult:
             if data.get("link") is not None:
                 changes = tuple(LinkChange(**change) for change in data["link"]["changes"])
                 data["link"] = LinkRecord(**{**data["link"], "changes": changes})
+            if data.get("disk") is not None:
+                data["disk"] = DiskCheck(**data["disk"])
             return cls(**data)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"cannot read run result {path}: {error!r}") from error

@@ -130,6 +130,7 @@ def _guest(table: TomlTable) -> GuestSpec:
         memory_bytes=table.quantity("memory", parse_size, guest.memory_bytes),
         cpus=table.get("cpus", int, guest.cpus),
         machine=table.get("machine", str, guest.machine),
+        disk_bytes=table.quantity("disk", parse_size, guest.disk_bytes),
         memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
     )
 
