@@ -9,6 +9,7 @@ import pytest
 
 from pagethrift.lab.compare import compare, rows
 from pagethrift.lab.doctor import CheckStatus, examine
+from pagethrift.lab.link_spec import LinkSpec
 from pagethrift.lab.load_spec import LoadSpec
 from pagethrift.lab.machine import GuestSpec
 from pagethrift.lab.run import Event
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 SMALL = Scenario(
     name="small",
     guest=GuestSpec(memory_bytes=256 << 20, memcached_bytes=64 << 20),
-    link_bps=25_000_000,
+    link=LinkSpec(bandwidth_bps=25_000_000),
     load=LoadSpec(keys=10_000, rate_per_s=1500.0),
     force_after_s=60.0,
     warm_up_s=2.0,

@@ -8,10 +8,11 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.image import MEMCACHED_PORT, REDIS_PORT
+from pagethrift.lab.lines import LineReader
 from pagethrift.lab.load_spec import Protocol
 from pagethrift.lab.memcaslap import Memcaslap
 from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts
@@ -41,6 +42,8 @@ class Clients:
             command, name="load", namespace=hosts.client_namespace,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
+        assert self._process.popen.stdout is not None
+        self._lines = LineReader(self._process.popen.stdout)
 
     def wait_filled(self) -> None:
         """Wait until the server holds all keys and the load has begun. Raises LabError."""
@@ -49,15 +52,12 @@ class Clients:
             self._memcaslap = self._start_memcaslap(self._memcaslap_spec)
 
     def _wait(self, event: str, timeout_s: float) -> None:
-        """Read lines until an event. Raises LabError when the generator ends instead."""
-        lines: IO[bytes] | None = self._process.popen.stdout
-        assert lines is not None
+        """Read lines until an event. Raises LabError when the generator ends or is silent."""
         deadline_s = time.monotonic() + timeout_s
-        for line in lines:
-            if json.loads(line).get("event") == event:
+        while not self._lines.ended and time.monotonic() < deadline_s:
+            line = self._lines.next(deadline_s - time.monotonic())
+            if line is not None and json.loads(line).get("event") == event:
                 return
-            if time.monotonic() > deadline_s:
-                break
         raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
 
     def begin_phase(self, name: str) -> None:

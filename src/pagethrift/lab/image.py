@@ -22,7 +22,10 @@ REDIS_PORT = 6379
 
 _ACTIVITY = Path(__file__).with_name("activity.sh")
 
+_DISK_SCRIPT = Path(__file__).with_name("disk.sh")
+
 _MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
+_DISK_MODULES = ("virtio_blk", "ext4")
 
 # Everything that may differ between runs comes from the kernel command line, so one image serves all.
 _INIT = f"""#!/bin/busybox sh
@@ -41,6 +44,7 @@ for word in $(cat /proc/cmdline); do
     pt.ip=*) address=${{word#*=}} ;;
     pt.clear=1) clear=1 ;;
     pt.activity=*) activity=${{word#*=}} ;;
+    pt.disk=*) disk=$(echo "${{word#*=}}" | tr , ' ') ;;
     pt.memory=*) memory=${{word#*=}} ;;
     pt.memcached=*) extra=$(echo "${{word#*=}}" | tr , ' ') ;;
   esac
@@ -58,6 +62,7 @@ if [ "$clear" = 1 ]; then
 fi
 ip link set lo up
 if [ -n "$address" ]; then ip addr add "$address" dev eth0; ip link set eth0 up; fi
+if [ -n "$disk" ]; then disk $disk & fi
 memcached -u root -m "$memory" -t 2 -l 0.0.0.0 -p {MEMCACHED_PORT} $extra &
 memcached=$!
 while kill -0 $memcached; do
@@ -134,14 +139,18 @@ def module_closure(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
 
 def _files(guest_kernel: GuestKernel, programs: tuple[str, ...]) -> dict[str, Path]:
     """Return path inside the image -> file to copy (a path that is not absolute is a link target)."""
-    files = {"bin/busybox": _static_busybox(), "bin/activity": _ACTIVITY}
+    files = {"bin/busybox": _static_busybox(), "bin/activity": _ACTIVITY, "bin/disk": _DISK_SCRIPT}
     for name in programs:
         program = _program(name, name)
         files[f"bin/{name}"] = program
         for library in shared_libraries(program):
             files[str(library).lstrip("/")] = library.resolve()
-    for module in module_closure(guest_kernel.modules, _MODULES):
+    always = module_closure(guest_kernel.modules, _MODULES)
+    for module in always:
         files[f"modules/{module.name}"] = module
+    for module in module_closure(guest_kernel.modules, _DISK_MODULES):
+        if module not in always:
+            files[f"disk-modules/{module.name}"] = module
     return files
 
 
@@ -155,8 +164,9 @@ def _build(files: dict[str, Path], target: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(outside, copy)
             copy.chmod(0o755)
-        modules = [f"/{inside}\n" for inside in files if inside.startswith("modules/")]
-        (root / "etc/module-order").write_text("".join(modules))
+        for prefix in ("", "disk-"):
+            modules = [f"/{inside}\n" for inside in files if inside.startswith(f"{prefix}modules/")]
+            (root / f"etc/{prefix}module-order").write_text("".join(modules))
         (root / "etc/passwd").write_text("root::0:0:root:/:/bin/sh\n")
         (root / "init").write_text(_INIT)
         (root / "init").chmod(0o755)

@@ -15,6 +15,10 @@ from pagethrift.lab.processes import Process, ProcessGroup
 
 ACTIVITIES = ("idle", "random-writer", "page-flipper", "build", "redis")
 """what activity.sh in the guest knows"""
+DISK_PORT = 11212
+"""a connection there tells the guest's writer to unmount the disk"""
+DISK_SLOTS = 200
+"""files of 64 KiB the writer keeps"""
 
 _MIB = 2**20
 # sockaddr_un holds 108 bytes with the final NUL.
@@ -42,6 +46,8 @@ class GuestSpec:
     """memory the activity writes to (build: its sources; redis: the most it may use)"""
     activity_bps: int = 0
     """the most random-writer and page-flipper write a second; 0 = as fast as the guest goes"""
+    disk_bytes: int = 0
+    """size of a disk both hosts share and the guest writes to; 0 = none"""
     qemu_args: tuple[str, ...] = ()
     """further arguments of QEMU, such as ("-device", "virtio-balloon-pci")"""
 
@@ -97,12 +103,14 @@ def start_qemu(
     qemu: QemuBinary,
     accelerator: Accelerator,
     folder: Path,
+    disk: Path | None = None,
     incoming: bool = False,
     paused: bool = False,
 ) -> Machine:
     """Start a QEMU on ``host`` and return once both its monitors listen.
 
     ``folder`` takes its sockets and serial log, named after ``name``; keep its path short.
+    ``disk`` is a raw image, opened so that two hosts may share it; it needs ``guest.disk_bytes``.
     ``incoming`` makes it a destination that waits for QMP migrate-incoming; ``paused`` (-S) keeps
     the vCPUs stopped until QMP cont, for a destination also after the migration.
     Raises LabError when QEMU does not start.
@@ -117,7 +125,8 @@ def start_qemu(
         qemu.path,
         *qemu.args_prefix,
         "-name",
-        name,
+        # The threads get names, by which their CPU time is told apart.
+        f"{name},debug-threads=on",
         "-no-user-config",
         "-nodefaults",
         "-nographic",
@@ -150,6 +159,10 @@ def start_qemu(
         f"unix:{observer_path},server=on,wait=off",
         *guest.qemu_args,
     ]
+    if disk is not None:
+        # cache=none and locking: what QEMU demands of a disk that two hosts have open.
+        drive = f"file={disk},format=raw,if=none,id=disk,cache=none,file.locking=on"
+        command += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
     if incoming:
         command += ["-incoming", "defer"]
     if paused:
@@ -184,6 +197,8 @@ def kernel_command_line(guest: GuestSpec) -> str:
     ]
     activity = (guest.activity, str(guest.activity_bytes // _MIB), str(guest.activity_bps // _MIB))
     words += [f"pt.clear={guest.clear_free:d}", f"pt.activity={','.join(activity)}"]
+    if guest.disk_bytes:
+        words.append(f"pt.disk={DISK_PORT},{DISK_SLOTS}")
     if guest.memcached_args:
         words.append(f"pt.memcached={','.join(guest.memcached_args)}")
     return " ".join(words)

@@ -12,6 +12,7 @@ The guest keeps its address and MAC when it moves from A to B.
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _QUEUE_S = 0.1
 _UNSHAPED_BPS = 4_000_000_000
 _LINK, _TAP, _BRIDGE, _UPLINK = "link0", "tap0", "br0", "uplink0"
 _ROOT = 0xFFFFFFFF
+_TBF_CLASS = 0x10001
+_FRAME_BYTES = 1514
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,15 @@ class TwoHosts:
     def set_link_bps(self, link_bps: int | None, *, back: bool = False) -> None:
         """Change the rate from A to B (``back``: from B to A) while traffic flows; counters go on."""
         self._sides["B" if back else "A"].shape(link_bps)
+
+    def add_delay(self, delay_s: float, fastest_bps: int | None) -> bool:
+        """Delay every frame in each direction by netem; False, and nothing done, without netem.
+
+        ``fastest_bps`` is the highest rate (bytes/s) the link will have; None = not shaped.
+        """
+        rate_bps = fastest_bps or _UNSHAPED_BPS
+        frames = max(1000, int(2 * rate_bps * (delay_s + _QUEUE_S) / _FRAME_BYTES))
+        return all(side.delay(delay_s, frames) for side in (self._sides["A"], self._sides["B"]))
 
     def bytes_sent(self, *, back: bool = False) -> int:
         """Return the bytes put on the migration link by A (``back``: by B) since it was built.
@@ -186,6 +198,26 @@ class _Side:
             )
 
         self._thread.call(work)
+
+    def delay(self, delay_s: float, limit_frames: int) -> bool:
+        def work() -> bool:
+            try:
+                self._route.tc(
+                    "replace",
+                    "netem",
+                    self._index(_LINK),
+                    0x20000,
+                    parent=_TBF_CLASS,
+                    delay=round(delay_s * 1e6),
+                    limit=limit_frames,
+                )
+            except NetlinkError as error:
+                if error.code == errno.ENOENT:  # the kernel knows no such discipline
+                    return False
+                raise
+            return True
+
+        return self._thread.call(work)
 
     def bytes_sent(self) -> int:
         def work() -> int:

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pagethrift.errors import LabError
 from pagethrift.lab.acceleration import accelerator
 from pagethrift.lab.client import Clients
 from pagethrift.lab.dirty_rate import dirty_rate, require_dirty_rate
+from pagethrift.lab.disk import DiskCheck, check_disk, make_disk, stop_writer, written_bytes
 from pagethrift.lab.equality import RamEquality, compare_ram
 from pagethrift.lab.image import guest_image
 from pagethrift.lab.machine import Machine, start_qemu
+from pagethrift.lab.migration import SLACK_S, START_S, Journey, migrate_command
 from pagethrift.lab.monitor import Monitor
 from pagethrift.lab.network import Host, TwoHosts, sweep_leftovers
 from pagethrift.lab.packages import qemu
 from pagethrift.lab.processes import ProcessGroup
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.route import Route, open_route
+from pagethrift.lab.run_result import RunResult, link_record
 from pagethrift.lab.scenario import ModeSpec, Scenario
+from pagethrift.lab.usage import Usage
 from pagethrift.model.result import MigrationResult
 from pagethrift.units import format_bytes, format_seconds
 
-MIGRATION_PORT = 4444
 BOOT_TIMEOUT_S = 120.0
-SLACK_S = 120.0
-"""beyond ``force_after_s``: what a forced switchover of all RAM may still take"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Event:
 
     stage: str
     detail: str = ""
-    progress: dict[str, Any] | None = None
+    progress: Mapping[str, Any] | None = None
     """the migration's progress line, while it runs"""
 
 
@@ -56,14 +54,20 @@ def run(scenario: Scenario, mode: ModeSpec, repetition: int, check_ram: bool, sh
     sweep_leftovers()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptl-")))
-        hosts = stack.enter_context(TwoHosts(link_bps=scenario.link_bps))
+        hosts = stack.enter_context(TwoHosts(link_bps=scenario.link.bandwidth_bps))
         group = stack.enter_context(ProcessGroup(folder))
         stage = _Stage(scenario, mode, folder, hosts, group, show)
         return stage.run(repetition, check_ram)
 
 
 def boot(
-    scenario: Scenario, host: Host, group: ProcessGroup, folder: Path, *, incoming: bool = False
+    scenario: Scenario,
+    host: Host,
+    group: ProcessGroup,
+    folder: Path,
+    *,
+    disk: Path | None = None,
+    incoming: bool = False,
 ) -> Machine:
     """Start the scenario's guest on a host, as the destination of a migration if ``incoming``."""
     binary = qemu(scenario.qemu)
@@ -71,7 +75,7 @@ def boot(
     return start_qemu(
         group, name="destination" if incoming else "source", host=host, guest=scenario.guest,
         image=image, qemu=binary, accelerator=accelerator(binary), folder=folder,
-        incoming=incoming, paused=incoming,
+        disk=disk, incoming=incoming, paused=incoming,
     )  # fmt: skip
 
 
@@ -109,17 +113,24 @@ class _Stage:
         self._show = show
 
     def run(self, repetition: int, check_ram: bool) -> RunResult:
-        source, destination = self._start_guests()
+        disk = self._make_disk()
+        source, destination = self._start_guests(disk)
+        route = open_route(self._scenario.link, self._hosts, self._group, self._folder)
         load = Clients(self._scenario, self._folder, self._hosts, self._group)
         rate_bps = warm_up(self._scenario, load, source, self._show)
+        disk_before_bytes = written_bytes(source)
         sent_before = self._hosts.bytes_sent()
         load.begin_phase("during")
-        migration = self._migrate(source, destination, paused=check_ram)
+        others = {"destination": [destination.process], "tunnel": route.tunnel, "delay": route.forwarder}
+        usage = Usage(source.process, others)
+        migration = self._migrate(source, destination, route, usage, paused=check_ram)
         load.begin_phase("after")
         sent_bytes = self._hosts.bytes_sent() - sent_before
+        disk_bytes = written_bytes(source) - disk_before_bytes
         ram = self._compare(source, destination) if check_ram else None
         time.sleep(self._scenario.after_s)
         client = load.finish()
+        disk_check = self._check_disk(disk, source, destination, disk_bytes) if disk else None
         during = next(phase for phase in client["phases"] if phase["name"] == "during")
         migration = replace(
             migration, transferred_bytes=sent_bytes, blackout_s=None if check_ram else during["blackout_s"]
@@ -127,47 +138,50 @@ class _Stage:
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,
             source.accelerator.value, client["failed"], ram, rate_bps,
+            link_record(self._scenario.link, route), usage.cpu_s, usage.peak_rss_bytes, disk_check,
         )  # fmt: skip
 
-    def _start_guests(self) -> tuple[Machine, Machine]:
+    def _start_guests(self, disk: Path | None) -> tuple[Machine, Machine]:
         self._show(Event("boot", f"QEMU {self._scenario.qemu}"))
-        source = boot(self._scenario, self._hosts.a, self._group, self._folder)
-        destination = boot(self._scenario, self._hosts.b, self._group, self._folder, incoming=True)
+        source = boot(self._scenario, self._hosts.a, self._group, self._folder, disk=disk)
+        destination = boot(self._scenario, self._hosts.b, self._group, self._folder, disk=disk, incoming=True)
         source.wait_ready(BOOT_TIMEOUT_S)
         return source, destination
 
-    def _migrate(self, source: Machine, destination: Machine, paused: bool) -> MigrationResult:
+    def _make_disk(self) -> Path | None:
+        size_bytes = self._scenario.guest.disk_bytes
+        if not size_bytes:
+            return None
+        make_disk(path := self._folder / "disk.img", size_bytes)
+        return path
+
+    def _check_disk(
+        self, disk: Path, source: Machine, destination: Machine, written_during_bytes: int
+    ) -> DiskCheck:
+        self._show(Event("check disk"))
+        files_written = stop_writer(destination, self._hosts)
+        for machine in (source, destination):
+            self._group.stop(machine.process)
+        return check_disk(disk, self._folder, files_written, written_during_bytes)
+
+    def _migrate(
+        self, source: Machine, destination: Machine, route: Route, usage: Usage, paused: bool
+    ) -> MigrationResult:
         scenario, out = self._scenario, self._folder / "migration.json"
-        command = [
-            sys.executable, "-m", "pagethrift", "migrate", "--json", "--out", str(out),
-            "--qmp", str(source.qmp_path), "--destination-qmp", str(destination.qmp_path),
-            "--to", f"{self._hosts.b.link_address}:{MIGRATION_PORT}",
-            "--downtime-limit", f"{scenario.downtime_limit_s}s",
-            "--force-after", f"{scenario.force_after_s}s",
-            "--timeout", f"{scenario.force_after_s + SLACK_S}s",
-            *self._mode.arguments,
-        ]  # fmt: skip
-        if scenario.link_bps:
-            command += ["--bandwidth", f"{scenario.link_bps}B"]
+        command = migrate_command(scenario, self._mode, source, destination, route, out)
         if paused:
             command.append("--leave-paused")
         process = self._group.start(
             command, name="migrate", namespace=self._hosts.a.namespace, stdout=subprocess.PIPE
         )
-        assert process.popen.stdout is not None
-        for line in process.popen.stdout:
-            self._show_progress(line)
-        if process.wait(30) != 0:
-            raise LabError(f"the migration failed: {process.last_words().removeprefix('pagethrift: ')}")
+        journey = Journey(
+            process, scenario.link.changes, self._hosts.set_link_bps, usage, self._show_progress
+        )
+        journey.follow(START_S + scenario.force_after_s + SLACK_S)
         return MigrationResult.from_json(out.read_text())
 
-    def _show_progress(self, line: bytes) -> None:
-        try:
-            progress = json.loads(line)
-        except ValueError:
-            return
-        if progress.get("type") == "progress":
-            self._show(Event("migrate", self._mode.name, progress))
+    def _show_progress(self, progress: Mapping[str, Any]) -> None:
+        self._show(Event("migrate", self._mode.name, progress))
 
     def _compare(self, source: Machine, destination: Machine) -> RamEquality:
         self._show(Event("compare RAM"))

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.equality import RamEquality
+from pagethrift.lab.link_spec import LinkChange, LinkSpec
+from pagethrift.lab.route import Route
 from pagethrift.model.result import MigrationResult
 
 RUN_SCHEMA = "pagethrift-run"
 RUN_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRecord:
+    """The migration link of a run."""
+
+    bandwidth_bps: int | None
+    """bytes per second when the migration began; None = not shaped"""
+    changes: tuple[LinkChange, ...]
+    """those planned; a migration that ends earlier does not see them"""
+    delay_s: float
+    """in each direction"""
+    delay_by: str
+    """netem (the kernel), forwarder (pagethrift.lab.delay) or empty"""
+    security: str
+    """none, ssh or tls"""
+    protection: str
+    """program and version of the tunnel, or empty"""
+
+
+def link_record(link: LinkSpec, route: Route) -> LinkRecord:
+    """Return what a result says of its link."""
+    return LinkRecord(
+        link.bandwidth_bps, link.changes, link.delay_s, route.delay_by, link.security.value, route.protection
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +61,13 @@ class RunResult:
     ram: RamEquality | None = None
     dirty_rate_bytes_per_s: int | None = None
     """memory the guest changed within a second, after the warm-up, as QEMU's page sampling found it"""
+    link: LinkRecord | None = None
+    cpu_s: Mapping[str, float] | None = None
+    """CPU seconds during the migration: the source QEMU's vcpu, migration, multifd, main and other threads,
+    and the processes destination, tunnel and delay; the relay's is in ``migration``"""
+    peak_rss_bytes: Mapping[str, int] | None = None
+    """most memory of source, destination, tunnel and delay since each began"""
+    disk: DiskCheck | None = None
 
     def write(self, path: Path) -> None:
         """Write the result file."""
@@ -51,6 +87,11 @@ class RunResult:
             if data["ram"] is not None:
                 data["ram"]["first_differences"] = tuple(data["ram"]["first_differences"])
                 data["ram"] = RamEquality(**data["ram"])
+            if data.get("link") is not None:
+                changes = tuple(LinkChange(**change) for change in data["link"]["changes"])
+                data["link"] = LinkRecord(**{**data["link"], "changes": changes})
+            if data.get("disk") is not None:
+                data["disk"] = DiskCheck(**data["disk"])
             return cls(**data)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"cannot read run result {path}: {error!r}") from error

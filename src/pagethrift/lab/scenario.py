@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from pagethrift.errors import UsageError
+from pagethrift.lab.link_spec import LinkSpec, read_link
 from pagethrift.lab.load_spec import Distribution, LoadSpec, Protocol
 from pagethrift.lab.machine import ACTIVITIES, GuestSpec
 from pagethrift.lab.memcaslap import MemcaslapSpec
 from pagethrift.lab.packages import QemuSeries
+from pagethrift.lab.toml_table import TomlTable
 from pagethrift.strategies.table import TABLE
-from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
-
-T = TypeVar("T")
+from pagethrift.units import parse_seconds, parse_size
 
 PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd")
 
@@ -38,8 +38,7 @@ class Scenario:
     description: str = ""
     qemu: QemuSeries = "10.0"
     guest: GuestSpec = field(default_factory=GuestSpec)
-    link_bps: int | None = 12_500_000
-    """bytes per second; None = not shaped"""
+    link: LinkSpec = field(default_factory=LinkSpec)
     load: LoadSpec = field(default_factory=LoadSpec)
     memcaslap: MemcaslapSpec | None = None
     """a second load on memcached"""
@@ -97,15 +96,15 @@ def read_scenario(path: Path) -> Scenario:
 
 def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
     """Build a scenario from parsed TOML. Raises UsageError that names the key."""
-    top = _Table(data, "")
-    guest, link = top.table("guest"), top.table("link")
+    top = TomlTable(data)
+    guest = top.table("guest")
     migration, timing = top.table("migration"), top.table("timing")
     scenario = Scenario(
         name=top.get("name", str, name),
         description=top.get("description", str, ""),
         qemu=_series(guest.get("qemu", str, "10.0")),
         guest=_guest(guest),
-        link_bps=_bandwidth_or_none(link.get("bandwidth", str, "100Mbit")),
+        link=read_link(top.table("link")),
         load=_load(top.table("load")),
         memcaslap=_memcaslap(top),
         downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, 0.3),
@@ -117,7 +116,7 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         repetitions=migration.get("repetitions", int, 1),
         check_ram=tuple(parse_mode(mode) for mode in migration.get("check_ram", list, [])),
     )
-    for table in (guest, link, migration, timing, top):
+    for table in (guest, migration, timing, top):
         table.refuse_rest()
     if scenario.load.protocol is Protocol.REDIS and scenario.guest.activity != "redis":
         raise UsageError('load.protocol = "redis" needs guest.activity = "redis"')
@@ -133,7 +132,7 @@ def _series(text: str) -> QemuSeries:
     raise UsageError(f"guest.qemu is {text!r}; there are {', '.join(get_args(QemuSeries))}")
 
 
-def _memcaslap(top: _Table) -> MemcaslapSpec | None:
+def _memcaslap(top: TomlTable) -> MemcaslapSpec | None:
     if "memcaslap" not in top.rest:
         return None
     table = top.table("memcaslap")
@@ -156,13 +155,14 @@ def _size_or_zero(text: str) -> int:
     return 0 if text == "0" else parse_size(text)
 
 
-def _guest(table: _Table) -> GuestSpec:
+def _guest(table: TomlTable) -> GuestSpec:
     guest = GuestSpec()
     return replace(
         guest,
         memory_bytes=table.quantity("memory", parse_size, guest.memory_bytes),
         cpus=table.get("cpus", int, guest.cpus),
         machine=table.get("machine", str, guest.machine),
+        disk_bytes=table.quantity("disk", parse_size, guest.disk_bytes),
         memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
         clear_free=table.get("clear_free", bool, guest.clear_free),
         activity=_choice("guest.activity", table.get("activity", str, guest.activity), ACTIVITIES),
@@ -171,7 +171,7 @@ def _guest(table: _Table) -> GuestSpec:
     )
 
 
-def _load(table: _Table) -> LoadSpec:
+def _load(table: TomlTable) -> LoadSpec:
     values: dict[str, Any] = {}
     for known in fields(LoadSpec):
         if known.name in table.rest:
@@ -184,37 +184,3 @@ def _load(table: _Table) -> LoadSpec:
         return LoadSpec(**values)
     except TypeError as error:
         raise UsageError(f"load: {error}") from error
-
-
-def _bandwidth_or_none(text: str) -> int | None:
-    return None if text == "unshaped" else parse_bandwidth(text)
-
-
-class _Table:
-    """A TOML table whose keys are taken one by one; what is left over is a mistake."""
-
-    def __init__(self, data: Any, path: str) -> None:
-        if not isinstance(data, Mapping):
-            raise UsageError(f"{path} must be a table")
-        self.rest = dict(data)
-        self._path = path
-
-    def table(self, key: str) -> _Table:
-        return _Table(self.rest.pop(key, {}), self._path + key + ".")
-
-    def get(self, key: str, kind: type[T], default: T) -> T:
-        value = self.rest.pop(key, default)
-        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
-            raise UsageError(f"{self._path}{key} must be {kind.__name__}, not {value!r}")
-        return value
-
-    def quantity(self, key: str, parse: Callable[[str], T], default: T) -> T:
-        value = self.rest.pop(key, None)
-        try:
-            return default if value is None else parse(str(value))
-        except UsageError as error:
-            raise UsageError(f"{self._path}{key}: {error}") from error
-
-    def refuse_rest(self) -> None:
-        if self.rest:
-            raise UsageError(f"unknown key {self._path}{next(iter(self.rest))}")
