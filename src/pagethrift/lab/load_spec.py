@@ -119,6 +119,7 @@ class LoadSpec:
         """
         try:
             data = json.loads(text)
+            _check(isinstance(data, dict), "a load spec is one JSON object")
             unknown = set(data) - {field.name for field in fields(cls)}
             _check(not unknown, f"a load has no {', '.join(sorted(unknown))}")
             return cls(**{name: _CHOICES.get(name, lambda same: same)(data[name]) for name in data})

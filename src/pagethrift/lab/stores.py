@@ -67,12 +67,20 @@ def connect(spec: LoadSpec, server: Address) -> Store:
     return _Redis(spec, server) if spec.protocol is Protocol.REDIS else _Memcached(spec, server)
 
 
+class _PipeliningClient(Client):  # type: ignore[misc]
+    def increment_many(self, keys: Sequence[bytes]) -> list[bytes]:
+        # What pymemcache's own incr does, for many at once. Not raw_command: in 4.0 it keeps only the end
+        # of an answer that comes in pieces.
+        lines: list[bytes] = self._misc_cmd([b"incr %s 1\r\n" % key for key in keys], b"incr", False)
+        return lines
+
+
 class _Memcached:
     # memcached counts in place only while the digits fit; it fills with spaces itself.
     counter_start = b"0".ljust(20)
 
     def __init__(self, spec: LoadSpec, server: Address) -> None:
-        self._client = Client(
+        self._client = _PipeliningClient(
             server, connect_timeout=CONNECT_TIMEOUT_S, timeout=spec.timeout_s, no_delay=True
         )
 
@@ -87,11 +95,7 @@ class _Memcached:
         return found
 
     def increment_many(self, keys: Sequence[bytes]) -> list[int | None]:
-        # pymemcache increments one key a call; "mn", the no-op that answers MN, ends a pipeline of them.
-        command = b"".join(b"incr %s 1\r\n" % key for key in keys) + b"mn"
-        lines = self._client.raw_command(command, b"MN\r\n").splitlines()
-        if len(lines) != len(keys):
-            raise MemcacheError(f"{len(lines)} answers to {len(keys)} increments")
+        lines = self._client.increment_many(keys)
         return [int(line) if line.isdigit() else None for line in lines]
 
     def held(self) -> Held:
@@ -99,10 +103,7 @@ class _Memcached:
         return Held(int(stats["curr_items"]), int(stats["evictions"]), int(stats["bytes"]))
 
     def abort(self) -> None:
-        sock = self._client.sock
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        _break(self._client.sock)
 
     def close(self) -> None:
         self._client.close()
@@ -151,7 +152,16 @@ class _Redis:
         return Held(int(self._client.dbsize()), int(facts["evicted_keys"]), int(facts["used_memory"]))
 
     def abort(self) -> None:
-        self._client.connection_pool.disconnect()
+        # redis-py's own disconnect closes under the reader, which then fails with a ValueError.
+        pool = self._client.connection_pool
+        for connection in (*pool._available_connections, *pool._in_use_connections):
+            _break(connection._sock)
 
     def close(self) -> None:
         self._client.close()
+
+
+def _break(sock: socket.socket | None) -> None:
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
