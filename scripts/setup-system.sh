@@ -12,6 +12,8 @@ set -eu
 wanted="
 qemu-system-x86:qemu-system-x86_64
 memcached:memcached
+redis-server:redis-server
+libmemcached-tools:memcaslap
 busybox-static:
 iproute2:tc
 util-linux:setpriv
@@ -62,12 +64,12 @@ apt-get update -qq || echo "setup-system: apt-get update complained, going on" >
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $missing
 
-# The lab runs memcached in guests only; the service that its package starts is not wanted.
-case "$missing" in
-*memcached*)
-    if [ -d /run/systemd/system ]; then
-        systemctl disable --quiet --now memcached || true
-    fi
-    ;;
-esac
+# The lab runs memcached and Redis in guests only; the services that their packages start are not wanted.
+if [ -d /run/systemd/system ]; then
+    for service in memcached redis-server; do
+        case " $missing " in
+        *" $service "*) systemctl disable --quiet --now "$service" || true ;;
+        esac
+    done
+fi
 echo "setup-system: done"

@@ -60,24 +60,24 @@ case $name in
       done
     done
     ;;
-  build) # text is read, changed, compressed to objects, linked, and the last build deleted
-    mkdir source objects
-    (cd source && head -c ${mib}m /proc/kallsyms | split -b 32k -a 4)
+  build) # text is read, objects are made of it, linked and packed, and the last build is deleted
+    mkdir source new
+    (cd source && head -c "${mib}m" /proc/kallsyms | split -b 128k)
     echo "$READY"
     build=0
     while :; do
       build=$((build + 1))
-      rm -rf old
-      mv objects old
-      mkdir objects
       for file in source/*; do
-        object=objects/${file#source/}
-        sed "s/ [tT] / $build /" "$file" >"$object.i"
-        gzip -1 -c "$object.i" >"$object.o"
+        object=new/${file#source/}
+        { echo "build $build"; cat "$file"; } >"$object.i"
+        dd if="$object.i" of="$object.o" bs=64k conv=swab 2>/dev/null
         rm "$object.i"
       done
-      cat objects/*.o >"image.$build"
-      rm -f "image.$((build - 1))"
+      cat new/*.o >new/image
+      gzip -1 new/image
+      rm -rf old
+      mv new old
+      mkdir new
     done
     ;;
   redis)

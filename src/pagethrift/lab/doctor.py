@@ -61,6 +61,8 @@ def examine(*, fetch: bool = False) -> list[Check]:
         _program("cpio", "cpio"),
         _program("memcached", "memcached"),
         _program("busybox", "busybox-static"),
+        _only_for("redis", _program("redis-server", "redis-server")),
+        _only_for("thesis", _program("memcaslap", "libmemcached-tools")),
     ]
     return [
         _root(),
@@ -148,6 +150,12 @@ def _program(name: str, package: str) -> Check:
     if path is None:
         return Check(name, CheckStatus.MISSING, "not found", f"{_SETUP} (package {package})")
     return Check(name, CheckStatus.OK, path)
+
+
+def _only_for(scenario: str, check: Check) -> Check:
+    if check.status is CheckStatus.OK:
+        return check
+    return replace(check, status=CheckStatus.DEGRADED, detail=f"{check.detail}, scenario {scenario} needs it")
 
 
 def _qemu(series: QemuSeries, fetch: bool) -> Check:

@@ -1,0 +1,100 @@
+"""Scenario files: what is read, what is refused, and that those we ship are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagethrift.errors import UsageError
+from pagethrift.lab.load_spec import LoadSpec, Protocol
+from pagethrift.lab.machine import ACTIVITIES, GuestSpec, kernel_command_line
+from pagethrift.lab.scenario import Scenario, parse_scenario, read_scenario
+
+MIB = 1 << 20
+SHIPPED = sorted((Path(__file__).parents[3] / "scenarios").glob("*.toml"))
+COMPARED = {
+    "steady-uniform", "hot-zipf", "counters", "refresh", "churn", "redis", "compressible", "idle",
+    "random-writer", "page-flipper", "build", "thesis",
+}  # fmt: skip
+
+
+def test_nothing_said_gives_the_defaults() -> None:
+    assert parse_scenario({}, "empty") == Scenario("empty")
+
+
+def test_guest_load_and_timing_are_read() -> None:
+    data = {
+        "guest": {
+            "activity": "page-flipper",
+            "activity_size": "12MiB",
+            "activity_rate": "3MiB",
+            "clear_free": True,
+        },
+        "load": {"counters": 50, "increment_share": 0.5, "evicting": True},
+        "memcaslap": {"window": 4000, "overwrite_share": 0.9},
+        "timing": {"min_dirty_rate": "5MiB"},
+    }
+    scenario = parse_scenario(data, "x")
+    assert scenario.guest == GuestSpec(
+        activity="page-flipper", activity_bytes=12 * MIB, activity_bps=3 * MIB, clear_free=True
+    )
+    assert scenario.load == LoadSpec(counters=50, increment_share=0.5, evicting=True)
+    assert scenario.memcaslap is not None
+    assert (scenario.memcaslap.window, scenario.memcaslap.overwrite_share) == (4000, 0.9)
+    assert scenario.min_dirty_rate_bps == 5 * MIB
+    words = kernel_command_line(scenario.guest).split()
+    assert "pt.activity=page-flipper,12,3" in words
+    assert "pt.clear=1" in words
+
+
+def test_zero_means_no_least_dirty_rate_and_no_pace() -> None:
+    scenario = parse_scenario({"timing": {"min_dirty_rate": "0"}, "guest": {"activity_rate": "0"}}, "x")
+    assert scenario.min_dirty_rate_bps == scenario.guest.activity_bps == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"guest": {"activity": "sleep"}}, r"guest.activity is 'sleep'; there are idle, random-writer"),
+        ({"guest": {"activity_size": "0"}}, r"guest.activity_size: '0' is not a size"),
+        ({"guest": {"size": "1GiB"}}, r"unknown key guest.size"),
+        ({"load": {"protocol": "http"}}, r"load.protocol is 'http'; there are memcached, redis"),
+        ({"load": {"distribution": "normal"}}, r"load.distribution is 'normal'; there are uniform, zipf"),
+        ({"load": {"protocol": "redis"}}, r"needs guest.activity"),
+        ({"load": {"increment_share": 0.5}}, r"a counter for each of 8 connections, not 0"),
+        ({"memcaslap": {"overwrite_share": 1.0}}, r"memcaslap: overwrite_share 1 makes memcaslap write one"),
+        ({"memcaslap": {"windows": 1}}, r"unknown key memcaslap.windows"),
+        ({"timing": {"min_dirty_rate": "fast"}}, r"timing.min_dirty_rate"),
+        ({"migration": {"modes": []}}, r"at least one mode"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(data: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_scenario(data, "x")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_scenario_is_named_after_its_file_and_says_what_it_is(path: Path) -> None:
+    scenario = read_scenario(path)
+    assert scenario.name == path.stem
+    assert len(scenario.description) > 20
+    if path.stem in COMPARED:
+        names = [mode.name for mode in scenario.modes]
+        assert {"plain", "auto-converge", "post-copy", "multifd-zstd", "thesis", "xen", "pagethrift"} <= set(
+            names
+        )
+        assert len([name for name in names if name.startswith("xbzrle:")]) == 2
+        assert (scenario.min_dirty_rate_bps == 0) == (path.stem == "idle")
+
+
+def test_all_compared_scenarios_and_all_activities_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED} >= COMPARED
+    assert {read_scenario(path).guest.activity for path in SHIPPED} == set(ACTIVITIES)
+
+
+def test_clients_of_redis_go_to_redis() -> None:
+    scenario = read_scenario(next(path for path in SHIPPED if path.stem == "redis"))
+    assert scenario.load.protocol is Protocol.REDIS
+    assert scenario.guest.activity == "redis"
