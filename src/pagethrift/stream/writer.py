@@ -111,7 +111,7 @@ def choose_methods(
         elif allowed[i] & 4 and (held == 0 or masks[i] != 0 or not allowed[i] & 1):
             sparse = sparse_bytes(buffer, positions[i])
         delta = PAGE_BYTES
-        if subpage > 0 and held != 0:
+        if allowed[i] & 2 and subpage > 0 and held != 0:
             delta = delta_bytes(masks[i], columns, subpage)
         methods[i], sizes[i] = smallest_method(held, masks[i], allowed[i], sparse, delta)
 
