@@ -232,6 +232,16 @@ def finish(source: Machine, destination: Machine | None, timeout_s: float = 60.0
     return info
 
 
+def assert_failed_and_running(machine: Machine, status: str = "failed", timeout_s: float = 10.0) -> None:
+    """The migration is over at the source and its guest works on."""
+    deadline_s = time.monotonic() + timeout_s
+    while (found := machine.qmp.execute("query-migrate")["status"]) != status:
+        assert time.monotonic() < deadline_s, f"the source is {found}"
+        time.sleep(0.02)
+    assert machine.qmp.execute("query-status")["status"] == "running"
+    machine.wait_sweeps(machine.sweeps() + 1)
+
+
 def differing_pages(left: bytes, right: bytes) -> list[int]:
     """Return the addresses of pages that differ, the VGA and BIOS window left out."""
     if len(left) != len(right):

@@ -11,24 +11,22 @@ from pathlib import Path
 import pytest
 
 from pagethrift.model.status import RelayState
-from tests.qemu.machines import Machine, QemuLike, destination, differing_pages, find_qemu, finish, source
+from tests.qemu.machines import (
+    Machine,
+    QemuLike,
+    assert_failed_and_running,
+    destination,
+    differing_pages,
+    find_qemu,
+    finish,
+    source,
+)
 from tests.qemu.relays import RelayProcess, sockets
-from tests.qemu.tiny import MIB, Pattern, Region, TinyGuest
+from tests.qemu.tiny import EVERY_PATTERN as PATTERNS
+from tests.qemu.tiny import MIB
 
 pytestmark = pytest.mark.qemu
 
-PATTERNS = TinyGuest(
-    (
-        Region(Pattern.SILENT, 2 * MIB, 256),
-        Region(Pattern.FLIP, 4 * MIB, 256),
-        Region(Pattern.COUNTER, 6 * MIB, 256),
-        Region(Pattern.RANDOM_WORDS, 8 * MIB, 512),
-        Region(Pattern.RANDOM_PAGES, 12 * MIB, 256, writes=16),
-        Region(Pattern.ZEROING, 14 * MIB, 256),
-        Region(Pattern.STATIC, 16 * MIB, 512),
-    ),
-    writes_per_s=20_000,
-)
 SLOW_BPS = 24 << 20
 """about half a second a round, so that there are several"""
 
@@ -179,13 +177,3 @@ def tcp_address() -> tuple[str, str]:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     return f"127.0.0.1:{port}", f"tcp:127.0.0.1:{port}"
-
-
-def assert_failed_and_running(machine: Machine, status: str = "failed", timeout_s: float = 10.0) -> None:
-    """The migration is over at the source and its guest works on."""
-    deadline_s = time.monotonic() + timeout_s
-    while (found := machine.qmp.execute("query-migrate")["status"]) != status:
-        assert time.monotonic() < deadline_s, f"the source is {found}"
-        time.sleep(0.02)
-    assert machine.qmp.execute("query-status")["status"] == "running"
-    machine.wait_sweeps(machine.sweeps() + 1)

@@ -10,24 +10,21 @@ import pytest
 from pagethrift.model.status import RelayState
 from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
-from tests.qemu.machines import QemuLike, begin, destination, differing_pages, finish, migrate, source
+from tests.qemu.machines import (
+    QemuLike,
+    assert_failed_and_running,
+    begin,
+    destination,
+    differing_pages,
+    finish,
+    migrate,
+    source,
+)
 from tests.qemu.relays import RelayProcess, sockets
-from tests.qemu.tiny import MIB, Pattern, Region, TinyGuest
+from tests.qemu.tiny import EVERY_PATTERN as PATTERNS
 
 pytestmark = pytest.mark.qemu
 
-PATTERNS = TinyGuest(
-    (
-        Region(Pattern.SILENT, 2 * MIB, 256),
-        Region(Pattern.FLIP, 4 * MIB, 256),
-        Region(Pattern.COUNTER, 6 * MIB, 256),
-        Region(Pattern.RANDOM_WORDS, 8 * MIB, 512),
-        Region(Pattern.RANDOM_PAGES, 12 * MIB, 256, writes=16),
-        Region(Pattern.ZEROING, 14 * MIB, 256),
-        Region(Pattern.STATIC, 16 * MIB, 512),
-    ),
-    writes_per_s=20_000,
-)
 SLOW_LINK = {"max-bandwidth": 16 << 20, "downtime-limit": 1}
 """about a second a round, so that there are several"""
 
@@ -81,8 +78,7 @@ def test_relay_killed_midway_leaves_the_guest_running(qemu_binary: QemuLike, sho
             begin(a, b, short_path, to=relay_at, listen=incoming, parameters={"max-bandwidth": 8 << 20})
             relay.wait_for(RelayState.RAM, pages=500)
             relay.close()
-            _wait_failed(a)
-            _assert_running(a)
+            assert_failed_and_running(a)
         Path(relay_at.removeprefix("unix:")).unlink()
         with (
             destination(qemu_binary, PATTERNS, short_path) as b,
@@ -104,8 +100,7 @@ def test_destination_dies(qemu_10: QemuLike, short_path: Path) -> None:
             begin(a, b, short_path, to=relay_at, listen=incoming, parameters={"max-bandwidth": 8 << 20})
             relay.wait_for(RelayState.RAM, pages=500)
         assert relay.wait() == 4
-        _wait_failed(a)
-        _assert_running(a)
+        assert_failed_and_running(a)
         assert "the destination closed the link" in relay.close()
 
 
@@ -119,8 +114,7 @@ def test_destination_refuses_the_machine(qemu_10: QemuLike, short_path: Path) ->
         a.wait_ready()
         begin(a, b, short_path, to=relay_at, listen=incoming, parameters={"max-bandwidth": 8 << 20})
         assert relay.wait() == 4
-        _wait_failed(a)
-        _assert_running(a)
+        assert_failed_and_running(a)
 
 
 def test_destination_stalls(qemu_10: QemuLike, short_path: Path) -> None:
@@ -137,8 +131,7 @@ def test_destination_stalls(qemu_10: QemuLike, short_path: Path) -> None:
         b.process.send_signal(19)
         assert relay.wait() == 4
         assert "taken nothing" in relay.close()
-        _wait_failed(a)
-        _assert_running(a)
+        assert_failed_and_running(a)
 
 
 @pytest.mark.parametrize("capability", ["xbzrle", "postcopy-ram"])
@@ -156,18 +149,4 @@ def test_refused_capabilities_are_named(capability: str, qemu_10: QemuLike, shor
         )  # fmt: skip
         assert relay.wait() in (3, 4)
         assert capability in relay.close()
-        _wait_failed(a)
-        _assert_running(a)
-
-
-def _wait_failed(machine, timeout_s: float = 10.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while (status := machine.qmp.execute("query-migrate")["status"]) != "failed":
-        assert time.monotonic() < deadline_s, f"the source is {status}"
-        time.sleep(0.02)
-
-
-def _assert_running(machine) -> None:
-    assert machine.qmp.execute("query-status")["status"] == "running"
-    sweeps = machine.sweeps()
-    machine.wait_sweeps(sweeps + 1)
+        assert_failed_and_running(a)

@@ -1,6 +1,7 @@
 """``pagethrift``: the command line.
 
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 stream, 4 link, 5 QMP, 6 lab, 130 interrupted.
+Exit codes: 0 done, 1 unexpected (replay: decisions differ), 2 usage, 3 stream, 4 link, 5 QMP, 6 lab,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ COMMANDS = {
     "record": ("pagethrift.cli.record", "Record a content-free dirtying trace of a running guest."),
     "simulate": ("pagethrift.cli.simulate", "One virtual migration of a recorded guest."),
     "sweep": ("pagethrift.cli.sweep", "Many virtual migrations, here or on a Dask cluster."),
+    "replay": ("pagethrift.cli.replay", "Compare a live migration's decisions with a fresh planner's."),
     "strategies": ("pagethrift.cli.strategies", "List the strategies and where each comes from."),
     "lab": ("pagethrift.cli.lab", "Two hosts on this machine: check it, run and compare scenarios."),
     "report": ("pagethrift.cli.report", "Result files as something to read."),

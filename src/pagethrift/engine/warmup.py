@@ -11,7 +11,6 @@ from pagethrift.engine.thinner import thin
 from pagethrift.model.pages import PAGE_BYTES, BlockTable
 from pagethrift.strategies.base import HeldFacts, PageFacts
 from pagethrift.strategies.pagethrift import pagethrift
-from pagethrift.stream.events import Signal
 from pagethrift.stream.multifd import ChannelReader, PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 
@@ -42,7 +41,5 @@ def warm_up() -> None:
     reader = ChannelReader()
     reader.table = BlockTable.of([(b"warm", 2 * PAGE_BYTES)])
     data = handshake(0) + packet(flags=PacketFlag.SYNC) + packet("warm", zero=(0, 1))
-    reader.room()[: len(data)] = data
-    reader.received(len(data))
-    while reader.next_event() is not Signal.NEED_DATA:
+    for _ in reader.feed(data):
         pass

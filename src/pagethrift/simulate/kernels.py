@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pagethrift.kernels import Word, kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
-from pagethrift.stream.writer import DELTA_HEAD_BYTES, FULL_BYTES, ZERO_BYTES, delta_bytes
+from pagethrift.stream.writer import delta_bytes, smallest_method
 
 F64 = npt.NDArray[np.float64]
 U16 = npt.NDArray[np.uint16]
@@ -16,7 +16,7 @@ U16 = npt.NDArray[np.uint16]
 LOGGED, FETCHED = 1, 2
 """a page's bits in the hypervisor's dirty log: written; read by QEMU's sync, but not cleared yet"""
 
-_SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO, _HOLD = (int(method) for method in Method)
+_SKIP, _HOLD = int(Method.SKIP), int(Method.HOLD)
 
 
 @kernel
@@ -119,44 +119,19 @@ def choose_costs(
     contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8, allowed: U8,
     subpage: int, columns: int, exact: bool, methods: U8, sizes: I32,
 ) -> None:  # fmt: skip
-    """Choose methods and sizes as the writer does (stream/writer.py, choose_methods).
+    """Choose methods and sizes as the writer does, from ids and sizes instead of bytes.
 
     ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
     """
     for i in range(len(pages)):
         held = state[pages[i]]
-        can = allowed[i]
-        if held != 0 and masks[i] == 0 and can & 1:
-            methods[i] = _SKIP
-            sizes[i] = 0
-            continue
-        if contents[i] == 0:
-            methods[i] = _ZERO
-            sizes[i] = ZERO_BYTES
-            continue
-        best: Word = FULL_BYTES
-        method = _FULL
-        if can & 4:
-            sparse: Word = np.int64(sparses[i])
-            if held == 2 and can & 2 and DELTA_HEAD_BYTES + sparse < best:
-                best = DELTA_HEAD_BYTES + sparse
-                method = _FROM_ZERO
-            elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
-                best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
-                method = _SPARSE
-        if can & 2 and held != 0 and masks[i] != 0:
-            delta: Word = np.int64(PAGE_BYTES)
-            if exact:
-                delta = np.int64(deltas[i])
-            elif subpage > 0:
-                delta = np.int64(delta_bytes(masks[i], columns, subpage))
-            if DELTA_HEAD_BYTES + delta < best:
-                best = DELTA_HEAD_BYTES + delta
-                method = _DELTA
-                if not exact and masks[i] & np.uint32(1):
-                    best -= 1  # the first run's "0 unchanged" takes one byte, all other numbers two
-        methods[i] = method
-        sizes[i] = best
+        sparse: Word = np.int64(sparses[i]) if contents[i] != 0 else 0
+        delta: Word = np.int64(PAGE_BYTES)
+        if exact:
+            delta = np.int64(deltas[i])
+        elif subpage > 0 and held != 0:
+            delta = delta_bytes(masks[i], columns, subpage)
+        methods[i], sizes[i] = smallest_method(held, masks[i], allowed[i], sparse, delta)
 
 
 @kernel

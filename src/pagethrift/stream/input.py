@@ -1,9 +1,10 @@
-"""The receive buffer of the reader and the steps its grammar is made of."""
+"""The receive buffer of the readers, the steps their grammars are made of, and how they are fed."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeAlias, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pagethrift.stream.events import Event, Raw, Signal
 from pagethrift.stream.wire import RECORD_MAX
 
 T = TypeVar("T")
+E = TypeVar("E")
 Step: TypeAlias = Generator[Event, None, T]
 """part of the grammar: yields events, returns what it read"""
 
@@ -32,7 +34,8 @@ class StreamInput:
         self.end = 0
         self._handed = 0
         self._base = 0
-        self._closed = False
+        self.closed = False
+        """the stream has ended"""
         self._view = self.buffer.data
 
     @property
@@ -53,7 +56,7 @@ class StreamInput:
     def received(self, count: int) -> None:
         """Count bytes written to ``room()``; 0 closes the stream."""
         self.end += count
-        self._closed = count == 0
+        self.closed = count == 0
 
     def consume_to(self, position: int) -> None:
         """Count everything up to a buffer position as read and handed out."""
@@ -72,16 +75,16 @@ class StreamInput:
     def wait(self) -> Step[None]:
         """Ask for more bytes. Raises StreamError when the stream has ended."""
         before = self.offset + (self.end - self.position)
-        if self._closed:
+        if self.closed:
             raise StreamError(before, "the rest of the stream", "its end")
         yield Signal.NEED_DATA
-        if self._closed:
+        if self.closed:
             raise StreamError(before, "the rest of the stream", "its end")
 
     def more(self) -> Step[bool]:
         """Read whatever there is; False when the stream has ended."""
         while self.position == self.end:
-            if self._closed:
+            if self.closed:
                 return False
             yield Signal.NEED_DATA
         self.position = self.end
@@ -138,3 +141,61 @@ class StreamInput:
         """Read a length byte and that many bytes."""
         length = yield from self.u8()
         return (yield from self.take(length))
+
+
+class EventReader(ABC, Generic[E]):
+    """Bytes in, events out, whatever the chunking.
+
+    Give bytes with ``room()`` and ``received()`` (no copy), or with ``feed()``; take events with
+    ``next_event()`` until it says NEED_DATA. ``E`` includes Signal.
+    """
+
+    def __init__(self, buffer_bytes: int) -> None:
+        self._in = StreamInput(buffer_bytes)
+        self._events = self._grammar()
+        self._error: StreamError | None = None
+
+    @abstractmethod
+    def _grammar(self) -> Iterator[E | Signal]:
+        """Yield events, NEED_DATA among them; ends where the stream does."""
+
+    @property
+    def offset(self) -> int:
+        """Stream position of the next byte to be read."""
+        return self._in.offset
+
+    def room(self, want_bytes: int | None = None) -> memoryview:
+        """Return writable space for received bytes, default: a buffer; invalidates earlier events' data."""
+        return self._in.room(len(self._in.buffer) if want_bytes is None else want_bytes)
+
+    def received(self, count: int) -> None:
+        """Say that ``count`` bytes were written to ``room()``; 0 means the stream ended."""
+        self._in.received(count)
+
+    def feed(self, data: bytes | memoryview) -> Iterator[E | Signal]:
+        """Give bytes (empty: the end) and yield every event they complete."""
+        view = memoryview(data)
+        while True:
+            count = 0
+            if len(view):
+                room = self.room()
+                count = min(len(room), len(view))
+                room[:count] = view[:count]
+                view = view[count:]
+            self.received(count)
+            while (event := self.next_event()) is not Signal.NEED_DATA:
+                yield event
+                if event is Signal.END:
+                    return
+            if not len(view):
+                return
+
+    def next_event(self) -> E | Signal:
+        """Return the next event; END at the end. Raises StreamError, the same one again after the first."""
+        if self._error is not None:
+            raise self._error
+        try:
+            return next(self._events, Signal.END)
+        except StreamError as error:
+            self._error = error
+            raise

@@ -19,7 +19,7 @@ from pagethrift.errors import StreamError
 from pagethrift.kernels import Word, kernel, load64_be
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, PageBatch
 from pagethrift.stream.events import Pages, Signal
-from pagethrift.stream.input import StreamInput
+from pagethrift.stream.input import EventReader
 from pagethrift.stream.reader import BATCH_PAGES
 from pagethrift.stream.records import remember
 from pagethrift.stream.wire import MULTIFD_MAGIC
@@ -99,50 +99,24 @@ def cut_offsets(
     return count, False
 
 
-class ChannelReader:
-    """Reads one channel: give bytes with ``room()`` and ``received()``, take ``next_event()``.
+class ChannelReader(EventReader[ChannelEvent]):
+    """Reads one channel; END comes only between two packets.
 
     ``table``, the RAM blocks, must be known once the first SYNC was given: no page comes before it.
     """
 
     def __init__(self, batch_pages: int = BATCH_PAGES, buffer_bytes: int = CHANNEL_BUFFER_BYTES) -> None:
+        super().__init__(buffer_bytes)
         self.table = BlockTable.of([])
         self.name = "a multifd channel"
         self._batch_pages = min(batch_pages, PACKET_PAGES)
-        self._in = StreamInput(buffer_bytes)
         self._pages: I64 = np.empty(PACKET_PAGES, np.int64)
         self._kinds: U8 = np.empty(PACKET_PAGES, np.uint8)
         self._positions: I64 = np.zeros(PACKET_PAGES, np.int64)
         self._lengths: I32 = np.empty(PACKET_PAGES, np.int32)
         self._steps: I64 = np.arange(PACKET_PAGES, dtype=np.int64) * PAGE_BYTES
         self._seen: I64 = np.empty(4 * PACKET_PAGES, np.int64)
-        self._closed = self._synced = False
-        self._error: StreamError | None = None
-        self._events = self._grammar()
-
-    @property
-    def offset(self) -> int:
-        """Position in the channel's bytes of the next one to be read."""
-        return self._in.offset
-
-    def room(self, want_bytes: int = CHANNEL_BUFFER_BYTES) -> memoryview:
-        """Return writable space for received bytes; invalidates earlier batches."""
-        return self._in.room(want_bytes)
-
-    def received(self, count: int) -> None:
-        """Say that ``count`` bytes were written to ``room()``; 0 means the channel was closed."""
-        self._closed = count == 0
-        self._in.received(count)
-
-    def next_event(self) -> ChannelEvent:
-        """Return the next event; END only between two packets. Raises StreamError, from then on always."""
-        if self._error is not None:
-            raise self._error
-        try:
-            return next(self._events, Signal.END)
-        except StreamError as error:
-            self._error = error
-            raise
+        self._synced = False
 
     def _grammar(self) -> _Steps:
         source = self._in
@@ -154,7 +128,7 @@ class ChannelReader:
         yield Handshake(head[24], head[8:24])
         while True:
             while source.position == source.end:
-                if self._closed:
+                if source.closed:
                     return
                 yield Signal.NEED_DATA
             yield from self._packet()
@@ -238,7 +212,7 @@ class ChannelReader:
     def _need(self, count: int) -> _Steps:
         source = self._in
         while source.end - source.position < count:
-            if self._closed:
+            if source.closed:
                 raise self._bad(source.end - source.position, "the rest of a packet", "its end")
             yield Signal.NEED_DATA
 

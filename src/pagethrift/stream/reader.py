@@ -15,7 +15,7 @@ from pagethrift.errors import StreamError
 from pagethrift.model.pages import PageBatch
 from pagethrift.stream import sections
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Signal
-from pagethrift.stream.input import NotUnderstood, StreamInput
+from pagethrift.stream.input import EventReader, NotUnderstood
 from pagethrift.stream.records import Stop, cut_records
 from pagethrift.stream.wire import RamFlag, Section
 
@@ -33,65 +33,21 @@ _REFUSED = {
 }
 
 
-class StreamReader:
+class StreamReader(EventReader[Event]):
     """Reads one migration stream.
 
-    Give bytes with ``room()`` and ``received()`` (no copy), or with ``feed()``; take
-    events with ``next_event()`` until it says NEED_DATA. StreamError says what breaks the
-    format; its subclass NotUnderstood marks what may be legal but is unknown here.
+    StreamError says what breaks the format; its subclass NotUnderstood marks what may be
+    legal but is unknown here.
     """
 
     def __init__(self, buffer_bytes: int = BUFFER_BYTES, batch_pages: int = BATCH_PAGES) -> None:
-        self._in = StreamInput(buffer_bytes)
+        super().__init__(buffer_bytes)
         self._pages = np.empty(batch_pages, np.int64)
         self._kinds = np.empty(batch_pages, np.uint8)
         self._positions = np.empty(batch_pages, np.int64)
         self._lengths = np.empty(batch_pages, np.int32)
         self._seen = np.empty(4 << (batch_pages - 1).bit_length(), np.int64)
         self._block = -1
-        self._events = self._grammar()
-        self._error: StreamError | None = None
-
-    @property
-    def offset(self) -> int:
-        """Stream position of the next byte to be read."""
-        return self._in.offset
-
-    def room(self, want_bytes: int = BUFFER_BYTES) -> memoryview:
-        """Return writable space for received bytes; invalidates earlier events' data."""
-        return self._in.room(want_bytes)
-
-    def received(self, count: int) -> None:
-        """Say that ``count`` bytes were written to ``room()``; 0 means the stream ended."""
-        self._in.received(count)
-
-    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
-        """Give bytes (empty: the end) and yield every event they complete."""
-        view = memoryview(data)
-        while True:
-            count = 0
-            if len(view):
-                room = self.room()
-                count = min(len(room), len(view))
-                room[:count] = view[:count]
-                view = view[count:]
-            self.received(count)
-            while (event := self.next_event()) is not Signal.NEED_DATA:
-                yield event
-                if event is Signal.END:
-                    return
-            if not len(view):
-                return
-
-    def next_event(self) -> Event:
-        """Return the next event. Raises StreamError, the same one again after the first."""
-        if self._error is not None:
-            raise self._error
-        try:
-            return next(self._events, Signal.END)
-        except StreamError as error:
-            self._error = error
-            raise
 
     def unread(self) -> memoryview:
         """Return the received bytes that no event has handed out (to go on as a pipe)."""

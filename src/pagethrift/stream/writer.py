@@ -42,7 +42,10 @@ def sparse_bytes(buffer: U8, at: int) -> int:
 
 @kernel
 def delta_bytes(mask: int, columns: int, subpage: int) -> int:
-    """Bytes of an XBZRLE payload with the changed subpages, by at most two numbers of two bytes a run."""
+    """Bytes of an XBZRLE payload with the changed subpages: two numbers of two bytes a run.
+
+    The "0 unchanged" of a run that begins the page takes one byte.
+    """
     runs = 0
     changed = 0
     before: Word = np.uint32(0)
@@ -52,7 +55,34 @@ def delta_bytes(mask: int, columns: int, subpage: int) -> int:
             runs += 1
         changed += bit
         before = bit
-    return changed * subpage + 4 * runs
+    return changed * subpage + 4 * runs - (mask & 1)
+
+
+@kernel
+def smallest_method(state: int, mask: int, can: int, sparse: int, delta: int) -> tuple[int, int]:
+    """Return the method of least bytes that is allowed and certain to be right, and its bytes.
+
+    ``state`` and ``mask`` come from the ledger, ``can`` is an Allow. ``sparse``: bytes of the payload
+    against zero, 0 for a zero page; ``delta``: of the payload against the page held. The simulator
+    (simulate/kernels.py) asks the same function.
+    """
+    if state != 0 and mask == 0 and can & 1:
+        return _SKIP, 0
+    if sparse == 0:
+        return _ZERO, ZERO_BYTES
+    best = FULL_BYTES
+    method = _FULL
+    if can & 4:
+        if state == 2 and can & 2 and DELTA_HEAD_BYTES + sparse < best:
+            best = DELTA_HEAD_BYTES + sparse
+            method = _FROM_ZERO
+        elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
+            best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
+            method = _SPARSE
+    if can & 2 and state != 0 and mask != 0 and DELTA_HEAD_BYTES + delta < best:
+        best = DELTA_HEAD_BYTES + delta
+        method = _DELTA
+    return method, best
 
 
 @kernel
@@ -69,42 +99,21 @@ def choose_methods(
     methods: U8,
     sizes: I32,
 ) -> None:
-    """Choose for each page the smallest method that is allowed and certain to be right.
+    """Choose a method for each page; ``subpage`` is 0 where columns do not name parts of the page.
 
-    ``state`` and ``masks`` come from the ledger; ``subpage`` is 0 where columns do not
-    name parts of the page. Writes Method values and the bytes each record is estimated to take.
+    Writes Method values and the bytes each record is estimated to take.
     """
     for i in range(len(pages)):
         held = state[pages[i]]
-        can = allowed[i]
-        if held != 0 and masks[i] == 0 and can & 1:
-            methods[i] = _SKIP
-            sizes[i] = 0
-            continue
+        sparse = PAGE_BYTES
         if kinds[i] == 0:
-            methods[i] = _ZERO
-            sizes[i] = ZERO_BYTES
-            continue
-        best = FULL_BYTES
-        method = _FULL
-        if can & 4:
+            sparse = 0
+        elif allowed[i] & 4 and (held == 0 or masks[i] != 0 or not allowed[i] & 1):
             sparse = sparse_bytes(buffer, positions[i])
-            if sparse == 0:
-                best = ZERO_BYTES
-                method = _ZERO
-            elif held == 2 and can & 2 and DELTA_HEAD_BYTES + sparse < best:
-                best = DELTA_HEAD_BYTES + sparse
-                method = _FROM_ZERO
-            elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
-                best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
-                method = _SPARSE
-        if can & 2 and subpage > 0 and held != 0 and masks[i] != 0:
-            delta = DELTA_HEAD_BYTES + delta_bytes(masks[i], columns, subpage)
-            if delta < best:
-                best = delta
-                method = _DELTA
-        methods[i] = method
-        sizes[i] = best
+        delta = PAGE_BYTES
+        if allowed[i] & 2 and subpage > 0 and held != 0:
+            delta = delta_bytes(masks[i], columns, subpage)
+        methods[i], sizes[i] = smallest_method(held, masks[i], allowed[i], sparse, delta)
 
 
 @kernel

@@ -129,6 +129,21 @@ class TinyGuest:
         return self.sweeps or int(idle)
 
 
+EVERY_PATTERN = TinyGuest(
+    (
+        Region(Pattern.SILENT, 2 * MIB, 256),
+        Region(Pattern.FLIP, 4 * MIB, 256),
+        Region(Pattern.COUNTER, 6 * MIB, 256),
+        Region(Pattern.RANDOM_WORDS, 8 * MIB, 512),
+        Region(Pattern.RANDOM_PAGES, 12 * MIB, 256, writes=16),
+        Region(Pattern.ZEROING, 14 * MIB, 256),
+        Region(Pattern.STATIC, 16 * MIB, 512),
+    ),
+    writes_per_s=20_000,
+)
+"""a region of each, at a pace that leaves several rounds"""
+
+
 def code() -> bytes:
     """Return the assembled code of ``guest.S`` as committed in ``guest.hex``."""
     return bytes.fromhex(CODE_FILE.read_text(encoding="ascii"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pagethrift.cli import replay as replay_command
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate import migrate
 from pagethrift.model.facts import StopAction
@@ -35,6 +38,9 @@ def test_replayed_decisions_are_identical(pair: Pair, folder: Path, name: str) -
     assert len(log.lines) > 5
     assert log.lines[-1][1].action is StopAction.SWITCH_OVER
     assert replay(log) == []
+    shown = CliRunner().invoke(replay_command.app, [str(path), "--json"], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert json.loads(shown.output)["decisions"] == len(log.lines)
 
 
 def test_where_qemu_decides_there_is_nothing_to_log(pair: Pair, folder: Path) -> None:

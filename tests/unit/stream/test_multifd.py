@@ -38,27 +38,21 @@ def read(chunks: Iterable[bytes], batch_pages: int = 256, buffer_bytes: int = 1)
     reader = ChannelReader(batch_pages, buffer_bytes)
     reader.table = TABLE
     found: list[object] = []
-    feed = iter([*chunks, b""])
-    rest = next(feed)
-    while True:
-        match event := reader.next_event():
-            case Signal.NEED_DATA:
-                room = reader.room()
-                count = min(len(room), len(rest))
-                room[:count] = rest[:count]
-                reader.received(count)
-                rest = rest[count:] if len(rest) > count else next(feed, b"")
-            case Pages(batch):
-                assert 0 < len(batch) <= min(batch_pages, PACKET_PAGES)
-                assert len(set(batch.page.tolist())) == len(batch)
-                for i in range(len(batch)):
-                    at, length = int(batch.position[i]), int(batch.length[i])
-                    data = batch.buffer[at : at + length].tobytes()
-                    found.append((int(batch.page[i]), data if batch.kind[i] else "zero"))
-            case Signal.END:
-                return [*found, "end"]
-            case _:
-                found.append(event)
+    for chunk in [*chunks, b""]:
+        for event in reader.feed(chunk):
+            match event:
+                case Pages(batch):
+                    assert 0 < len(batch) <= min(batch_pages, PACKET_PAGES)
+                    assert len(set(batch.page.tolist())) == len(batch)
+                    for i in range(len(batch)):
+                        at, length = int(batch.position[i]), int(batch.length[i])
+                        data = batch.buffer[at : at + length].tobytes()
+                        found.append((int(batch.page[i]), data if batch.kind[i] else "zero"))
+                case Signal.END:
+                    return [*found, "end"]
+                case _:
+                    found.append(event)
+    return found
 
 
 def bytewise(data: bytes) -> Iterator[bytes]:
