@@ -27,9 +27,9 @@ from pagethrift.engine.thinner import Output
 from pagethrift.model.methods import Allow
 from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.reader import BATCH_PAGES, StreamReader
-from pagethrift.stream.writer import PAGE_ROOM, RecordWriter, choose_methods
+from pagethrift.stream.writer import RecordWriter, choose_methods, room_bytes
 
-BATCHES = (64, 128, 256, 512, 1024)
+BATCHES = (64, 128, 256, BATCH_PAGES)
 STAGES = ("read", "arrive", "sign", "compare", "choose", "write", "account", "commit")
 
 
@@ -55,7 +55,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
             if not isinstance(event, Pages):
                 continue
             batch, n = event.batch, len(event.batch)
-            if out.free < n * PAGE_ROOM:
+            if out.free < room_bytes(batch.kind):
                 out.size = 0
 
             def lap(stage: str, timed: bool = timed) -> None:

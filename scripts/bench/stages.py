@@ -18,7 +18,7 @@ from pagethrift.model.pages import U8, U32, BlockTable, PageBatch
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.events import Pages, RamBegins, Signal
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.writer import PAGE_ROOM, RecordWriter, choose_methods
+from pagethrift.stream.writer import RecordWriter, choose_methods, room_bytes
 
 SECRET = bytes(range(32))
 _ALLOWED = Allow.SKIP | Allow.DELTA | Allow.SPARSE
@@ -136,7 +136,7 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
     for number, (batch, timed) in enumerate(batches(stream)):
         n = len(batch)
         state, masks = decisions.states[number], decisions.masks[number]
-        if out.free < n * PAGE_ROOM:
+        if out.free < room_bytes(batch.kind):
             out.size = 0
         began_ns = time.perf_counter_ns()
         choose_methods(

@@ -7,15 +7,15 @@ from enum import Enum
 import numpy as np
 
 from pagethrift.model.pages import U8
-from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES
-from pagethrift.stream.writer import PAGE_ROOM
+from pagethrift.stream.reader import BATCH_BYTES, BATCH_PAGES, BUFFER_BYTES
+from pagethrift.stream.writer import FULL_BYTES, PAGE_ROOM, ZERO_ROOM
 
-OUTPUT_BYTES = BUFFER_BYTES + BATCH_PAGES * PAGE_ROOM
+OUTPUT_BYTES = BUFFER_BYTES + (BATCH_BYTES // FULL_BYTES + 1) * PAGE_ROOM + BATCH_PAGES * ZERO_ROOM
 """one receive buffer's worth, and room for the batch that fills it"""
 
 
 class Output:
-    """A reusable output buffer; holds at least one batch (batch pages x PAGE_ROOM bytes)."""
+    """A reusable output buffer; holds at least one batch (``room_bytes``)."""
 
     def __init__(self, capacity_bytes: int = OUTPUT_BYTES) -> None:
         self.data: U8 = np.empty(capacity_bytes, np.uint8)

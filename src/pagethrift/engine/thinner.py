@@ -23,9 +23,11 @@ from pagethrift.strategies.base import HeldFacts, PageFacts, Strategy
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.writer import PAGE_ROOM, RecordWriter, choose_methods
+from pagethrift.stream.writer import PAGE_ROOM, RecordWriter, choose_methods, room_bytes
 
 HOLD_BUDGET_BYTES = 64 << 20
+RELEASE_PAGES = 256
+"""held pages released at once"""
 DOWNTIME_LIMIT_S = 0.3
 """QEMU's default"""
 
@@ -182,8 +184,8 @@ class Thinner:
         if channel is None or found is None or self._frame is None:
             return None
         batch, signs = found
-        # The head of a PART section fits into what PAGE_ROOM allows for too much.
-        if out.free < len(batch) * PAGE_ROOM:
+        # The head of a PART section fits into what room_bytes allows for too much.
+        if out.free < room_bytes(batch.kind):
             return Progress.OUTPUT_FULL
         self._frame.open(out)
         self.mode = Mode.RAM
@@ -212,7 +214,11 @@ class Thinner:
                 if self._channels:
                     self._channels.begin(table)
             case Pages(batch):
-                if out.free < len(batch) * PAGE_ROOM:
+                room = room_bytes(batch.kind)
+                if room < 0:
+                    got = "XBZRLE (switch capability xbzrle off at the source)"
+                    raise StreamError(self._reader.offset, "full pages", got)
+                if out.free < room:
                     return False
                 self.mode = Mode.RAM
                 self._thin(batch, out, now_s)
@@ -252,10 +258,6 @@ class Thinner:
         n = len(batch)
         masks, methods = self._masks[:n], self._methods[:n]
         sizes, before, pages = self._sizes[:n], self._before[:n], batch.page
-        if batch.kind.max() == 2:
-            raise StreamError(
-                self._reader.offset, "full pages", "XBZRLE (switch capability xbzrle off at the source)"
-            )
         if arriving:
             self.counters.arrive(pages, self._arrivals, before)
         else:
@@ -313,13 +315,13 @@ class Thinner:
         if self._to_release is None:
             self._to_release = self._chosen_to_release(now_s, everything=last or self._going)
         while len(self._to_release):
-            slots = self._to_release[: self._batch_pages]
+            slots = self._to_release[: min(self._batch_pages, RELEASE_PAGES)]
             if out.free < len(slots) * PAGE_ROOM:
                 return False
             batch = self.held.batch(slots)
             self._thin(batch, out, now_s, arriving=False)
             self.held.drop(batch.page)
-            self._to_release = self._to_release[self._batch_pages :]
+            self._to_release = self._to_release[len(slots) :]
         self._to_release = None
         return True
 

@@ -19,8 +19,10 @@ from pagethrift.stream.input import EventReader, NotUnderstood
 from pagethrift.stream.records import Stop, cut_records
 from pagethrift.stream.wire import RamFlag, Section
 
-BATCH_PAGES = 256
-"""1 MiB of payload: larger batches fall out of the second-level cache between two kernels"""
+BATCH_PAGES = 4096
+"""most records a batch: runs of ZERO records"""
+BATCH_BYTES = 1 << 20
+"""of records: larger batches fall out of the second-level cache between two kernels"""
 
 BUFFER_BYTES = 4 << 20
 
@@ -98,7 +100,7 @@ class StreamReader(EventReader[Event]):
         assert table is not None
         while True:
             count, position, self._block, stop = cut_records(
-                source.buffer, source.position, source.end, self._block,
+                source.buffer, source.position, source.end, self._block, BATCH_BYTES,
                 table.names, table.name_lengths, table.first_pages,
                 self._pages, self._kinds, self._positions, self._lengths, self._seen,
             )  # fmt: skip

@@ -15,7 +15,7 @@ class Stop(IntEnum):
 
     NEED_DATA = 0
     ROOM = 1
-    """the arrays are full"""
+    """the batch is full"""
     EOS = 2
     FLUSH = 3
     """MULTIFD_FLUSH"""
@@ -70,6 +70,7 @@ def cut_records(
     position: int,
     end: int,
     block: int,
+    most_bytes: int,
     names: U8,
     name_lengths: I64,
     first_pages: I64,
@@ -81,14 +82,16 @@ def cut_records(
 ) -> tuple[int, int, int, int]:
     """Cut records from ``buffer[position:end]`` into the arrays, each page at most once.
 
-    ``block`` is the block CONTINUE refers to (-1: none yet). ``seen`` is scratch of a
-    power of two at least twice as long as the arrays. Returns (records, new position,
-    new block, Stop).
+    ``block`` is the block CONTINUE refers to (-1: none yet). The batch is full when the arrays are or
+    ``most_bytes`` of records were cut. ``seen`` is scratch of a power of two at least twice as long
+    as the arrays. Returns (records, new position, new block, Stop).
     """
-    seen[:] = -1
+    start = position
     count = 0
+    # QEMU sends pages in order, mostly: while they ascend none can stand in the batch already.
+    ascending = True
     while True:
-        if count == len(pages):
+        if count == len(pages) or position - start >= most_bytes:
             return count, position, block, _ROOM
         if position + 8 > end:
             return count, position, block, _NEED
@@ -140,7 +143,12 @@ def cut_records(
             code = 2
         if at + length > end:
             return count, position, block, _NEED
-        if not remember(seen, page):
+        if ascending and count > 0 and page <= pages[count - 1]:
+            ascending = False
+            seen[:] = -1
+            for i in range(count):
+                remember(seen, pages[i])
+        if not ascending and not remember(seen, page):
             return count, position, block, _REPEATED
         pages[count] = page
         kinds[count] = code

@@ -15,6 +15,9 @@ from pagethrift.stream.xbzrle import encode_sparse, put_run
 PAGE_ROOM = RECORD_MAX + 300
 """output bytes a page may take: a ZERO record that names its block, then the longest record"""
 
+ZERO_ROOM = 300
+"""the same of a page that arrived as a ZERO record"""
+
 FULL_BYTES = 8 + PAGE_BYTES
 ZERO_BYTES = 9
 DELTA_HEAD_BYTES = 11
@@ -83,6 +86,17 @@ def smallest_method(state: int, mask: int, can: int, sparse: int, delta: int) ->
         best = DELTA_HEAD_BYTES + delta
         method = _DELTA
     return method, best
+
+
+@kernel
+def room_bytes(kinds: U8) -> int:
+    """Output bytes that records of these kinds may take, -1 for XBZRLE: it needs the page it changes."""
+    room = 0
+    for kind in kinds:
+        if kind == 2:
+            return -1
+        room += PAGE_ROOM if kind == 1 else ZERO_ROOM
+    return room
 
 
 @kernel
@@ -177,7 +191,7 @@ def emit_records(
 
     ``last`` is the block CONTINUE refers to. ``sizes`` receives the bytes written and
     ``methods`` is changed to FULL where a sparse page turned out longer than that.
-    ``out`` needs PAGE_ROOM bytes a page. Returns (position after, new last block).
+    ``out`` needs ``room_bytes`` from ``at`` on. Returns (position after, new last block).
     """
     for i in range(len(pages)):
         method = methods[i]
@@ -254,7 +268,7 @@ class RecordWriter:
     ) -> int:
         """Write a batch into ``out`` from position ``at``; returns the position after it.
 
-        ``out`` has at least PAGE_ROOM bytes a page from ``at`` on. ``sizes`` receives
+        ``out`` has at least ``room_bytes`` from ``at`` on. ``sizes`` receives
         the bytes of each page; ``methods`` may change from sparse to FULL.
         """
         table = self.table

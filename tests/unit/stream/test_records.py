@@ -19,7 +19,14 @@ NAMES = [(b"pc.ram", 5), (b"pc.bio", 2), (b"pc.ra", 1), (b"x" * 255, 3)]
 TABLE = BlockTable.of([(name, pages * 4096) for name, pages in NAMES])
 
 
-def cut(data: bytes, end: int | None = None, block: int = -1, room: int = 64, at: int = 0) -> twins.Cut:
+def cut(
+    data: bytes,
+    end: int | None = None,
+    block: int = -1,
+    room: int = 64,
+    at: int = 0,
+    most_bytes: int = 1 << 40,
+) -> twins.Cut:
     """Run the kernel; ``at`` bytes of noise stand before the records, noise follows them."""
     buffer = np.frombuffer(bytearray(b"\x01" * at + data + b"\x5a" * 32), np.uint8)
     pages, positions = np.full(room, -9, np.int64), np.full(room, -9, np.int64)
@@ -27,7 +34,7 @@ def cut(data: bytes, end: int | None = None, block: int = -1, room: int = 64, at
     seen = np.empty(4 << (room - 1).bit_length(), np.int64)
     stop_at = at + (len(data) if end is None else end)
     count, position, last, stop = cut_records(
-        buffer, at, stop_at, block, TABLE.names, TABLE.name_lengths, TABLE.first_pages,
+        buffer, at, stop_at, block, most_bytes, TABLE.names, TABLE.name_lengths, TABLE.first_pages,
         pages, kinds, positions, lengths, seen,
     )  # fmt: skip
     rows = zip(pages.tolist(), kinds.tolist(), (positions - at).tolist(), lengths.tolist(), strict=True)
@@ -110,6 +117,18 @@ def test_a_record_cut_anywhere_is_not_taken() -> None:
         assert cut(record, block=0).position == len(record)
 
 
+def test_a_batch_ends_with_the_record_that_reaches_its_bytes() -> None:
+    """At least one record is cut, whatever its size; the batch never passes the bound by more than one."""
+    data = page(0) + zero(1, None) + page(2, None) + zero(3, None)
+    first, second = len(page(0)), len(page(0)) + 9
+    for most_bytes, records, position in (
+        (0, 0, 0), (1, 1, first), (first, 1, first), (first + 1, 2, second), (second, 2, second),
+        (second + 1, 3, second + 4104), (len(data), 4, len(data)),
+    ):  # fmt: skip
+        result = cut(data, most_bytes=most_bytes)
+        assert (len(result.records), result.position, result.stop) == (records, position, "ROOM")
+
+
 def test_the_last_page_of_a_block_is_not_the_first_of_the_next() -> None:
     assert cut(zero(4)).records == [(4, 0, 15, 1)]
     assert cut(zero(0, b"pc.bio")).records == [(5, 0, 15, 1)]
@@ -121,9 +140,10 @@ def test_a_batch_of_many_pages_finds_its_one_repetition() -> None:
     """The set of seen pages is a hash table: fill it as full as the reader does."""
     rng = random.Random(1)
     table = BlockTable.of([(b"r", 1 << 40)])
-    for stride in (1, 2, 256, 4096, 1 << 19):
+    for stride, ascending in itertools.product((1, 2, 256, 4096, 1 << 19), (False, True)):
         order = [i * stride for i in range(255)]
-        rng.shuffle(order)
+        if not ascending:
+            rng.shuffle(order)
         again = rng.choice(order)
         data = zero(order[0], b"r") + b"".join(zero(i, None) for i in order[1:]) + zero(again, None)
         arrays = (
@@ -133,7 +153,7 @@ def test_a_batch_of_many_pages_finds_its_one_repetition() -> None:
             np.empty(256, np.int32),
         )
         count, position, _, stop = cut_records(
-            np.frombuffer(bytearray(data), np.uint8), 0, len(data), -1,
+            np.frombuffer(bytearray(data), np.uint8), 0, len(data), -1, 1 << 40,
             table.names, table.name_lengths, table.first_pages, *arrays, np.empty(1024, np.int64),
         )  # fmt: skip
         assert (count, position, stop) == (255, len(data) - 9, Stop.REPEATED)

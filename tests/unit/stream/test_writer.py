@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8, U32, BlockTable, PageBatch
-from pagethrift.stream.writer import FULL_BYTES, PAGE_ROOM, RecordWriter, choose_methods
+from pagethrift.stream.writer import (
+    FULL_BYTES,
+    PAGE_ROOM,
+    ZERO_ROOM,
+    RecordWriter,
+    choose_methods,
+    room_bytes,
+)
 from tests.streams import seeds
 from tests.unit import twins
 
@@ -154,12 +161,20 @@ def test_skip_needs_an_empty_mask_and_a_known_page(state: int, mask: int, can: i
 
 def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, list[int], int]:
     n = len(c.batch)
-    out, sizes = np.full(at + n * PAGE_ROOM + 64, 0xEE, np.uint8), np.full(n, -1, np.int32)
+    room = room_bytes(c.batch.kind)
+    out, sizes = np.full(at + room + 64, 0xEE, np.uint8), np.full(n, -1, np.int32)
     writer = RecordWriter(TABLE, last)
     end = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, at, sizes)
     assert (out[:at] == 0xEE).all()
-    assert (out[at + n * PAGE_ROOM :] == 0xEE).all()
+    assert (out[at + room :] == 0xEE).all()
     return out[at:end].tobytes(), sizes.tolist(), writer.last_block
+
+
+def test_room_is_for_the_longest_records_and_none_for_xbzrle() -> None:
+    assert room_bytes(np.array([0, 1, 0], np.uint8)) == 2 * ZERO_ROOM + PAGE_ROOM
+    assert room_bytes(np.array([0, 1, 2], np.uint8)) == -1
+    name = 1 + 255
+    assert 8 + name + 1 + 5 < ZERO_ROOM, "and the head of a PART section"
 
 
 @settings(max_examples=250, deadline=None)
