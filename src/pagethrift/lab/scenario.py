@@ -60,7 +60,7 @@ class Scenario:
 def parse_mode(text: str) -> ModeSpec:
     """Read one way to migrate. Raises UsageError.
 
-    Through the relay ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+multifd:CHANNELS]``, such as ``hu@nova:ones=2``;
+    Through the relay ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+multifd:CHANNELS]`` (``hu@nova:ones=2``);
     without it one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``.
     """
     name, _, value = text.partition(":")
