@@ -21,7 +21,7 @@ SMALL = Scenario(
     name="small",
     guest=GuestSpec(memory_bytes=256 << 20, memcached_bytes=64 << 20),
     link=LinkSpec(bandwidth_bps=25_000_000),
-    load=LoadSpec(keys=10_000, rate_per_s=1500.0),
+    load=LoadSpec(keys=10_000, counters=1_000, increment_share=0.2, rate_per_s=1500.0),
     force_after_s=60.0,
     warm_up_s=2.0,
     after_s=1.0,
@@ -44,6 +44,11 @@ def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:
     assert timed.migration.converged
     assert timed.lost_requests == 0
     assert checked.lost_requests == 0
+    assert timed.client["counters"]["acknowledged"] > 1000
+    assert timed.client["counters"]["lost"] == timed.client["counters"]["unchecked_connections"] == 0
+    assert timed.dirty_rate_bytes_per_s is not None
+    assert timed.dirty_rate_bytes_per_s >= SMALL.min_dirty_rate_bps
+    assert abs(timed.client["began_unix_s"] - timed.migration.began_unix_s) < 60
     assert checked.ram is not None
     assert checked.ram.differing_pages == 0
     assert timed.migration.retransferred_bytes > 0

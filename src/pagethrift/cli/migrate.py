@@ -18,7 +18,6 @@ from pagethrift.cli.common import (
     Parameters,
     StopName,
     StrategyName,
-    parse_parameters,
 )
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate import migrate as migrate_live
@@ -26,6 +25,7 @@ from pagethrift.live.options import MigrateOptions, PlainFeatures
 from pagethrift.live.progress import view
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import MigrationResult
+from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
 
 app = typer.Typer(add_completion=False)
@@ -129,7 +129,7 @@ def migrate(
         incoming_uri=incoming,
         start_destination=not leave_paused,
         strategy=strategy,
-        parameters=parse_parameters(param),
+        parameters=parse_parameters(param or ()),
         stop=stop or "",
         downtime_limit_s=parse_seconds(downtime_limit),
         bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,

@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StopName, StrategyName, parse_parameters
+from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StopName, StrategyName
 from pagethrift.errors import UsageError
 from pagethrift.live.progress import summary
 from pagethrift.simulate.link import LinkSpec
 from pagethrift.simulate.migration import simulate as simulate_trace
 from pagethrift.simulate.options import SimulateOptions
+from pagethrift.strategies.table import parse_parameters
 from pagethrift.strategies.table import strategy as strategy_row
 from pagethrift.trace.read import read_trace
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
@@ -63,7 +64,7 @@ def simulate(
         chunk_pages=0 if clear_chunk.strip() == "0" else max(1, parse_size(clear_chunk) // 4096),
         warm_up_s=parse_seconds(start),
     )
-    row = strategy_row(strategy, stop or "", **parse_parameters(param))
+    row = strategy_row(strategy, stop or "", **parse_parameters(param or ()))
     began_s = time.time()
     result = simulate_trace(read_trace(trace, seed), row, options)
     result = replace(result, began_unix_s=began_s, ended_unix_s=time.time())

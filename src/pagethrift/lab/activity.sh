@@ -3,12 +3,14 @@
 #
 # Files in /area are guest memory (tmpfs). MIB is how much of it the activity keeps writing, MIB_PER_S the most
 # it writes a second, 0 for as fast as it goes. Prints READY (from the environment) once it is prepared.
+set -e
 name=$1 mib=$2 rate=$3
+trap 'echo "pagethrift: activity $name ended"' EXIT
 piece_kib=256
 pieces=$((mib * 1024 / piece_kib))
 mkdir -p /area
 mount -t tmpfs -o size=90% area /area
-cd /area || exit 1
+cd /area
 
 clock() { # now, in hundredths of a second
   read -r up rest </proc/uptime
@@ -35,6 +37,7 @@ began=$now written=0
 case $name in
   idle)
     echo "$READY"
+    trap - EXIT
     ;;
   random-writer) # random pieces get new random bytes
     random_bytes pages
@@ -62,7 +65,13 @@ case $name in
     ;;
   build) # text is read, objects are made of it, linked and packed, and the last build is deleted
     mkdir source new
-    (cd source && head -c "${mib}m" /proc/kallsyms | split -b 128k)
+    head -c "${mib}m" /proc/kallsyms >text
+    at=0
+    while [ $at -lt $((mib * 8)) ]; do
+      dd if=text of="source/$at" bs=128k count=1 skip=$at 2>/dev/null
+      at=$((at + 1))
+    done
+    rm text
     echo "$READY"
     build=0
     while :; do
@@ -90,9 +99,5 @@ case $name in
       sleep 0.05
     done
     wait
-    echo "pagethrift: redis ended"
-    ;;
-  *)
-    echo "pagethrift: no activity $name"
     ;;
 esac

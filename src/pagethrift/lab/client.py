@@ -60,9 +60,9 @@ class Clients:
                 return
         raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
 
-    def begin_phase(self, name: str) -> None:
-        """Begin a phase and wait until the generator has noted its time."""
-        self._say({"phase": name})
+    def begin_phase(self, name: str, unix_s: float) -> None:
+        """Say when a phase began, by the wall clock, and wait until the generator has noted it."""
+        self._say({"phase": name, "unix_s": unix_s})
         self._wait("phase", 10.0)
 
     def finish(self) -> dict[str, Any]:

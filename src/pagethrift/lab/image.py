@@ -50,7 +50,7 @@ for word in $(cat /proc/cmdline); do
   esac
 done
 if [ "$clear" = 1 ]; then
-  # Booting leaves some 40 MB of freed memory that is not zero. Files of zeros are put over it and deleted.
+  # Booting leaves freed memory that is not zero. A file of zeros is put over it and deleted.
   # The lowest 16 MB, where the packed kernel was loaded, are kept for old devices unless told otherwise.
   mount -t tmpfs -o size=100% clear /tmp
   read -r ratios </proc/sys/vm/lowmem_reserve_ratio

@@ -5,7 +5,8 @@
 Runs as a process of its own inside the clients' network namespace. It fills all keys, prints
 ``{"event": "loaded", ...}`` and then sends operations on a schedule of its own until
 ``duration_s`` is over, SIGTERM, or a line ``{"stop": true}`` on stdin; ``{"phase": "during"}``
-there begins a phase. Every phase is confirmed by a line on stdout with its time.
+there begins a phase, now or at an earlier ``unix_s``. Every phase is confirmed by a line on stdout
+with its time.
 
 Exit codes: 0 done, 2 impossible spec, 6 the server does not hold the keys.
 """
@@ -88,9 +89,12 @@ class Load:
             thread.start()
             self._threads.append(thread)
 
-    def phase(self, name: str) -> Phase:
-        """Begin a phase now and return it."""
-        self.phases.append(Phase(name, time.monotonic()))
+    def phase(self, name: str, unix_s: float | None = None) -> Phase:
+        """Begin a phase and return it: now, or at a wall clock since the last phase began."""
+        began_s = now_s = time.monotonic()
+        if unix_s is not None:
+            began_s = self.phases[0].began_s + unix_s - self._began_unix_s
+        self.phases.append(Phase(name, min(max(began_s, self.phases[-1].began_s), now_s)))
         return self.phases[-1]
 
     def finish(self, drain_s: float = DRAIN_S) -> dict[str, Any]:
@@ -182,7 +186,8 @@ def _obey(load: Load, commands: queue.SimpleQueue[dict[str, Any]]) -> None:
         if command.get("stop"):
             return
         if isinstance(command.get("phase"), str):
-            phase = load.phase(command["phase"])
+            unix_s = command.get("unix_s")
+            phase = load.phase(command["phase"], unix_s if isinstance(unix_s, float) else None)
             _say({"event": "phase", "name": phase.name, "at_s": phase.began_s})
 
 

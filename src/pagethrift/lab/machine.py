@@ -39,7 +39,7 @@ class GuestSpec:
     memcached_args: tuple[str, ...] = ()
     """further arguments without spaces or commas, such as ("-c", "2048")"""
     clear_free: bool = False
-    """zero what booting leaves in free memory (some 40 MB), so that less has to move"""
+    """zero what booting leaves in free memory, so that less has to move"""
     activity: str = "idle"
     """one of ACTIVITIES, from the start of the guest to its end"""
     activity_bytes: int = 32 * _MIB

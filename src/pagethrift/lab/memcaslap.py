@@ -31,8 +31,8 @@ class MemcaslapSpec:
     """objects of each connection that it chooses from"""
     set_share: float = 0.5
     overwrite_share: float = 0.5
-    """of the sets: they change an object, the others add one. With 1 it writes one object a connection for
-    ever, whatever the window: 98 883 sets left 16 items (docs/lab.md)"""
+    """of the sets: they change an object, the others add one. With 1 (-o 1.0) memcaslap 1.1.4 writes one
+    object a connection for ever, whatever the window: see curr_items in memcached's stats"""
     value_bytes: int = 1000
 
     def __post_init__(self) -> None:

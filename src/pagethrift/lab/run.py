@@ -120,20 +120,21 @@ class _Stage:
         rate_bps = warm_up(self._scenario, load, source, self._show)
         disk_before_bytes = written_bytes(source)
         sent_before = self._hosts.bytes_sent()
-        load.begin_phase("during")
         others = {"destination": [destination.process], "tunnel": route.tunnel, "delay": route.forwarder}
         usage = Usage(source.process, others)
         migration = self._migrate(source, destination, route, usage, paused=check_ram)
-        load.begin_phase("after")
+        load.begin_phase("during", migration.began_unix_s)
+        load.begin_phase("after", migration.ended_unix_s)
         sent_bytes = self._hosts.bytes_sent() - sent_before
         disk_bytes = written_bytes(source) - disk_before_bytes
         ram = self._compare(source, destination) if check_ram else None
         time.sleep(self._scenario.after_s)
         client = load.finish()
         disk_check = self._check_disk(disk, source, destination, disk_bytes) if disk else None
-        during = next(phase for phase in client["phases"] if phase["name"] == "during")
+        # The destination may stall right after it took over, so the time after counts, too.
+        blackout_s = max(phase["blackout_s"] for phase in client["phases"][1:])
         migration = replace(
-            migration, transferred_bytes=sent_bytes, blackout_s=None if check_ram else during["blackout_s"]
+            migration, transferred_bytes=sent_bytes, blackout_s=None if check_ram else blackout_s
         )
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,

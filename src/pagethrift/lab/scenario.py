@@ -15,7 +15,7 @@ from pagethrift.lab.machine import ACTIVITIES, GuestSpec
 from pagethrift.lab.memcaslap import MemcaslapSpec
 from pagethrift.lab.packages import QemuSeries
 from pagethrift.lab.toml_table import TomlTable
-from pagethrift.strategies.table import TABLE
+from pagethrift.strategies.table import TABLE, live_strategy, parse_parameters
 from pagethrift.units import parse_seconds, parse_size
 
 PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd")
@@ -58,11 +58,14 @@ class Scenario:
 
 
 def parse_mode(text: str) -> ModeSpec:
-    """Read ``pagethrift``, ``plain``, ``xbzrle:512MiB``, ``multifd:4`` ... Raises UsageError."""
+    """Read one way to migrate. Raises UsageError.
+
+    Through the relay ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+multifd:CHANNELS]`` (``hu@nova:ones=2``);
+    without it one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``.
+    """
     name, _, value = text.partition(":")
-    if name in TABLE:
-        parameters = [part for part in value.split(",") if part]
-        return ModeSpec(text, ("--strategy", name, *(f"--param={part}" for part in parameters)))
+    if name.partition("@")[0].partition("+")[0] in TABLE:
+        return ModeSpec(text, _through_relay(text))
     plain = ("--plain", "--max-bandwidth", "0")
     match name:
         case "plain":
@@ -78,6 +81,23 @@ def parse_mode(text: str) -> ModeSpec:
             return ModeSpec(text, (*plain, "--multifd", value or "2", *compression))
     known = ", ".join((*TABLE, *PLAIN_MODES))
     raise UsageError(f"no mode {text!r}; there are {known}")
+
+
+def _through_relay(text: str) -> tuple[str, ...]:
+    what, plus, feature = text.partition("+")
+    head, _, values = what.partition(":")
+    name, _, stop = head.partition("@")
+    parameters = [part for part in values.split(",") if part]
+    live_strategy(name, stop, **parse_parameters(parameters))
+    channels = feature.removeprefix("multifd:")
+    if plus and not (channels.isdigit() and feature.startswith("multifd:")):
+        raise UsageError(f"mode {text!r}: after + only multifd:CHANNELS, such as {what}+multifd:2")
+    return (
+        "--strategy", name,
+        *(("--stop", stop) if stop else ()),
+        *(f"--param={part}" for part in parameters),
+        *(("--multifd", channels) if plus else ()),
+    )  # fmt: skip
 
 
 def read_scenario(path: Path) -> Scenario:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from pagethrift.errors import UsageError
@@ -82,3 +82,17 @@ def live_strategy(name: str, stop: str = "", **parameters: float) -> Strategy:
     if chosen.refuses_live:
         raise UsageError(chosen.refuses_live)
     return chosen
+
+
+def parse_parameters(parameters: Iterable[str]) -> dict[str, float]:
+    """Read ``NAME=VALUE`` pairs of numbers. Raises UsageError."""
+    values: dict[str, float] = {}
+    for text in parameters:
+        key, equals, value = text.partition("=")
+        try:
+            values[key.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"{text!r} is not a parameter; write it as name=number")
+    return values

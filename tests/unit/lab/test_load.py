@@ -104,6 +104,21 @@ def test_same_value_share_reaches_the_server(memcached: Memcached) -> None:
     assert changes == result["sets"] - result["same_value_sets"]
 
 
+def test_a_phase_may_begin_in_the_past_but_not_before_the_last_one(memcached: Memcached) -> None:
+    load = Load(SMALL, memcached.address)
+    load.fill()
+    load.start()
+    time.sleep(0.5)
+    began, now_s = load.phase("during", time.time() - 0.3), time.monotonic()
+    after = load.phase("after", time.time() - 5)
+    later = load.phase("later", time.time() + 5)
+    result = load.finish()
+    assert began.began_s == pytest.approx(now_s - 0.3, abs=0.1)
+    assert after.began_s == began.began_s
+    assert began.began_s <= later.began_s <= time.monotonic()
+    assert [phase["operations"] > 50 for phase in result["phases"]] == [True, False, True, False]
+
+
 def test_pause_is_seen_by_every_operation_that_was_due(memcached: Memcached) -> None:
     result = run(SMALL, memcached, lambda: memcached.pause(1.0), tail_s=1.5)
     assert 0.95 < result["blackout_s"] < 1.3

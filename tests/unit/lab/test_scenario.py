@@ -10,7 +10,7 @@ import pytest
 from pagethrift.errors import UsageError
 from pagethrift.lab.load_spec import LoadSpec, Protocol
 from pagethrift.lab.machine import ACTIVITIES, GuestSpec, kernel_command_line
-from pagethrift.lab.scenario import Scenario, parse_scenario, read_scenario
+from pagethrift.lab.scenario import Scenario, parse_mode, parse_scenario, read_scenario
 
 MIB = 1 << 20
 SHIPPED = sorted((Path(__file__).parents[3] / "scenarios").glob("*.toml"))
@@ -98,3 +98,36 @@ def test_clients_of_redis_go_to_redis() -> None:
     scenario = read_scenario(next(path for path in SHIPPED if path.stem == "redis"))
     assert scenario.load.protocol is Protocol.REDIS
     assert scenario.guest.activity == "redis"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("kvm-default", "--strategy kvm-default"),
+        ("thesis@nova", "--strategy thesis --stop nova"),
+        ("hu@xen:ones=2", "--strategy hu --stop xen --param=ones=2"),
+        ("pagethrift+multifd:2", "--strategy pagethrift --multifd 2"),
+        ("thesis@nova:steps=5+multifd:4", "--strategy thesis --stop nova --param=steps=5 --multifd 4"),
+        ("multifd-zstd", "--plain --max-bandwidth 0 --multifd 2 --multifd-compression zstd"),
+        ("xbzrle:2GiB", "--plain --max-bandwidth 0 --xbzrle-cache 2147483648"),
+    ],
+)
+def test_a_mode_becomes_the_arguments_of_migrate(text: str, arguments: str) -> None:
+    assert parse_mode(text).arguments == tuple(arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("thesis@never", "no stop rule 'never'"),
+        ("hu:z=1", "has no parameter 'z'"),
+        ("hu:ones", "is not a parameter"),
+        ("thesis-literal", "thesis"),
+        ("pagethrift+zstd", r"only multifd:CHANNELS"),
+        ("plain@nova", "no mode 'plain@nova'"),
+        ("faster", "no mode 'faster'"),
+    ],
+)
+def test_a_mode_that_cannot_run_is_refused_before_anything_starts(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_mode(text)

@@ -1,0 +1,42 @@
+"""A trace of a real Linux guest with Redis and its clients, made by one call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pagethrift.lab.doctor import CheckStatus, examine
+from pagethrift.lab.load_spec import LoadSpec, Protocol
+from pagethrift.lab.machine import GuestSpec
+from pagethrift.lab.record import record
+from pagethrift.lab.run import Event
+from pagethrift.lab.scenario import Scenario
+from pagethrift.trace.read import read_header
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
+
+SMALL = Scenario(
+    name="small-redis",
+    description="Redis in a small guest",
+    guest=GuestSpec(memory_bytes=256 << 20, memcached_bytes=16 << 20, activity="redis"),
+    load=LoadSpec(protocol=Protocol.REDIS, keys=4_000, rate_per_s=1500.0),
+    warm_up_s=1.0,
+)
+
+
+def test_a_scenario_is_recorded(tmp_path: Path) -> None:
+    lacking = [check.name for check in examine(fetch=True) if check.status is CheckStatus.MISSING]
+    if lacking:
+        pytest.skip(f"the lab needs {', '.join(lacking)}: pagethrift lab doctor says what to do")
+    seen: list[Event] = []
+    out = tmp_path / "trace.parquet"
+    summary = record(SMALL, out, 3.0, 0.2, seen.append)
+    assert summary["failed_requests"] == 0
+    assert summary["dirty_rate_bytes_per_s"] >= SMALL.min_dirty_rate_bps
+    assert summary["sweeps"] > 3
+    header = read_header(out)
+    assert header.workload.startswith("small-redis: Redis in a small guest; ")
+    written = sum(sweep.rows for sweep in header.sweeps[1:])
+    assert written > 1000
+    assert [event.stage for event in seen][:4] == ["boot", "fill", "warm up", "dirty rate"]
