@@ -120,12 +120,14 @@ def _scratch_namespace() -> Iterator[str]:
         namespaces.remove(namespace)
 
 
-def _tried(name: str, otherwise: CheckStatus, remedy: str, attempt: Callable[[], None]) -> Check:
+def _tried(
+    name: str, otherwise: CheckStatus, remedy: str, attempt: Callable[[], None], found: str = "works"
+) -> Check:
     try:
         attempt()
     except LabError as error:
         return Check(name, otherwise, str(error), remedy)
-    return Check(name, CheckStatus.OK, "works")
+    return Check(name, CheckStatus.OK, found)
 
 
 def _tc(namespace: str, *qdisc: str) -> None:
@@ -140,9 +142,9 @@ def _tc(namespace: str, *qdisc: str) -> None:
 
 
 def _root() -> Check:
-    if os.geteuid() == 0:
-        return Check("root", CheckStatus.OK, "yes")
-    return Check("root", CheckStatus.MISSING, f"user id {os.geteuid()}", "run the lab as root (sudo)")
+    return _tried(
+        "root", CheckStatus.MISSING, "run the lab as root (sudo)", namespaces.require_rights, found="yes"
+    )
 
 
 def _program(name: str, package: str) -> Check:
@@ -218,6 +220,10 @@ def _memory() -> Check:
 
 
 def _disk() -> Check:
+    try:
+        cache_dir()
+    except LabError as error:
+        return Check("disk", CheckStatus.MISSING, str(error), "set PAGETHRIFT_CACHE to a folder of yours")
     free_bytes = shutil.disk_usage(cache_dir()).free
     detail = f"{format_bytes(free_bytes)} free in {cache_dir()}"
     if free_bytes >= _DISK_WANTED_BYTES:
