@@ -138,7 +138,7 @@ class _Stage:
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,
             source.accelerator.value, client["failed"], ram, rate_bps,
-            link_record(self._scenario.link, route), usage.cpu_s, usage.peak_rss_bytes, disk_check,
+            link_record(self._scenario.link, route), *usage.with_relay(migration), disk_check,
         )  # fmt: skip
 
     def _start_guests(self, disk: Path | None) -> tuple[Machine, Machine]:
