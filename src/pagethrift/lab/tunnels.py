@@ -46,7 +46,6 @@ def ssh_tunnel(folder: Path) -> Tunnel:
     for name in ("ssh-host", "ssh-user"):
         keygen = tunnel_program("ssh-keygen", "openssh-client")
         _run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "pagethrift-lab", "-f", str(folder / name)])
-    _SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
     return _SshTunnel(folder, program, _run([tunnel_program("ssh", "openssh-client"), "-V"]).split(",")[0])
 
 
@@ -72,6 +71,7 @@ class _SshTunnel:
     version: str
 
     def far_end(self, listen: HostPort, target: HostPort) -> list[str]:
+        _SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
         # StrictModes looks at the parents of the key file, and /tmp is open to everybody.
         settings = f"""\
 ListenAddress {listen[0]}
