@@ -22,6 +22,11 @@ cpio:cpio
 gzip:gzip
 dpkg:dpkg
 binutils:objdump
+openssh-server:sshd
+openssh-client:ssh
+stunnel4:stunnel4
+openssl:openssl
+e2fsprogs:mkfs.ext4
 "
 
 installed() {
@@ -64,11 +69,11 @@ apt-get update -qq || echo "setup-system: apt-get update complained, going on" >
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $missing
 
-# The lab runs memcached and Redis in guests only; the services that their packages start are not wanted.
+# The lab starts these programs itself; the services that their packages start are not wanted.
 if [ -d /run/systemd/system ]; then
-    for service in memcached redis-server; do
+    for service in memcached:memcached redis-server:redis-server openssh-server:ssh; do
         case " $missing " in
-        *" $service "*) systemctl disable --quiet --now "$service" || true ;;
+        *" ${service%%:*} "*) systemctl disable --quiet --now "${service#*:}" || true ;;
         esac
     done
 fi

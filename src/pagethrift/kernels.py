@@ -28,8 +28,8 @@ intrinsic: Any = _intrinsic
 uint64_pair: Any = cast(Any, types).UniTuple(types.uint64, 2)
 
 
-def _cache_folder() -> str:
-    """Return where compiled kernels are kept, named after all sources.
+def _cache_folder() -> str | None:
+    """Return where compiled kernels are kept, named after all sources; None: nowhere may be written.
 
     Numba looks at a kernel's own file only: after an edit to a function it calls from
     another file, stale machine code would run.
@@ -40,18 +40,23 @@ def _cache_folder() -> str:
         for source in sorted((package / floor).glob("*.py")):
             digest.update(source.read_bytes())
     beside = package / "__pycache__"
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pagethrift"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pagethrift"
     base = beside if os.access(beside if beside.is_dir() else package, os.W_OK) else home
-    return str(base / f"kernels-{digest.hexdigest()[:16]}")
+    folder = base / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(folder) if os.access(folder, os.W_OK) else None
 
 
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    cast(Any, numba.config).CACHE_DIR = _cache_folder()
+_FOLDER = os.environ.get("NUMBA_CACHE_DIR") or _cache_folder()
+cast(Any, numba.config).CACHE_DIR = _FOLDER or ""
 
 
 def kernel(function: F) -> F:
-    """Compile a function for arrays: cached on disk, GIL released, no bounds checks."""
-    return cast(F, njit(cache=True, nogil=True, boundscheck=False)(function))
+    """Compile a function for arrays: cached on disk if possible, GIL released, no bounds checks."""
+    return cast(F, njit(cache=_FOLDER is not None, nogil=True, boundscheck=False)(function))
 
 
 def _byte_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:

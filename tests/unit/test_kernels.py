@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pagethrift import kernels
 from pagethrift.kernels import copy_bytes, kernel, load64, load64_be, mul_add_128, store64_be
 from pagethrift.model.pages import U8, U64
 
@@ -69,3 +76,19 @@ def test_multiply_and_add_carries_into_the_high_word(values: list[int]) -> None:
     _multiply(np.array(values, np.uint64), out)
     expected = (low + (high << 64) + a * b) % 2**128
     assert int(out[0]) + (int(out[1]) << 64) == expected
+
+
+def test_without_a_folder_to_keep_them_kernels_are_compiled_each_time(tmp_path: Path) -> None:
+    """A user without a home and with a read-only installation."""
+    code = "import pagethrift.content.signature; print('imported')"
+    package = Path(kernels.__file__).parent
+    copy = tmp_path / "pagethrift"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "file").write_text("")
+    (copy / "__pycache__").write_text("")  # where a folder cannot be made
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    env |= {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "file"), "HOME": "/nonexistent"}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "imported\n", done.stderr

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pagethrift.errors import PagethriftError
+from pagethrift.lab.namespaces import require_rights
 from pagethrift.lab.run import Event, Show, run
 from pagethrift.lab.run_result import RunResult
 from pagethrift.lab.scenario import ModeSpec, Scenario
@@ -41,12 +42,14 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
     """Do all runs of a scenario that have no result file in ``folder`` yet; return all results.
 
     A run that fails is shown and left out, so that a later call tries it again; raises the
-    last failure when nothing succeeded.
+    last failure when nothing succeeded, and LabError before anything when this user may run nothing.
     """
+    runs = plan(scenario)
+    if not all(planned.path(folder, scenario.name).exists() for planned in runs):
+        require_rights()
     folder.mkdir(parents=True, exist_ok=True)
     results: list[RunResult] = []
     failure: PagethriftError | None = None
-    runs = plan(scenario)
     for number, planned in enumerate(runs, 1):
         path = planned.path(folder, scenario.name)
         what = f"{number}/{len(runs)} {planned.mode.name}{' (RAM compared)' if planned.check_ram else ''}"

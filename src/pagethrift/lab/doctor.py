@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 
 from pagethrift.errors import LabError, PagethriftError
 from pagethrift.lab import namespaces
 from pagethrift.lab.acceleration import probe_kvm
+from pagethrift.lab.disk import disk_program, make_disk
 from pagethrift.lab.packages import QemuSeries, cache_dir, kernel, qemu
+from pagethrift.lab.tunnels import ssh_tunnel, tls_tunnel
 from pagethrift.units import format_bytes
 
 _SETUP = "run scripts/setup-system.sh as root"
@@ -26,6 +30,7 @@ _MEMORY_WANTED_BYTES = 4 * _GIB
 _DISK_WANTED_BYTES = _GIB
 # Below one core for each of source, destination, relay and client they disturb one another.
 _CORES_WANTED = 4
+_TRIED_DISK_BYTES = 8 << 20
 
 
 class CheckStatus(StrEnum):
@@ -72,10 +77,32 @@ def examine(*, fetch: bool = False) -> list[Check]:
         _qemu("10.0", fetch),
         _kernel(fetch),
         kvm,
+        *examine_options(),
         _cores(),
         _memory(),
         _disk(),
     ]
+
+
+def examine_options() -> list[Check]:
+    """Return the checks of what only some scenarios ask for, each really tried."""
+    with TemporaryDirectory(prefix="ptl-doctor-") as name:
+        folder = Path(name)
+
+        def disk() -> None:
+            for program in ("fsck.ext4", "debugfs"):
+                disk_program(program)
+            make_disk(folder / "disk.img", _TRIED_DISK_BYTES)
+
+        def tried(name: str, key: str, attempt: Callable[[], object]) -> Check:
+            remedy = f"{_SETUP}, or run scenarios without {key}"
+            return _tried(name, CheckStatus.DEGRADED, remedy, attempt)
+
+        return [
+            tried("SSH tunnel", "link.security = ssh", lambda: ssh_tunnel(folder)),
+            tried("TLS tunnel", "link.security = tls", lambda: tls_tunnel(folder)),
+            tried("shared disk", "guest.disk", disk),
+        ]
 
 
 def examine_network() -> list[Check]:
@@ -101,7 +128,7 @@ def examine_network() -> list[Check]:
                 _tried(
                     "added delay (netem)",
                     CheckStatus.DEGRADED,
-                    "use a kernel with sch_netem, or run without added delay",
+                    "use a kernel with sch_netem; without it a process of the lab delays (forwarder)",
                     lambda: _tc(namespace, "netem", "delay", "1ms"),
                 ),
             ]
@@ -120,12 +147,14 @@ def _scratch_namespace() -> Iterator[str]:
         namespaces.remove(namespace)
 
 
-def _tried(name: str, otherwise: CheckStatus, remedy: str, attempt: Callable[[], None]) -> Check:
+def _tried(
+    name: str, otherwise: CheckStatus, remedy: str, attempt: Callable[[], object], found: str = "works"
+) -> Check:
     try:
         attempt()
     except LabError as error:
         return Check(name, otherwise, str(error), remedy)
-    return Check(name, CheckStatus.OK, "works")
+    return Check(name, CheckStatus.OK, found)
 
 
 def _tc(namespace: str, *qdisc: str) -> None:
@@ -140,9 +169,9 @@ def _tc(namespace: str, *qdisc: str) -> None:
 
 
 def _root() -> Check:
-    if os.geteuid() == 0:
-        return Check("root", CheckStatus.OK, "yes")
-    return Check("root", CheckStatus.MISSING, f"user id {os.geteuid()}", "run the lab as root (sudo)")
+    return _tried(
+        "root", CheckStatus.MISSING, "run the lab as root (sudo)", namespaces.require_rights, found="yes"
+    )
 
 
 def _program(name: str, package: str) -> Check:
@@ -218,6 +247,10 @@ def _memory() -> Check:
 
 
 def _disk() -> Check:
+    try:
+        cache_dir()
+    except LabError as error:
+        return Check("disk", CheckStatus.MISSING, str(error), "set PAGETHRIFT_CACHE to a folder of yours")
     free_bytes = shutil.disk_usage(cache_dir()).free
     detail = f"{format_bytes(free_bytes)} free in {cache_dir()}"
     if free_bytes >= _DISK_WANTED_BYTES:

@@ -17,6 +17,8 @@ from pagethrift.errors import LabError, LinkError
 _RUN = Path("/run/netns")
 _PREFIX = "pt-"
 _CLONE_NEWNET = 0x40000000
+# CAP_NET_ADMIN and CAP_SYS_ADMIN: linux/capability.h
+_RIGHTS = 1 << 12 | 1 << 21
 _RUNS = itertools.count(1)
 
 P = ParamSpec("P")
@@ -45,6 +47,16 @@ class NamespaceThread:
     def close(self) -> None:
         """End the thread."""
         self._executor.shutdown()
+
+
+def require_rights() -> None:
+    """Raise LabError unless this process may make namespaces and devices."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    if effective & _RIGHTS != _RIGHTS:
+        raise LabError(
+            f"the lab makes network namespaces and user id {os.geteuid()} may not: run it as root (sudo)"
+        )
 
 
 def unique_prefix() -> str:

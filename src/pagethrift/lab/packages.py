@@ -64,9 +64,17 @@ class GuestKernel:
 
 
 def cache_dir() -> Path:
-    """Return the lab's cache folder, $PAGETHRIFT_CACHE or ~/.cache/pagethrift, created if missing."""
-    folder = Path(os.environ.get("PAGETHRIFT_CACHE") or Path.home() / ".cache" / "pagethrift")
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return the lab's cache folder, $PAGETHRIFT_CACHE or ~/.cache/pagethrift, created if missing.
+
+    Raises LabError when it cannot be made or written.
+    """
+    folder = Path(os.environ.get("PAGETHRIFT_CACHE") or os.path.expanduser("~/.cache/pagethrift"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"cannot make the cache {folder}: {error.strerror}; set PAGETHRIFT_CACHE") from error
+    if not os.access(folder, os.W_OK):
+        raise LabError(f"the cache {folder} is not this user's; set PAGETHRIFT_CACHE to another folder")
     return folder.resolve()
 
 

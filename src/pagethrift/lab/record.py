@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.client import Clients
+from pagethrift.lab.lines import LineReader
+from pagethrift.lab.migration import SLACK_S
+from pagethrift.lab.namespaces import require_rights
 from pagethrift.lab.network import TwoHosts, sweep_leftovers
 from pagethrift.lab.processes import ProcessGroup
 from pagethrift.lab.run import BOOT_TIMEOUT_S, Event, Show, boot, warm_up
+from pagethrift.lab.run_folder import run_folder
 from pagethrift.lab.scenario import Scenario
 from pagethrift.units import format_bytes, format_seconds
 
@@ -26,9 +30,10 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
     note is the scenario's name, its description and the dirty rate measured before.
     Raises LabError; needs root for namespaces.
     """
+    require_rights()
     sweep_leftovers()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptl-")))
+        folder = stack.enter_context(run_folder())
         hosts = stack.enter_context(TwoHosts())
         group = stack.enter_context(ProcessGroup(folder))
         show(Event("boot", f"QEMU {scenario.qemu}"))
@@ -44,11 +49,17 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
         show(Event("record", format_seconds(seconds)))
         process = group.start(command, name="record", namespace=hosts.a.namespace, stdout=subprocess.PIPE)
         assert process.popen.stdout is not None
+        lines = LineReader(process.popen.stdout)
+        deadline_s = time.monotonic() + seconds + SLACK_S
         summary: dict[str, Any] = {}
-        for line in process.popen.stdout:
-            summary = json.loads(line)
+        while not lines.ended:
+            line = lines.next(deadline_s - time.monotonic())
+            if line is not None:
+                summary = json.loads(line)
             if summary.get("type") == "progress":
                 show(Event("record", f"{summary['elapsed_s']:.0f} s, {summary['rows']} rows"))
+            if time.monotonic() > deadline_s:
+                raise LabError(f"the recording is not over after {seconds + SLACK_S:.0f} s")
         if process.wait(30) != 0:
             raise LabError(f"the recording failed: {process.last_words().removeprefix('pagethrift: ')}")
         return summary | {"failed_requests": load.finish()["failed"], "dirty_rate_bytes_per_s": rate_bps}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from pagethrift.lab.network import Host, TwoHosts, sweep_leftovers
 from pagethrift.lab.packages import qemu
 from pagethrift.lab.processes import ProcessGroup
 from pagethrift.lab.route import Route, open_route
+from pagethrift.lab.run_folder import run_folder
 from pagethrift.lab.run_result import RunResult, link_record
 from pagethrift.lab.scenario import ModeSpec, Scenario
 from pagethrift.lab.usage import Usage
@@ -53,7 +53,7 @@ def run(scenario: Scenario, mode: ModeSpec, repetition: int, check_ram: bool, sh
     """
     sweep_leftovers()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptl-")))
+        folder = stack.enter_context(run_folder())
         hosts = stack.enter_context(TwoHosts(link_bps=scenario.link.bandwidth_bps))
         group = stack.enter_context(ProcessGroup(folder))
         stage = _Stage(scenario, mode, folder, hosts, group, show)
@@ -139,7 +139,7 @@ class _Stage:
         return RunResult(
             self._scenario.name, self._mode.name, repetition, migration, client,
             source.accelerator.value, client["failed"], ram, rate_bps,
-            link_record(self._scenario.link, route), usage.cpu_s, usage.peak_rss_bytes, disk_check,
+            link_record(self._scenario.link, route), *usage.with_relay(migration), disk_check,
         )  # fmt: skip
 
     def _start_guests(self, disk: Path | None) -> tuple[Machine, Machine]:

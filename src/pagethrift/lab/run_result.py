@@ -64,9 +64,9 @@ class RunResult:
     link: LinkRecord | None = None
     cpu_s: Mapping[str, float] | None = None
     """CPU seconds during the migration: the source QEMU's vcpu, migration, multifd, main and other threads,
-    and the processes destination, tunnel and delay; the relay's is in ``migration``"""
+    and the processes destination, tunnel, delay and relay (its start included)"""
     peak_rss_bytes: Mapping[str, int] | None = None
-    """most memory of source, destination, tunnel and delay since each began"""
+    """most memory of source, destination, tunnel, delay and relay since each began"""
     disk: DiskCheck | None = None
 
     def write(self, path: Path) -> None:

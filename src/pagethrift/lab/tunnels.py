@@ -41,21 +41,20 @@ class Tunnel(Protocol):
 
 def ssh_tunnel(folder: Path) -> Tunnel:
     """Make throwaway keys in ``folder``. Raises LabError when OpenSSH is missing."""
-    program = _program("sshd", "openssh-server")
-    _program("ssh", "openssh-client")
+    program = tunnel_program("sshd", "openssh-server")
+    tunnel_program("ssh", "openssh-client")
     for name in ("ssh-host", "ssh-user"):
-        keygen = _program("ssh-keygen", "openssh-client")
+        keygen = tunnel_program("ssh-keygen", "openssh-client")
         _run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "pagethrift-lab", "-f", str(folder / name)])
-    _SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
-    return _SshTunnel(folder, program, _run([_program("ssh", "openssh-client"), "-V"]).split(",")[0])
+    return _SshTunnel(folder, program, _run([tunnel_program("ssh", "openssh-client"), "-V"]).split(",")[0])
 
 
 def tls_tunnel(folder: Path) -> Tunnel:
     """Make throwaway certificates in ``folder``. Raises LabError when stunnel is missing."""
-    program = _program("stunnel4", "stunnel4")
+    program = tunnel_program("stunnel4", "stunnel4")
     for name in ("tls-far", "tls-near"):
         _run([
-            _program("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2",
+            tunnel_program("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2",
             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
             "-subj", f"/CN=pagethrift-{name}",
             "-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt"),
@@ -72,6 +71,7 @@ class _SshTunnel:
     version: str
 
     def far_end(self, listen: HostPort, target: HostPort) -> list[str]:
+        _SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
         # StrictModes looks at the parents of the key file, and /tmp is open to everybody.
         settings = f"""\
 ListenAddress {listen[0]}
@@ -113,7 +113,7 @@ LocalForward {listen[0]}:{listen[1]} {target[0]}:{target[1]}
 """
         path = self.folder / "ssh.conf"
         path.write_text(settings)
-        return [_program("ssh", "openssh-client"), "-F", str(path), "-N", "lab"]
+        return [tunnel_program("ssh", "openssh-client"), "-F", str(path), "-N", "lab"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,8 @@ sslVersionMin = TLSv1.3
         return [self.program, str(path)]
 
 
-def _program(name: str, package: str) -> str:
+def tunnel_program(name: str, package: str) -> str:
+    """Return the path of a program, also where users' PATH does not lead. Raises LabError."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
         raise LabError(f"a protected link needs {name}, which is not here; install package {package}")

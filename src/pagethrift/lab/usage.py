@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from pagethrift.lab.processes import Process
+from pagethrift.model.result import MigrationResult
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # A thread that ends takes its time along; what it used after the last look is put to "other".
@@ -127,6 +128,15 @@ class Usage:
         for role, processes in self._others.items():
             self.cpu_s[role] = round(sum(map(_cpu_s, processes)) - self._before[role], 2)
             self.peak_rss_bytes[role] = sum(_peak_rss_bytes(process.pid) for process in processes)
+
+    def with_relay(self, migration: MigrationResult) -> tuple[dict[str, float], dict[str, int]]:
+        """Return CPU seconds and peak memory by role, the relay's (as it reported them itself) included."""
+        cpu_s, peak_rss_bytes = dict(self.cpu_s), dict(self.peak_rss_bytes)
+        if migration.relay_cpu_s is not None:
+            cpu_s["relay"] = round(migration.relay_cpu_s, 2)
+        if migration.relay_peak_rss_bytes is not None:
+            peak_rss_bytes["relay"] = migration.relay_peak_rss_bytes
+        return cpu_s, peak_rss_bytes
 
 
 def _cpu_s(process: Process) -> float:

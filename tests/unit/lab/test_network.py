@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pagethrift.errors import LinkError, UsageError
-from pagethrift.lab import namespaces
+from pagethrift.lab import doctor, namespaces
 from pagethrift.lab.network import CLIENT_ADDRESS, TwoHosts, sweep_leftovers
 
 pytestmark = pytest.mark.usefixtures("lab_network")
@@ -85,6 +85,30 @@ def test_the_link_carries_its_rate_counts_truly_and_changes_live(hosts: TwoHosts
     assert counted_bps == pytest.approx(12_500_000, rel=0.02)
     assert counted_bps == pytest.approx(payload_bps * FRAME_RATIO, rel=0.02)
     assert faster_bps == pytest.approx(25_000_000 / FRAME_RATIO, rel=0.04)
+
+
+def test_a_delay_by_the_kernel_is_real_or_refused(hosts: TwoHosts):
+    kernel_can = "OK" in {
+        check.status.name for check in doctor.examine_network() if check.name == "added delay (netem)"
+    }
+    assert hosts.add_delay(0.1, 12_500_000) == kernel_can
+    hosts.set_link_bps(25_000_000)  # a change of rate leaves the delay in place
+    far = namespaces.NamespaceThread(hosts.b.namespace)
+    listener = far.call(socket.create_server, (hosts.b.link_address, 0))
+    far.close()
+    sender = namespaces.connect_from(hosts.a.namespace, listener.getsockname(), 5)
+    receiver, _ = listener.accept()
+    for end in (sender, receiver):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    began_s = time.monotonic()
+    sender.sendall(b"x")
+    assert receiver.recv(1) == b"x"
+    receiver.sendall(b"x")
+    assert sender.recv(1) == b"x"
+    took_s = time.monotonic() - began_s
+    assert took_s >= 0.2 if kernel_can else took_s < 0.2
+    for end in (sender, receiver, listener):
+        end.close()
 
 
 def test_everything_sent_is_counted_once(hosts: TwoHosts):

@@ -1,0 +1,111 @@
+"""A lab run that is broken off, politely or not: nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pagethrift.lab.doctor import CheckStatus, examine
+from pagethrift.lab.network import sweep_leftovers
+from pagethrift.lab.run_folder import sweep_folders
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+SCENARIO = """
+name = "interrupted"
+[guest]
+memory = "256MiB"
+memcached = "64MiB"
+disk = "64MiB"
+[link]
+bandwidth = "20Mbit"
+delay = "5ms"
+security = "ssh"
+[load]
+keys = 10_000
+rate_per_s = 500.0
+[timing]
+warm_up = "0s"
+"""
+WANTED = {"qemu-system", "pagethrift relay", "pagethrift migrate", "lab.load", "lab.delay", "sshd", "ssh -F"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machine_can_do_it() -> None:
+    missing = [check.name for check in examine(fetch=True) if check.status is CheckStatus.MISSING]
+    if missing:
+        pytest.skip(f"the lab needs {', '.join(missing)}: pagethrift lab doctor says what to do")
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    scenario = tmp_path / "interrupted.toml"
+    scenario.write_text(SCENARIO)
+    command = [sys.executable, "-m", "pagethrift", "lab", "run", str(scenario), "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+    sweep_leftovers()
+
+
+def namespaces(pid: int) -> list[str]:
+    return [name for name in os.listdir("/run/netns") if name.startswith(f"pt-{pid}-")]
+
+
+def folders(pid: int) -> list[Path]:
+    return list(Path("/tmp").glob(f"ptl-{pid}-*"))
+
+
+def wait_until_under_way(lab: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return all processes of the run once its migration has put a megabyte on the link."""
+    deadline_s = time.monotonic() + 200
+    while time.monotonic() < deadline_s:
+        assert lab.poll() is None, lab.stderr and lab.stderr.read()
+        source = [name for name in namespaces(lab.pid) if name.endswith("-a")]
+        shown = subprocess.run(
+            ["ip", "-n", *source, "-j", "-s", "link", "show", "link0"], capture_output=True, check=False
+        )
+        if source and shown.returncode == 0 and json.loads(shown.stdout)[0]["stats64"]["tx"]["bytes"] > 1e6:
+            return psutil.Process(lab.pid).children(recursive=True)
+        time.sleep(0.1)
+    raise AssertionError("the migration did not begin")
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert not [process.cmdline() for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_ctrl_c_ends_everything_and_cleans_up(lab: subprocess.Popen[bytes]) -> None:
+    processes = wait_until_under_way(lab)
+    commands = [" ".join(process.cmdline()) for process in processes]
+    assert not {word for word in WANTED if not any(word in command for command in commands)}
+    lab.send_signal(signal.SIGINT)
+    assert lab.wait(30) == 130
+    assert lab.stderr is not None
+    assert b"Traceback" not in lab.stderr.read()
+    wait_until_gone(processes)
+    assert not namespaces(lab.pid)
+    assert not folders(lab.pid)
+
+
+def test_after_a_kill_no_process_stays_and_the_next_run_sweeps(lab: subprocess.Popen[bytes]) -> None:
+    processes = wait_until_under_way(lab)
+    lab.kill()
+    lab.wait()
+    wait_until_gone(processes)
+    assert len(namespaces(lab.pid)) == 3
+    assert folders(lab.pid)
+    sweep_leftovers()
+    sweep_folders()
+    assert not namespaces(lab.pid)
+    assert not folders(lab.pid)
