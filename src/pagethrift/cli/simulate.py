@@ -47,6 +47,7 @@ def simulate(
     clear_chunk: Annotated[
         str, typer.Option(help="Dirty log cleared at once; 0: all at each sync (as without KVM).")
     ] = "1GiB",
+    speed: Annotated[float, typer.Option(help="The guest runs so many times faster than recorded.")] = 1.0,
     start: Annotated[str, typer.Option(help="Guest time at which the migration begins.")] = "0s",
     seed: Annotated[int, typer.Option(help="Spreads writes within their sweep.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the record there.", metavar="FILE")] = None,
@@ -66,7 +67,7 @@ def simulate(
     )
     row = strategy_row(strategy, stop or "", **parse_parameters(param or ()))
     began_s = time.time()
-    result = simulate_trace(read_trace(trace, seed), row, options)
+    result = simulate_trace(read_trace(trace, seed).faster(speed), row, options)
     result = replace(result, began_unix_s=began_s, ended_unix_s=time.time())
     if out is not None:
         _write(out, result.to_json())

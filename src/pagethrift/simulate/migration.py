@@ -61,6 +61,8 @@ class _Migration:
     def __init__(self, trace: Trace, strategy: Strategy, options: SimulateOptions) -> None:
         self.trace, self.strategy, self.options = trace, strategy, options
         self.warnings: list[str] = []
+        if trace.speed != 1:
+            self.warnings.append(f"scaled trace: the guest runs {trace.speed:g} times as fast as recorded")
         self.as_defined = strategy.status is not Status.OURS and not options.as_live
         self.link = VirtualLink(options.link)
         self.guest = VirtualGuest(trace)
@@ -288,7 +290,7 @@ class _Migration:
             return None
         counts = np.zeros(self.trace.pages, np.int64)
         ends_s = self.guest.now_s + window_s
-        steps = max(1, round(window_s / max(0.01, self.trace.header.interval_s)))
+        steps = max(1, round(window_s * self.trace.speed / max(0.01, self.trace.header.interval_s)))
         for step in range(1, steps + 1):
             self.guest.log[:] = 0
             self.guest.run_to(ends_s - window_s * (1 - step / steps))

@@ -43,7 +43,8 @@ class SweepProgress:
 def run_cell(cell: Cell) -> str:
     """Simulate one cell and return its result as JSON; what a worker runs. Raises PagethriftError."""
     row = strategy(cell.strategy, cell.stop, **dict(cell.parameters))
-    return simulate(_loaded(cell.trace, cell.seed, cell.trace_digest), row, cell.options).to_json()
+    trace = _loaded(cell.trace, cell.seed, cell.trace_digest).faster(cell.speed)
+    return simulate(trace, row, cell.options).to_json()
 
 
 @lru_cache(maxsize=2)
@@ -117,6 +118,7 @@ def _row(cell: Cell, text: str) -> dict[str, Any]:
         "stop": cell.stop,
         "parameters": json.dumps(dict(cell.parameters)),
         "bandwidth_bps": cell.bandwidth_bps,
+        "speed": cell.speed,
         "delay_s": cell.delay_s,
         "downtime_limit_s": cell.downtime_limit_s,
         "as_live": cell.as_live,

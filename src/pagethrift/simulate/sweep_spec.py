@@ -18,7 +18,10 @@ from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import fingerprint
 from pagethrift.units import parse_bandwidth, parse_seconds
 
-_TOP = {"traces", "bandwidths", "downtime_limits", "delays", "seeds", "force_after", "give_up", "strategies"}
+_TOP = {
+    "traces", "bandwidths", "speeds", "downtime_limits", "delays", "seeds", "force_after", "give_up",
+    "strategies",
+}  # fmt: skip
 _ROW = {"name", "stop", "parameters", "as_live"}
 
 
@@ -33,6 +36,8 @@ class Cell:
     stop: str
     parameters: tuple[tuple[str, float], ...]
     bandwidth_bps: int
+    speed: float
+    """how many times faster than recorded the guest runs"""
     delay_s: float
     downtime_limit_s: float
     as_live: bool
@@ -77,24 +82,40 @@ def read_spec(path: Path) -> list[Cell]:
 
 def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     _known(data, _TOP, "the specification")
-    traces = [(str(folder / name), fingerprint(folder / name)) for name in data["traces"]]
-    force_after, give_up = data.get("force_after"), data.get("give_up", "1h")
+    paths = [path for name in data["traces"] for path in sorted(folder.glob(name)) or [folder / name]]
+    traces = [(str(path), fingerprint(path)) for path in paths]
+    give_up_s = parse_seconds(data.get("give_up", "1h"))
     rows = data.get("strategies", [])
+    bandwidths = [parse_bandwidth(text) for text in data["bandwidths"]]
+    speeds = [float(speed) for speed in _each(data, "speeds", 1, len(bandwidths))]
+    if min(speeds, default=1) <= 0:
+        raise UsageError("speeds are positive numbers")
+    forces = [text and parse_seconds(text) for text in _each(data, "force_after", None, len(bandwidths))]
     links = itertools.product(
-        [parse_bandwidth(text) for text in data["bandwidths"]],
+        zip(bandwidths, speeds, forces, strict=True),
         [parse_seconds(text) for text in data.get("delays", ["0s"])],
         [parse_seconds(text) for text in data.get("downtime_limits", ["300ms"])],
         [int(seed) for seed in data.get("seeds", [0])],
     )
-    for (trace, digest), (bandwidth, delay, limit, seed), row in itertools.product(traces, links, rows):
+    for (trace, digest), ((bandwidth, speed, force_after_s), delay, limit, seed), row in itertools.product(
+        traces, links, rows
+    ):
         _known(row, _ROW, "a strategy of the specification")
         for parameters in _grid(row.get("parameters", {})):
             strategy(row["name"], row.get("stop", ""), **dict(parameters))
             yield Cell(
-                trace, digest, row["name"], row.get("stop", ""), parameters, bandwidth, delay, limit,
-                bool(row.get("as_live", False)), seed,
-                parse_seconds(force_after) if force_after else None, parse_seconds(give_up),
+                trace, digest, row["name"], row.get("stop", ""), parameters, bandwidth, speed, delay, limit,
+                bool(row.get("as_live", False)), seed, force_after_s, give_up_s,
             )  # fmt: skip
+
+
+def _each(data: Mapping[str, Any], name: str, default: Any, count: int) -> list[Any]:
+    """Return a value for each bandwidth: one for all, or as many as there are."""
+    value = data.get(name, default)
+    values = value if isinstance(value, list) else [value] * count
+    if len(values) != count:
+        raise UsageError(f"{name}: one value, or one for each of the {count} bandwidths")
+    return values
 
 
 def _grid(parameters: Mapping[str, Any]) -> Iterator[tuple[tuple[str, float], ...]]:

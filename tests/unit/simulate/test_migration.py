@@ -36,6 +36,18 @@ def test_constant_rate_gives_geometric_rounds(tmp_path: Path) -> None:
     assert result.total_time_s == pytest.approx(total, rel=0.05)
 
 
+def test_a_faster_guest_on_a_faster_link_has_the_same_rounds(tmp_path: Path) -> None:
+    trace = made(tmp_path, Load.ROUND_ROBIN, pages=16384, writes_per_s=1000.0, seconds=60.0)
+    slow = run(trace, "kvm-default", 12.5e6, stop="xen-libxl")
+    fast = run(trace.faster(10), "kvm-default", 125e6, stop="xen-libxl")
+    assert fast.rounds[1].dirty_pages == pytest.approx(slow.rounds[1].dirty_pages, rel=0.15)
+    assert fast.first_round_bytes == slow.first_round_bytes
+    assert fast.warnings == ("scaled trace: the guest runs 10 times as fast as recorded",)
+    for speed in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match="speed"):
+            trace.faster(speed)
+
+
 def test_an_idle_guest_takes_one_pass(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.IDLE, used_pages=1024)
     for name in ("kvm-default", "pagethrift"):

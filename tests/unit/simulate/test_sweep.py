@@ -71,12 +71,26 @@ def test_the_key_is_the_work_not_the_place(spec: Path, tmp_path: Path) -> None:
         ('["50Mbit", "100Mbit"]', "[]", "nothing"),
         ("[[strategies]]", "[[strategies", "spec.toml"),
         ("[1, 2, 3]", '["a"]', "broken"),
+        ("force_after", "speeds = [1]\nforce_after", "one for each"),
+        ("force_after", "speeds = [1, 0]\nforce_after", "positive"),
     ],
 )
 def test_wrong_specifications(spec: Path, old: str, new: str, says: str) -> None:
     spec.write_text(SPEC.replace(old, new))
     with pytest.raises(UsageError, match=says):
         read_spec(spec)
+
+
+def test_a_speed_for_each_bandwidth(spec: Path, tmp_path: Path) -> None:
+    text = SPEC.replace("force_after", "speeds = [1, 10]\nforce_after").replace("uniform.", "*.")
+    spec.write_text(text.replace('"20s"', '["20s", "2s"]'))
+    cells = read_spec(spec)
+    links = {(cell.bandwidth_bps, cell.speed, cell.force_after_s) for cell in cells}
+    assert links == {(6_250_000, 1, 20), (12_500_000, 10, 2)}
+    result = MigrationResult.from_json(run_cell(cells[-1]))
+    assert result.warnings[0] == "scaled trace: the guest runs 10 times as fast as recorded"
+    path = run_sweep(cells[-1:], tmp_path / "out", workers=1)
+    assert pq.read_table(path)["speed"].to_pylist() == [10]
 
 
 def test_a_cell_is_the_simulation_itself(spec: Path, tmp_path: Path) -> None:

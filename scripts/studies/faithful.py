@@ -1,0 +1,226 @@
+"""``python -m scripts.studies.faithful --live DIR --traces DIR``: the simulator against live migrations.
+
+Live runs are grouped by scenario, mode and bandwidth; each group's median is compared with one
+simulation of the trace ``TRACES/SCENARIO.parquet`` with the same bandwidth, downtime limit and deadline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scripts.bench import machine, output
+
+from pagethrift.errors import UsageError
+from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.scenario import read_scenario
+from pagethrift.model.result import MigrationResult
+from pagethrift.simulate.link import LinkSpec
+from pagethrift.simulate.migration import simulate
+from pagethrift.simulate.options import CHUNK_PAGES, SimulateOptions
+from pagethrift.strategies.base import Strategy
+from pagethrift.strategies.table import TABLE, strategy
+from pagethrift.trace.read import Trace, read_trace
+from pagethrift.units import format_bandwidth, parse_size
+
+PAYLOAD_SHARE = 1448 / 1514
+"""of the shaped rate: tbf counts Ethernet frames, a full one carries 1448 bytes of TCP payload"""
+MEASURES = ("total_time_s", "first_round_bytes", "retransferred_bytes", "downtime_s")
+JUDGED = ("total_time_s", "first_round_bytes")
+QEMU_ROWS = {
+    "plain": "kvm-default",
+    "xbzrle": "kvm-xbzrle",
+    "auto-converge": "kvm-auto-converge",
+    "post-copy": "kvm-post-copy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Timed live runs of one scenario, mode and bandwidth."""
+
+    scenario: str
+    mode: str
+    bandwidth_bps: float
+    migrations: tuple[MigrationResult, ...]
+
+    def median(self, measure: str) -> float | None:
+        """Return the median of a measure; None where no run has it."""
+        values = [value for each in self.migrations if (value := getattr(each, measure)) is not None]
+        return statistics.median(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A group and its simulation; errors are simulated / live - 1."""
+
+    scenario: str
+    mode: str
+    bandwidth_bps: float
+    runs: int
+    live_converged: int
+    simulated_converged: bool
+    live: dict[str, float | None]
+    """medians"""
+    live_range: dict[str, tuple[float, float]]
+    simulated: dict[str, float | None]
+    errors: dict[str, float]
+
+
+def live_groups(folder: Path) -> list[Group]:
+    """Return the timed runs of a folder, grouped; runs with RAM compared stay out. Raises UsageError."""
+    found: dict[tuple[str, str, float], list[MigrationResult]] = {}
+    for path in sorted(folder.rglob("*.json")):
+        result = RunResult.read(path)
+        bandwidth_bps = result.migration.bandwidth_bps
+        if result.ram is None and bandwidth_bps:
+            found.setdefault((result.scenario, result.mode, bandwidth_bps), []).append(result.migration)
+    return [Group(*key, tuple(migrations)) for key, migrations in found.items()]
+
+
+def simulated_row(mode: str) -> Strategy | None:
+    """Return the strategy that simulates a live mode; None for what the simulator does not know."""
+    name, _, value = mode.partition(":")
+    if name in TABLE:
+        pairs = (part.split("=") for part in value.split(",") if part)
+        return strategy(name, **{key: float(number) for key, number in pairs})
+    if name == "xbzrle" and value:
+        return strategy(QEMU_ROWS[name], cache_mib=parse_size(value) / (1 << 20))
+    return strategy(QEMU_ROWS[name]) if name in QEMU_ROWS else None
+
+
+def compare(group: Group, row: Strategy, trace: Trace, force_after_s: float) -> Comparison:
+    """Simulate a group's migration and compare."""
+    first = group.migrations[0]
+    options = SimulateOptions(
+        link=LinkSpec(group.bandwidth_bps * PAYLOAD_SHARE),
+        downtime_limit_s=first.downtime_limit_s,
+        force_after_s=force_after_s,
+        as_live=True,
+        chunk_pages=0 if first.accelerator == "tcg" else CHUNK_PAGES,
+    )
+    result = simulate(trace, row, options)
+    live = {name: group.median(name) for name in MEASURES}
+    simulated = {name: getattr(result, name) for name in MEASURES}
+    return Comparison(
+        scenario=group.scenario,
+        mode=group.mode,
+        bandwidth_bps=group.bandwidth_bps,
+        runs=len(group.migrations),
+        live_converged=sum(each.converged for each in group.migrations),
+        simulated_converged=result.converged,
+        live=live,
+        live_range={name: _range(group, name) for name in MEASURES if live[name] is not None},
+        simulated=simulated,
+        errors={
+            name: value / measured - 1
+            for name in MEASURES
+            if (measured := live[name]) and (value := simulated[name]) is not None
+        },
+    )
+
+
+def _range(group: Group, measure: str) -> tuple[float, float]:
+    values = [value for each in group.migrations if (value := getattr(each, measure)) is not None]
+    return min(values), max(values)
+
+
+def judge(comparisons: Iterable[Comparison]) -> dict[str, dict[str, float]]:
+    """Return median and worst absolute error of each judged measure."""
+    found = {}
+    every = list(comparisons)
+    for name in JUDGED:
+        errors = [abs(each.errors[name]) for each in every if name in each.errors]
+        if errors:
+            found[name] = {"median": statistics.median(errors), "worst": max(errors), "groups": len(errors)}
+    return found
+
+
+def markdown(comparisons: list[Comparison]) -> str:
+    """Return the comparisons as a table, and the errors below."""
+    lines = [
+        "| scenario, mode, link | runs | converged live / simulated | TT live | simulated | error | TD live"
+        " | simulated | error | RD live | simulated | DT live | simulated |",
+        "|" + " --- |" * 13,
+    ]
+    for each in comparisons:
+        converged = f"{each.live_converged} of {each.runs} / {'yes' if each.simulated_converged else 'no'}"
+        cells = [
+            f"{each.scenario}, `{each.mode}`, {format_bandwidth(each.bandwidth_bps)}",
+            str(each.runs), converged,
+            *_pair(each, "total_time_s", "s", 1), _error(each, "total_time_s"),
+            *_pair(each, "first_round_bytes", "MB", 1e6), _error(each, "first_round_bytes"),
+            *_pair(each, "retransferred_bytes", "MB", 1e6), *_pair(each, "downtime_s", "ms", 1e-3),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    for name, figures in judge(comparisons).items():
+        lines.append(
+            f"\n{name}: median error {figures['median']:.1%}, worst {figures['worst']:.1%}"
+            f" of {figures['groups']:.0f} groups"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _pair(each: Comparison, name: str, unit: str, divide: float) -> list[str]:
+    values = (each.live[name], each.simulated[name])
+    return ["-" if value is None else f"{value / divide:.3g} {unit}" for value in values]
+
+
+def _error(each: Comparison, name: str) -> str:
+    return f"{each.errors[name]:+.1%}" if name in each.errors else "-"
+
+
+def study(live: Path, traces: Path, scenarios: Path) -> tuple[list[Comparison], list[str]]:
+    """Return all comparisons and what was left out, and why. Raises UsageError."""
+    comparisons, left_out = [], []
+    loaded: dict[str, Trace] = {}
+    for group in live_groups(live):
+        row, path = simulated_row(group.mode), traces / f"{group.scenario}.parquet"
+        if row is None or not path.exists():
+            why = "no such row in the simulator" if row is None else f"no trace {path.name}"
+            left_out.append(f"{group.scenario}, {group.mode}: {why}")
+            continue
+        if group.scenario not in loaded:
+            loaded[group.scenario] = read_trace(path)
+        force_after_s = read_scenario(scenarios / f"{group.scenario}.toml").force_after_s
+        comparisons.append(compare(group, row, loaded[group.scenario], force_after_s))
+    return comparisons, left_out
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table and write the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.studies.faithful", description=__doc__)
+    parser.add_argument(
+        "--live", type=Path, required=True, metavar="DIR", help="results of pagethrift lab compare"
+    )
+    parser.add_argument(
+        "--traces", type=Path, default=Path("traces"), metavar="DIR", help="SCENARIO.parquet each"
+    )
+    parser.add_argument(
+        "--scenarios", type=Path, default=Path("scenarios"), metavar="DIR", help="for force_after"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="e.g. docs/results/faithful.json")
+    chosen = parser.parse_args(arguments)
+    comparisons, left_out = study(chosen.live, chosen.traces, chosen.scenarios)
+    if not comparisons:
+        raise UsageError(f"nothing to compare in {chosen.live}: {'; '.join(left_out) or 'no result files'}")
+    sys.stdout.write(markdown(comparisons))
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if chosen.out:
+        document = {
+            "command": f"python -m scripts.studies.faithful {' '.join(arguments)}",
+            "machine": machine.facts(),
+            "errors": judge(comparisons),
+            "left_out": left_out,
+            "groups": [asdict(each) for each in comparisons],
+        }
+        output.write_json(chosen.out, document)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

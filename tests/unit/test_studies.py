@@ -1,0 +1,143 @@
+"""The studies on synthetic traces: tables say what the results say, live runs meet their simulations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from scripts.studies import faithful, scaling, table
+
+from pagethrift.errors import UsageError
+from pagethrift.lab.run_result import RunResult
+from pagethrift.model.result import MigrationResult
+from pagethrift.simulate.sweep import run_sweep
+from pagethrift.simulate.sweep_spec import read_spec
+from pagethrift.strategies.table import TABLE
+from pagethrift.trace.synthetic import Load
+from tests.traces import made, run
+
+ROOT = Path(__file__).parents[2]
+SPEC = """
+traces = ["*.parquet"]
+bandwidths = ["100Mbit", "1Gbit"]
+speeds = [1, 10]
+force_after = ["20s", "2s"]
+seeds = [0, 1, 2]
+[[strategies]]
+name = "kvm-default"
+[[strategies]]
+name = "hu"
+[[strategies]]
+name = "wang"
+[[strategies]]
+name = "pagethrift"
+parameters = { margin = 0.5 }
+"""
+
+
+def swept(folder: Path) -> Path:
+    made(folder, Load.COUNTERS, writes_per_s=4000.0)
+    (folder / "spec.toml").write_text(SPEC)
+    return run_sweep(read_spec(folder / "spec.toml"), folder / "out", workers=1)
+
+
+def test_a_sweep_as_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = swept(tmp_path)
+    table.main([str(path)])
+    text = capsys.readouterr().out
+    assert "## 100 Mbit/s, downtime limit 300 ms\n" in text
+    assert "scaled traces: guests 10 times as fast as recorded\n" in text
+    assert text.count("### counters\n") == 2
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(lines) == 2 * 4
+    plain, hu, wang, ours = (line.split(" | ") for line in lines[:4])
+    assert plain[0] == "| `kvm-default`"
+    assert plain[6:8] == ["+0%", "+0%"]
+    assert hu[8] == "time -70 %, data -25 % (kernel build) |"
+    assert wang[8].startswith("time -72 %")
+    assert ours[0] == "| `pagethrift, margin: 0.5`"
+    assert ours[1] == "itself"
+    rows = [row for row in pq.read_table(path).to_pylist() if row["speed"] == 1]
+    sent = {
+        name: sorted(
+            row["first_round_bytes"] + row["retransferred_bytes"] for row in rows if row["strategy"] == name
+        )[1]
+        for name in ("kvm-default", "pagethrift")
+    }
+    assert int(ours[7].rstrip("%")) == pytest.approx(
+        100 * (sent["pagethrift"] / sent["kvm-default"] - 1), abs=2
+    )
+    assert "* `wang`: the trace has no page classes: nothing was left out" in text
+
+
+def live_run(result: MigrationResult, mode: str, number: int, folder: Path, **changes: Any) -> None:
+    """Write a simulated migration down as if it were a lab's run."""
+    values = {"simulated": False, "accelerator": "tcg", "bandwidth_bps": 12.5e6, **changes}
+    run_result = RunResult("counters", mode, number, replace(result, **values), {}, "tcg", 0)
+    run_result.write(folder / f"counters.{mode.replace(':', '-')}.{number:02d}.json")
+
+
+def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    trace = made(tmp_path, Load.COUNTERS, writes_per_s=4000.0)
+    (tmp_path / "counters.toml").write_text('[migration]\nforce_after = "15s"\n')
+    options: dict[str, Any] = {"force_after_s": 15.0, "chunk_pages": 0, "as_live": True}
+    payload_bps = 12.5e6 * faithful.PAYLOAD_SHARE
+    for mode, name, parameters in (
+        ("plain", "kvm-default", {}),
+        ("xbzrle:8MiB", "kvm-xbzrle", {"cache_mib": 8}),
+        ("xen", "xen", {}),
+        ("pagethrift:margin=0.5", "pagethrift", {"margin": 0.5}),
+    ):
+        result = run(trace, name, payload_bps, parameters=parameters, **options)
+        for number, factor in enumerate((0.5, 1.0, 1.1)):  # the median is what was simulated
+            live_run(result, mode, number, live, total_time_s=result.total_time_s * factor)
+    live_run(result, "multifd-zstd", 0, live)
+    out = tmp_path / "faithful.json"
+    faithful.main(
+        ["--live", str(live), "--traces", str(tmp_path), "--scenarios", str(tmp_path), "--out", str(out)]
+    )
+    said = capsys.readouterr()
+    assert "counters, multifd-zstd: no such row" in said.err
+    assert "total_time_s: median error 0.0%, worst 0.0% of 4 groups" in said.out
+    document = json.loads(out.read_text())
+    assert document["errors"]["first_round_bytes"] == {"median": 0.0, "worst": 0.0, "groups": 4}
+    plain = next(group for group in document["groups"] if group["mode"] == "plain")
+    assert (plain["runs"], plain["live_converged"], plain["simulated_converged"]) == (3, 0, False)
+    assert plain["live_range"]["total_time_s"][0] == pytest.approx(plain["simulated"]["total_time_s"] / 2)
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "live").mkdir()
+    with pytest.raises(UsageError, match="no result files"):
+        faithful.main(["--live", str(tmp_path / "live")])
+
+
+def test_speed_counts_writes_and_pages(tmp_path: Path) -> None:
+    trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=1000.0, seconds=6.0)
+    result = run(trace, "kvm-default")
+    pages = sum(each.full_pages + each.zero_pages for each in result.rounds)
+    assert result.downtime_s is not None
+    writes = (result.total_time_s - result.downtime_s) * 1000.0
+    assert scaling.page_events(trace, result) == pytest.approx(pages + writes, rel=0.02)
+
+
+def test_a_sweep_is_timed(tmp_path: Path) -> None:
+    made(tmp_path, Load.IDLE)
+    spec, out = tmp_path / "spec.toml", tmp_path / "out.json"
+    spec.write_text('traces = ["idle.parquet"]\nbandwidths = ["1Gbit"]\n[[strategies]]\nname = "thesis"\n')
+    scaling.main([str(spec), "--workers", "1", "--repeats", "1", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert len(found["sweep_seconds"]["1"]) == 1
+    assert found["speeds"][0]["page_events"] == 4096
+    assert found["page_events_per_s"]["median"] > 0
+
+
+def test_the_shipped_study_has_every_row() -> None:
+    text = (ROOT / "studies" / "all-rows.toml").read_text()
+    assert [line.split('"')[1] for line in text.splitlines() if line.startswith("name")] == list(TABLE)
