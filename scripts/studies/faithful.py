@@ -21,7 +21,8 @@ from pagethrift.lab.scenario import read_scenario
 from pagethrift.model.result import MigrationResult
 from pagethrift.simulate.link import LinkSpec
 from pagethrift.simulate.migration import simulate
-from pagethrift.simulate.options import CHUNK_PAGES, SimulateOptions
+from pagethrift.simulate.options import SimulateOptions
+from pagethrift.simulate.source import CHUNK_PAGES
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.trace.read import Trace, read_trace
@@ -87,7 +88,7 @@ def simulated_row(mode: str) -> Strategy | None:
     name, _, value = mode.partition(":")
     if name in TABLE:
         pairs = (part.split("=") for part in value.split(",") if part)
-        return strategy(name, **{key: float(number) for key, number in pairs})
+        return strategy(name, "", **{key: float(number) for key, number in pairs})
     if name == "xbzrle" and value:
         return strategy(QEMU_ROWS[name], cache_mib=parse_size(value) / (1 << 20))
     return strategy(QEMU_ROWS[name]) if name in QEMU_ROWS else None
