@@ -59,6 +59,7 @@ def test_zero_means_no_least_dirty_rate_and_no_pace() -> None:
     [
         ({"guest": {"activity": "sleep"}}, r"guest.activity is 'sleep'; there are idle, random-writer"),
         ({"guest": {"activity_size": "0"}}, r"guest.activity_size: '0' is not a size"),
+        ({"guest": {"activity_rate": "100KiB"}}, r"guest.activity_rate: '100KiB' is not in whole MiB"),
         ({"guest": {"size": "1GiB"}}, r"unknown key guest.size"),
         ({"load": {"protocol": "http"}}, r"load.protocol is 'http'; there are memcached, redis"),
         ({"load": {"distribution": "normal"}}, r"load.distribution is 'normal'; there are uniform, zipf"),
