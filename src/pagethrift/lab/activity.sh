@@ -67,8 +67,8 @@ case $name in
     mkdir source new
     head -c "${mib}m" /proc/kallsyms >text
     at=0
-    while [ $at -lt $((mib * 8)) ]; do
-      dd if=text of="source/$at" bs=128k count=1 skip=$at 2>/dev/null
+    while [ $at -lt $((mib * 4)) ]; do
+      dd if=text of="source/$at" bs=256k count=1 skip=$at 2>/dev/null
       at=$((at + 1))
     done
     rm text
@@ -79,7 +79,7 @@ case $name in
       for file in source/*; do
         object=new/${file#source/}
         { echo "build $build"; cat "$file"; } >"$object.i"
-        dd if="$object.i" of="$object.o" bs=64k conv=swab 2>/dev/null
+        dd if="$object.i" of="$object.o" bs=256k conv=swab 2>/dev/null
         rm "$object.i"
       done
       cat new/*.o >new/image

@@ -60,6 +60,12 @@ class Clients:
                 return
         raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
 
+    def require_running(self) -> None:
+        """Raise LabError when one of the clients has ended."""
+        self._process.require_running()
+        if self._memcaslap:
+            self._memcaslap.require_running()
+
     def begin_phase(self, name: str, unix_s: float) -> None:
         """Say when a phase began, by the wall clock, and wait until the generator has noted it."""
         self._say({"phase": name, "unix_s": unix_s})

@@ -27,8 +27,8 @@ class MemcaslapSpec:
 
     connections: int = 16
     """its --concurrency"""
-    window: int = 10_000
-    """objects of each connection that it chooses from"""
+    window: str = "10k"
+    """objects of each connection that it chooses from; memcaslap wants k or M after the number"""
     set_share: float = 0.5
     overwrite_share: float = 0.5
     """of the sets: they change an object, the others add one. With 1 (-o 1.0) memcaslap 1.1.4 writes one
@@ -39,8 +39,10 @@ class MemcaslapSpec:
         for name in ("set_share", "overwrite_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be 0..1, not {getattr(self, name)}")
-        if min(self.connections, self.window, self.value_bytes) < 1:
-            raise UsageError("connections, window and value_bytes must be at least 1")
+        if min(self.connections, self.value_bytes) < 1:
+            raise UsageError("connections and value_bytes must be at least 1")
+        if not re.fullmatch(r"[1-9]\d{0,4}[kM]", str(self.window)):
+            raise UsageError(f"window must be as 10k or 1M, not {self.window!r}")
         if self.overwrite_share == 1:
             raise UsageError(
                 "overwrite_share 1 makes memcaslap write one object a connection; use 0.9 or less"
@@ -59,14 +61,18 @@ class Memcaslap:
         self._began_s, self._began_unix_s = time.monotonic(), time.time()
         # It says nothing at the end when it is stopped, so what it says on the way must not wait in a buffer.
         command = ["stdbuf", "-oL", "memcaslap", "-s", f"{GUEST_ADDRESS}:{MEMCACHED_PORT}", "-S", "1s"]
-        command += ["-T", "2", "-c", str(spec.connections), "-w", str(spec.window)]
+        command += ["-T", "2", "-c", str(spec.connections), "-w", spec.window]
         command += ["-o", str(spec.overwrite_share), "-F", str(configuration), "-t", _LONGEST]
         self._group = group
         self._process: Process = group.start(command, name="memcaslap", namespace=namespace)
 
+    def require_running(self) -> None:
+        """Raise LabError when it has ended by itself."""
+        self._process.require_running()
+
     def finish(self) -> dict[str, Any]:
         """Stop it and return its series. Raises LabError when it has ended by itself."""
-        self._process.require_running()
+        self.require_running()
         self._group.stop(self._process)
         series = parse_series(self._process.log_path.read_text(errors="replace"))
         if not series["operations"]:

@@ -88,6 +88,7 @@ def warm_up(scenario: Scenario, load: Clients, source: Machine, show: Show) -> i
     load.wait_filled()
     show(Event("warm up", format_seconds(scenario.warm_up_s)))
     time.sleep(scenario.warm_up_s)
+    load.require_running()
     with Monitor(source.observer_qmp_path) as monitor:
         rate_bps = dirty_rate(monitor)
     show(Event("dirty rate", f"{format_bytes(rate_bps)}/s"))

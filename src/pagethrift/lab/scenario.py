@@ -175,6 +175,18 @@ def _size_or_zero(text: str) -> int:
     return 0 if text == "0" else parse_size(text)
 
 
+def _mebibytes(text: str) -> int:
+    """The guest's script counts in MiB."""
+    size = parse_size(text)
+    if size % (1 << 20):
+        raise UsageError(f"{text!r} is not in whole MiB; write it as 32MiB")
+    return size
+
+
+def _mebibytes_or_zero(text: str) -> int:
+    return 0 if text == "0" else _mebibytes(text)
+
+
 def _guest(table: TomlTable) -> GuestSpec:
     guest = GuestSpec()
     return replace(
@@ -186,8 +198,8 @@ def _guest(table: TomlTable) -> GuestSpec:
         memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
         clear_free=table.get("clear_free", bool, guest.clear_free),
         activity=_choice("guest.activity", table.get("activity", str, guest.activity), ACTIVITIES),
-        activity_bytes=table.quantity("activity_size", parse_size, guest.activity_bytes),
-        activity_bps=table.quantity("activity_rate", _size_or_zero, guest.activity_bps),
+        activity_bytes=table.quantity("activity_size", _mebibytes, guest.activity_bytes),
+        activity_bps=table.quantity("activity_rate", _mebibytes_or_zero, guest.activity_bps),
     )
 
 

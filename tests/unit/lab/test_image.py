@@ -1,6 +1,8 @@
 """The guest image: order of modules, contents, and that its key follows its inputs."""
 
 import gzip
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from pagethrift.errors import LabError
 from pagethrift.lab import image
+from pagethrift.lab.machine import ACTIVITIES
 
 
 def fake_modules(folder: Path, needs: dict[str, str]) -> Path:
@@ -42,9 +45,32 @@ def test_the_image_holds_what_the_guest_needs():
     archive = gzip.decompress(built.initramfs.read_bytes())
     names = subprocess.run(["cpio", "-t", "--quiet"], input=archive, capture_output=True, check=True)
     inside = set(names.stdout.decode().split())
-    assert {"init", "bin/busybox", "bin/memcached", "lib64/ld-linux-x86-64.so.2"} <= inside
+    assert {"init", "bin/busybox", "bin/memcached", "bin/activity", "lib64/ld-linux-x86-64.so.2"} <= inside
     assert {"modules/virtio_net.ko", "modules/net_failover.ko", "modules/virtio_balloon.ko"} <= inside
     assert image.READY_MARKER.encode() in archive
+    assert "bin/redis-server" not in inside
+
+
+@pytest.mark.usefixtures("lab_guest")
+def test_a_further_program_is_there_with_its_libraries():
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server here; run scripts/setup-system.sh as root")
+    archive = gzip.decompress(image.guest_image("redis-server").initramfs.read_bytes())
+    names = subprocess.run(["cpio", "-t", "--quiet"], input=archive, capture_output=True, check=True)
+    inside = set(names.stdout.decode().split())
+    assert {"bin/memcached", "bin/redis-server"} <= inside
+    assert any("libssl" in name for name in inside)
+
+
+@pytest.mark.usefixtures("lab_guest")
+def test_a_program_that_is_missing_is_named():
+    with pytest.raises(LabError, match="needs no-such-server"):
+        image.guest_image("no-such-server")
+
+
+def test_every_activity_has_its_place_in_the_script():
+    script = Path(image.__file__).with_name("activity.sh").read_text()
+    assert re.findall(r"^  ([a-z-]+)\)", script, re.MULTILINE) == list(ACTIVITIES)
 
 
 @pytest.mark.usefixtures("lab_guest")

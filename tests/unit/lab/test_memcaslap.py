@@ -54,8 +54,9 @@ def test_a_second_that_is_cut_off_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"overwrite_share": 1.0}, {"set_share": 1.5}, {"window": 0}, {"value_bytes": -1}]
+    "values",
+    [{"overwrite_share": 1.0}, {"set_share": 1.5}, {"window": "10"}, {"window": 5}, {"value_bytes": -1}],
 )
-def test_settings_that_do_not_work_are_refused(values: dict[str, float]) -> None:
+def test_settings_that_do_not_work_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         MemcaslapSpec(**values)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def test_guest_load_and_timing_are_read() -> None:
             "clear_free": True,
         },
         "load": {"counters": 50, "increment_share": 0.5, "evicting": True},
-        "memcaslap": {"window": 4000, "overwrite_share": 0.9},
+        "memcaslap": {"window": "4k", "overwrite_share": 0.9},
         "timing": {"min_dirty_rate": "5MiB"},
     }
     scenario = parse_scenario(data, "x")
@@ -42,7 +42,7 @@ def test_guest_load_and_timing_are_read() -> None:
     )
     assert scenario.load == LoadSpec(counters=50, increment_share=0.5, evicting=True)
     assert scenario.memcaslap is not None
-    assert (scenario.memcaslap.window, scenario.memcaslap.overwrite_share) == (4000, 0.9)
+    assert (scenario.memcaslap.window, scenario.memcaslap.overwrite_share) == ("4k", 0.9)
     assert scenario.min_dirty_rate_bps == 5 * MIB
     words = kernel_command_line(scenario.guest).split()
     assert "pt.activity=page-flipper,12,3" in words
@@ -59,6 +59,7 @@ def test_zero_means_no_least_dirty_rate_and_no_pace() -> None:
     [
         ({"guest": {"activity": "sleep"}}, r"guest.activity is 'sleep'; there are idle, random-writer"),
         ({"guest": {"activity_size": "0"}}, r"guest.activity_size: '0' is not a size"),
+        ({"guest": {"activity_rate": "100KiB"}}, r"guest.activity_rate: '100KiB' is not in whole MiB"),
         ({"guest": {"size": "1GiB"}}, r"unknown key guest.size"),
         ({"load": {"protocol": "http"}}, r"load.protocol is 'http'; there are memcached, redis"),
         ({"load": {"distribution": "normal"}}, r"load.distribution is 'normal'; there are uniform, zipf"),
