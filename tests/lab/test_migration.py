@@ -9,7 +9,7 @@ import pytest
 
 from pagethrift.lab.compare import compare, rows
 from pagethrift.lab.doctor import CheckStatus, examine
-from pagethrift.lab.link_spec import LinkSpec
+from pagethrift.lab.link_spec import LinkChange, LinkSpec, Security
 from pagethrift.lab.load_spec import LoadSpec
 from pagethrift.lab.machine import GuestSpec
 from pagethrift.lab.run import Event
@@ -61,3 +61,34 @@ def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:
     assert any(event.progress for event in seen)
     again = compare(replace(SMALL, repetitions=1), tmp_path, seen.append)
     assert [result.migration for result in again] == [result.migration for result in results]
+
+
+@pytest.mark.parametrize(("mode", "security"), [("plain", Security.SSH), ("pagethrift", Security.TLS)])
+def test_a_written_disk_moves_through_a_tunnel_over_a_changing_link(
+    tmp_path: Path, mode: str, security: Security
+) -> None:
+    link = LinkSpec(12_500_000, (LinkChange(0.5, 6_250_000), LinkChange(1.5, 25_000_000)), 0.005, security)
+    chosen = parse_mode(mode)
+    scenario = replace(
+        SMALL, guest=replace(SMALL.guest, disk_bytes=64 << 20), link=link, modes=(chosen,), check_ram=()
+    )
+    (result,) = compare(scenario, tmp_path, lambda event: None)
+    assert result.lost_requests == 0
+    assert result.link is not None
+    assert (result.link.security, result.link.changes) == (security.value, link.changes)
+    assert result.link.delay_by in ("netem", "forwarder")
+    assert result.disk is not None
+    assert result.disk.fsck_clean
+    assert result.disk.files_wrong == 0
+    assert result.disk.files_checked > 0
+    assert result.disk.written_during_bytes > 0
+    assert result.cpu_s is not None
+    assert result.cpu_s.keys() >= {"vcpu", "migration", "main", "destination", "tunnel"}
+    assert result.cpu_s["vcpu"] > 0
+    assert result.cpu_s["tunnel"] > 0
+    assert ("relay" in result.cpu_s) == (mode != "plain")
+    assert result.peak_rss_bytes is not None
+    assert min(result.peak_rss_bytes.values()) > 1 << 20
+    # what crossed the link is more than QEMU's stream: the tunnel's framing, and Ethernet's
+    stream_bytes = result.migration.first_round_bytes + result.migration.retransferred_bytes
+    assert result.migration.transferred_bytes > stream_bytes
