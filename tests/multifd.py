@@ -13,6 +13,7 @@ from pagethrift.strategies.base import Strategy
 from pagethrift.stream.multifd import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 from pagethrift.stream.wire import Section
+from pagethrift.stream.writer import RUN_BYTES
 from tests.streams import _next, _page
 
 MAIN = -1
@@ -212,7 +213,13 @@ class Scene:
     def __init__(self, it: Migration, strategy: Strategy, seed: int, hold_pages: int = 3) -> None:
         rng = self.rng = random.Random(seed)
         batch = rng.choice((1, 2, 7, 64))
-        self.thinner = Thinner(strategy, rng.randbytes(32), hold_pages * PAGE_BYTES, batch_pages=batch)
+        self.thinner = Thinner(
+            strategy,
+            rng.randbytes(32),
+            hold_pages * PAGE_BYTES,
+            batch_pages=batch,
+            run_bytes=rng.choice((1, RUN_BYTES)),
+        )
         self.out = Output(batch * 5000 + rng.choice((0, 1, 9000)))
         self.result = bytearray()
         capacity = rng.choice((700, 6000, 50_000, 1 << 40))
@@ -231,8 +238,8 @@ class Scene:
             self._write()
             self._now_s += self.rng.random()
             progress = self.thinner.run(self.out, self._now_s)
-            self.result += self.out.view()
-            self.out.size = 0
+            self.result += b"".join(self.out.pieces())
+            self.out.clear()
             back = self.thinner.given_back()
             self._idle += [to for to, channel in self._channels.items() if channel in back]
             if progress is Progress.ENDED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8, Block
 from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.stream.synthetic import StreamBuilder
+from pagethrift.stream.writer import RUN_BYTES
 
 
 def before(block: Block) -> U8:
@@ -120,18 +122,32 @@ def _next(rng: random.Random, old: bytearray | None, pool: list[bytearray]) -> b
 def thin_in_pieces(
     stream: bytes, strategy: Strategy, seed: int, hold_pages: int = 3
 ) -> tuple[bytes, Thinner]:
-    """Thin a stream in random pieces, with small batches, small outputs and a clock."""
+    """Thin a stream in random pieces, with small batches, small outputs and a clock.
+
+    Outputs are sent late, up to three of them, while more is received and thinned.
+    """
     rng = random.Random(seed)
     batch = rng.choice((1, 2, 7, 64))
-    thinner = Thinner(strategy, rng.randbytes(32), hold_pages * PAGE_BYTES, batch_pages=batch)
-    out = Output(batch * 5000 + rng.choice((0, 1, 9000)))
+    thinner = Thinner(
+        strategy,
+        rng.randbytes(32),
+        hold_pages * PAGE_BYTES,
+        batch_pages=batch,
+        run_bytes=rng.choice((1, 5000, RUN_BYTES)),
+    )
+    capacity, late = batch * 5000 + rng.choice((0, 1, 9000)), rng.randrange(4)
+    idle, unsent = [Output(capacity) for _ in range(4)], deque[Output]()
     result, view = bytearray(), memoryview(stream)
     now_s = 0.0
     while True:
         now_s += rng.random()
-        progress = thinner.run(out, now_s)
-        result += out.view()
-        out.size = 0
+        unsent.append(idle.pop())
+        progress = thinner.run(unsent[-1], now_s)
+        while len(unsent) > (0 if progress is Progress.ENDED else late):
+            out = unsent.popleft()
+            result += b"".join(out.pieces())
+            out.clear()
+            idle.append(out)
         if progress is Progress.ENDED:
             return bytes(result), thinner
         if progress is Progress.NEED_INPUT:

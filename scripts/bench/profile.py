@@ -27,7 +27,7 @@ from pagethrift.engine.thinner import Output
 from pagethrift.model.methods import Allow
 from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.reader import BATCH_PAGES, StreamReader
-from pagethrift.stream.writer import RecordWriter, choose_methods, room_bytes
+from pagethrift.stream.writer import RUNS, RecordWriter, choose_methods, room_bytes
 
 BATCHES = (64, 128, 256, BATCH_PAGES)
 STAGES = ("read", "arrive", "sign", "compare", "choose", "write", "account", "commit")
@@ -43,6 +43,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
     masks, sizes = np.zeros(BATCH_PAGES, np.uint32), np.zeros(BATCH_PAGES, np.int32)
     methods, before = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.uint8)
     allowed = np.full(BATCH_PAGES, int(Allow.SKIP | Allow.DELTA | Allow.SPARSE), np.uint8)
+    runs = np.empty((RUNS, 3), np.int64)
     spent = dict.fromkeys(STAGES, 0)
     clock = time.perf_counter_ns
     for count, timed in chunks(stream, reader.room):
@@ -56,7 +57,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
                 continue
             batch, n = event.batch, len(event.batch)
             if out.free < room_bytes(batch.kind):
-                out.size = 0
+                out.clear()
 
             def lap(stage: str, timed: bool = timed) -> None:
                 nonlocal last
@@ -76,9 +77,9 @@ def shares(stream: StreamFile) -> dict[str, float]:
                 signer.columns, SUBPAGE_BYTES, allowed[:n], methods[:n], sizes[:n],
             )  # fmt: skip
             lap("choose")
-            out.size = writer.write(
+            out.size, _ = writer.write(
                 batch, methods[:n], masks[:n], signer.columns, SUBPAGE_BYTES,
-                out.data, out.size, sizes[:n],
+                out.data, out.size, sizes[:n], runs,
             )  # fmt: skip
             lap("write")
             counters.account(batch.page, methods[:n], sizes[:n], ledger.state)

@@ -18,7 +18,7 @@ from pagethrift.model.pages import U8, U32, BlockTable, PageBatch
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.events import Pages, RamBegins, Signal
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.writer import RecordWriter, choose_methods, room_bytes
+from pagethrift.stream.writer import RUNS, RecordWriter, choose_methods, room_bytes
 
 SECRET = bytes(range(32))
 _ALLOWED = Allow.SKIP | Allow.DELTA | Allow.SPARSE
@@ -131,20 +131,21 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
     signer = SubpageSigner.from_secret(SECRET)
     writer, out = RecordWriter(table_of(stream)), Output()
     methods, sizes = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.int32)
+    runs = np.empty((RUNS, 3), np.int64)
     allowed, index = np.full(BATCH_PAGES, int(_ALLOWED), np.uint8), np.arange(BATCH_PAGES)
     elapsed_ns = 0
     for number, (batch, timed) in enumerate(batches(stream)):
         n = len(batch)
         state, masks = decisions.states[number], decisions.masks[number]
         if out.free < room_bytes(batch.kind):
-            out.size = 0
+            out.clear()
         began_ns = time.perf_counter_ns()
         choose_methods(
             batch.buffer, batch.position, batch.kind, index[:n], state, masks,
             signer.columns, SUBPAGE_BYTES, allowed[:n], methods[:n], sizes[:n],
         )  # fmt: skip
-        out.size = writer.write(
-            batch, methods[:n], masks, signer.columns, SUBPAGE_BYTES, out.data, out.size, sizes[:n]
+        out.size, _ = writer.write(
+            batch, methods[:n], masks, signer.columns, SUBPAGE_BYTES, out.data, out.size, sizes[:n], runs
         )
         if timed:
             elapsed_ns += time.perf_counter_ns() - began_ns
@@ -159,8 +160,8 @@ def thin_alone(stream: StreamFile, name: str, batch_pages: int = BATCH_PAGES) ->
         began_ns = time.perf_counter_ns()
         thinner.received(count)
         while thinner.run(out, 0.0) is Progress.OUTPUT_FULL:
-            out.size = 0
-        out.size = 0
+            out.clear()
+        out.clear()
         if timed:
             elapsed_ns += time.perf_counter_ns() - began_ns
     return _sample(stream, elapsed_ns)

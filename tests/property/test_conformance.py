@@ -92,8 +92,8 @@ def thin_rounds(chosen: Strategy, seed: int, link_bps: float = LINK_BPS) -> tupl
         thinner.received(len(piece))
         while thinner.run(out, float(number)) is Progress.OUTPUT_FULL:
             pass
-        thinned += out.view()
-        out.size = 0
+        thinned += b"".join(out.pieces())
+        out.clear()
     return thinner, b"".join(pieces), bytes(thinned)
 
 

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, chosen_strategy
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress, drop_bytes, first_bytes
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -52,10 +53,10 @@ def _copy(thinner: Thinner, source: int, target: int) -> None:
     output = Output()
     while True:
         progress = thinner.run(output, time.monotonic())
-        view = output.view()
-        while len(view):
-            view = view[os.write(target, view) :]
-        output.size = 0
+        pieces = output.pieces()
+        while pieces:
+            drop_bytes(pieces, os.writev(target, first_bytes(pieces, PIPE_BYTES)))
+        output.clear()
         if progress is Progress.ENDED:
             return
         if progress is Progress.NEED_INPUT:

@@ -2,33 +2,93 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from enum import Enum
 
 import numpy as np
 
 from pagethrift.model.pages import U8
+from pagethrift.stream.input import Received
 from pagethrift.stream.reader import BATCH_BYTES, BATCH_PAGES, BUFFER_BYTES
 from pagethrift.stream.writer import FULL_BYTES, PAGE_ROOM, ZERO_ROOM
 
 OUTPUT_BYTES = BUFFER_BYTES + (BATCH_BYTES // FULL_BYTES + 1) * PAGE_ROOM + BATCH_PAGES * ZERO_ROOM
 """one receive buffer's worth, and room for the batch that fills it"""
+IOV_MAX = 1024
+"""pieces one vectored write may have (Linux, limits.h)"""
 
 
 class Output:
-    """A reusable output buffer; holds at least one batch (``room_bytes``)."""
+    """A reusable output: bytes written to ``data`` and, between them, pieces of receive buffers.
+
+    ``data`` holds at least one batch (``room_bytes``). One thread makes, clears and fills it.
+    """
 
     def __init__(self, capacity_bytes: int = OUTPUT_BYTES) -> None:
         self.data: U8 = np.empty(capacity_bytes, np.uint8)
         self.size = 0
+        """bytes of ``data`` in use"""
+        self.borrowed_bytes = 0
+        self._pieces: list[memoryview] = []
+        self._cut = 0
+        self._lenders: list[Received] = []
 
-    def view(self) -> memoryview:
-        """Return what was written."""
-        return self.data.data[: self.size]
+    @property
+    def total_bytes(self) -> int:
+        """Bytes to send."""
+        return self.size + self.borrowed_bytes
 
     @property
     def free(self) -> int:
-        """Bytes that still fit."""
+        """Bytes of ``data`` that are free."""
         return len(self.data) - self.size
+
+    def borrow(self, at: int, lender: Received, start: int, stop: int) -> None:
+        """Put a piece of a receive buffer where ``data`` is filled up to ``at``, until ``clear``."""
+        self._cut_at(at)
+        self._pieces.append(lender.data.data[start:stop])
+        self.borrowed_bytes += stop - start
+        self._lenders.append(lender)
+        lender.loans += 1
+
+    def pieces(self) -> deque[memoryview]:
+        """Return what is to be sent, in order."""
+        self._cut_at(self.size)
+        return deque(self._pieces)
+
+    def clear(self) -> None:
+        """Empty it and give back what was borrowed."""
+        for lender in self._lenders:
+            lender.loans -= 1
+        self._lenders.clear()
+        self._pieces.clear()
+        self.size = self.borrowed_bytes = self._cut = 0
+
+    def _cut_at(self, at: int) -> None:
+        if at > self._cut:
+            self._pieces.append(self.data.data[self._cut : at])
+            self._cut = at
+
+
+def first_bytes(pieces: deque[memoryview], most_bytes: int) -> list[memoryview]:
+    """Return the first pieces for one vectored write, the last of them cut to ``most_bytes`` in all."""
+    chosen: list[memoryview] = []
+    for piece in itertools.islice(pieces, IOV_MAX):
+        chosen.append(piece[:most_bytes])
+        most_bytes -= len(chosen[-1])
+        if not most_bytes:
+            break
+    return chosen
+
+
+def drop_bytes(pieces: deque[memoryview], count: int) -> None:
+    """Take the first ``count`` bytes, which were written, from pieces."""
+    while count >= len(pieces[0]):
+        count -= len(pieces.popleft())
+        if not pieces:
+            return
+    pieces[0] = pieces[0][count:]
 
 
 class Progress(Enum):

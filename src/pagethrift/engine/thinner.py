@@ -23,7 +23,15 @@ from pagethrift.strategies.base import HeldFacts, PageFacts, Strategy
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.writer import PAGE_ROOM, RecordWriter, choose_methods, room_bytes
+from pagethrift.stream.writer import (
+    NO_RUNS,
+    PAGE_ROOM,
+    RUN_BYTES,
+    RUNS,
+    RecordWriter,
+    choose_methods,
+    room_bytes,
+)
 
 HOLD_BUDGET_BYTES = 64 << 20
 RELEASE_PAGES = 256
@@ -51,6 +59,7 @@ class Thinner:
         secret: bytes,
         hold_budget_bytes: int = HOLD_BUDGET_BYTES,
         batch_pages: int = BATCH_PAGES,
+        run_bytes: int = RUN_BYTES,
     ) -> None:
         self.strategy = strategy
         self.counters = Counters()
@@ -63,6 +72,7 @@ class Thinner:
         self._going = False
         self._hold_pages = hold_budget_bytes // PAGE_BYTES
         self._batch_pages = batch_pages
+        self._run_bytes = run_bytes
         self._reader = StreamReader(batch_pages=batch_pages)
         self._signer = signer_for(strategy.signing, secret)
         columns = self._signer.columns if self._signer else 0
@@ -75,6 +85,7 @@ class Thinner:
         self._sizes: I32 = np.zeros(batch_pages, np.int32)
         self._before: U8 = np.zeros(batch_pages, np.uint8)
         self._recent: U8 = np.zeros(batch_pages, np.uint8)
+        self._runs: I64 = np.empty((RUNS, 3), np.int64)
         self._pending: Event | None = None
         self._raw_done = 0
         self._to_release: I64 | None = None
@@ -92,7 +103,7 @@ class Thinner:
         self.held = HoldBuffer(table.total_pages, self._hold_pages)
         self._history = RoundHistory(table.total_pages) if self.strategy.needs_history else None
         self._arrivals: U8 = np.zeros(table.total_pages, np.uint8)
-        self._writer = RecordWriter(table)
+        self._writer = RecordWriter(table, run_bytes=self._run_bytes)
 
     def room(self, want_bytes: int = BUFFER_BYTES) -> memoryview:
         """Return space to receive into; call ``run`` until NEED_INPUT before asking."""
@@ -141,11 +152,11 @@ class Thinner:
 
     def run(self, out: Output, now_s: float) -> Progress:
         """Process received bytes into ``out``. Raises StreamError."""
-        before = out.size
+        before = out.total_bytes
         try:
             return self._run(out, now_s)
         finally:
-            self.counters.out_bytes += out.size - before
+            self.counters.out_bytes += out.total_bytes - before
 
     def _run(self, out: Output, now_s: float) -> Progress:
         while True:
@@ -221,7 +232,7 @@ class Thinner:
                 if out.free < room:
                     return False
                 self.mode = Mode.RAM
-                self._thin(batch, out, now_s)
+                self._thin(batch, out, now_s, runs=self._runs)
             case BodyEnds(last):
                 if self._to_release is None and not self._at_mark(flush=False):
                     return False
@@ -252,9 +263,18 @@ class Thinner:
         return True
 
     def _thin(
-        self, batch: PageBatch, out: Output, now_s: float, signs: U64 | None = None, arriving: bool = True
+        self,
+        batch: PageBatch,
+        out: Output,
+        now_s: float,
+        signs: U64 | None = None,
+        arriving: bool = True,
+        runs: I64 = NO_RUNS,
     ) -> None:
-        """Forward, hold or skip the pages of a batch; ``signs``: their signatures, where made already."""
+        """Forward, hold or skip the pages of a batch; ``signs``: their signatures, where made already.
+
+        ``runs``: rows for records of main that are forwarded from where they were received.
+        """
         n = len(batch)
         masks, methods = self._masks[:n], self._methods[:n]
         sizes, before, pages = self._sizes[:n], self._before[:n], batch.page
@@ -290,9 +310,11 @@ class Thinner:
         )  # fmt: skip
         if arriving:
             self._hold(batch, facts, methods, now_s)
-        out.size = self._writer.write(
-            batch, methods, masks, self._columns, self._subpage, out.data, out.size, sizes
+        out.size, found = self._writer.write(
+            batch, methods, masks, self._columns, self._subpage, out.data, out.size, sizes, runs
         )
+        for at, start, stop in runs[:found].tolist():
+            out.borrow(at, self._reader.received_in, start, stop)
         self.counters.account(pages, methods, sizes, self.ledger.state)
         self.ledger.commit(pages, signs, methods)
 
@@ -368,8 +390,8 @@ def thin(
     view = memoryview(stream)
     while True:
         progress = thinner.run(out, 0.0)
-        result += out.view()
-        out.size = 0
+        result += b"".join(out.pieces())
+        out.clear()
         if progress is Progress.ENDED:
             return bytes(result)
         if progress is Progress.NEED_INPUT:

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pagethrift.engine.thinner import Output
+from pagethrift.engine.output import Output, drop_bytes, first_bytes
 from pagethrift.errors import LinkError
 
 BUFFER_S = 0.1
@@ -27,6 +27,8 @@ MIN_BUFFER_BYTES = 256 << 10
 UNKNOWN_BUFFER_BYTES = 1 << 20
 """until the rate is measured, in 0.2 s"""
 MAX_BUFFER_BYTES = 8 << 20
+SEND_BYTES = 256 << 10
+"""at once, so that rate and queue are looked at often"""
 BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
 RATE_WINDOW_S = 0.2
@@ -83,14 +85,16 @@ class Link:
                 self._check()
                 self._changed.wait(0.5)
             self._check()
-            return self._pool.popleft()
+            output = self._pool.popleft()
+        output.clear()
+        return output
 
     def put(self, output: Output) -> None:
         """Queue an output for sending (or just take it back when it is empty)."""
         with self._changed:
-            if output.size:
+            if output.total_bytes:
                 self._queue.append(output)
-                self._queued_bytes += output.size
+                self._queued_bytes += output.total_bytes
             else:
                 self._pool.append(output)
             self._changed.notify_all()
@@ -129,7 +133,6 @@ class Link:
                 self._write(output)
                 with self._changed:
                     self._queue.popleft()
-                    output.size = 0
                     self._pool.append(output)
                     self._changed.notify_all()
         except (OSError, ValueError, LinkError) as error:
@@ -142,11 +145,11 @@ class Link:
             self._on_error(self._error)
 
     def _write(self, output: Output) -> None:
-        view, done = output.view(), 0
+        pieces = output.pieces()
         poller = select.poll()
         poller.register(self._socket, select.POLLOUT)
         last_progress_s = time.monotonic()
-        while done < len(view):
+        while pieces:
             self._check()
             events = poller.poll(200)
             now_s = time.monotonic()
@@ -155,11 +158,11 @@ class Link:
                     raise LinkError(f"the destination has taken nothing for {self._stall_timeout_s:.0f} s")
                 continue
             try:
-                count = self._socket.send(view[done : done + (256 << 10)])
+                count = self._socket.sendmsg(first_bytes(pieces, SEND_BYTES))
             except BlockingIOError:
                 continue
             last_progress_s = now_s
-            done += count
+            drop_bytes(pieces, count)
             with self._changed:
                 self._queued_bytes -= count
                 self.sent_bytes += count

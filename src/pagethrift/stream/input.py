@@ -9,6 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 
 from pagethrift.errors import StreamError
+from pagethrift.model.pages import U8
 from pagethrift.stream.events import Event, Raw, Signal
 from pagethrift.stream.wire import RECORD_MAX
 
@@ -22,14 +23,24 @@ class NotUnderstood(StreamError):
     """Possibly legal, but unknown here: before the first rewritten byte a relay may become a pipe."""
 
 
+class Received:
+    """A receive buffer; while ``loans`` is not 0, outputs that are not sent yet point into it."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.data: U8 = np.empty(capacity_bytes, np.uint8)
+        self.loans = 0
+
+
 class StreamInput:
     """A buffer with two marks: what was read, and what was handed out as events.
 
-    Bytes between the marks belong to the next Raw event.
+    Bytes between the marks belong to the next Raw event. A buffer that is on loan is left alone:
+    receiving goes on in another one.
     """
 
     def __init__(self, buffer_bytes: int) -> None:
-        self.buffer = np.empty(max(buffer_bytes, 4 * RECORD_MAX), np.uint8)
+        self.received_in = Received(max(buffer_bytes, 4 * RECORD_MAX))
+        self._all = [self.received_in]
         self.position = 0
         self.end = 0
         self._handed = 0
@@ -39,19 +50,36 @@ class StreamInput:
         self._view = self.buffer.data
 
     @property
+    def buffer(self) -> U8:
+        """What positions point into."""
+        return self.received_in.data
+
+    @property
     def offset(self) -> int:
         """Stream position of the next byte to be read."""
         return self._base + self.position
 
     def room(self, want_bytes: int) -> memoryview:
-        """Return up to ``want_bytes`` of writable space, moving unread bytes to the front."""
+        """Return up to ``want_bytes`` of writable space, moving unread bytes to its front."""
         rest = self.end - self._handed
-        if self._handed and rest:
-            self.buffer[:rest] = self.buffer[self._handed : self.end].copy()
+        unread = self.buffer[self._handed : self.end]
+        if self.received_in.loans:
+            self.received_in = self._unlent()
+            self._view = self.buffer.data
+            self.buffer[:rest] = unread
+        elif self._handed and rest:
+            self.buffer[:rest] = unread.copy()
         self._base += self._handed
         self.position -= self._handed
         self.end, self._handed = rest, 0
         return self._view[rest : min(len(self._view), rest + max(want_bytes, RECORD_MAX))]
+
+    def _unlent(self) -> Received:
+        for buffer in self._all:
+            if not buffer.loans:
+                return buffer
+        self._all.append(Received(len(self.buffer)))
+        return self._all[-1]
 
     def received(self, count: int) -> None:
         """Count bytes written to ``room()``; 0 closes the stream."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pagethrift.kernels import Word, copy_bytes, kernel, load64, store64_be
+from pagethrift.kernels import Word, copy_bytes, kernel, load64, load64_be, store64_be
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, BlockTable, PageBatch
 from pagethrift.stream.wire import RECORD_MAX
@@ -17,6 +17,11 @@ PAGE_ROOM = RECORD_MAX + 300
 
 ZERO_ROOM = 300
 """the same of a page that arrived as a ZERO record"""
+
+RUN_BYTES = 8 * (8 + PAGE_BYTES)
+"""fewer bytes than this are copied; sending a piece apart costs about as much as copying 4 pages"""
+RUNS = 64
+"""such pieces of a batch at most; what is beyond them is copied"""
 
 FULL_BYTES = 8 + PAGE_BYTES
 ZERO_BYTES = 9
@@ -171,6 +176,39 @@ def _put_xbzrle_head(
 
 
 @kernel
+def _verbatim_run(
+    buffer: U8, positions: I64, pages: I64, methods: U8, first_pages: I64, block: int, i: int
+) -> tuple[int, int]:
+    """Find the records from ``i`` on that stand in the input as we would write them, one after the other.
+
+    Returns (index after them, buffer position after them). The bytes themselves are compared, so it
+    does not matter what else may stand before a page.
+    """
+    stop = positions[i] - 8
+    if block < 0:
+        return i, stop
+    while (
+        i < len(pages)
+        and positions[i] - 8 == stop
+        and first_pages[block] <= pages[i] < first_pages[block + 1]
+    ):
+        head: Word = np.uint64((pages[i] - first_pages[block]) << 12) | np.uint64(0x020)
+        if methods[i] == _FULL:
+            head |= np.uint64(0x008)
+            length = FULL_BYTES
+        elif methods[i] == _ZERO:
+            head |= np.uint64(0x002)
+            length = ZERO_BYTES
+        else:
+            break
+        if load64_be(buffer, stop) != head:
+            break
+        stop += length
+        i += 1
+    return i, stop
+
+
+@kernel
 def emit_records(
     buffer: U8,
     positions: I64,
@@ -186,14 +224,36 @@ def emit_records(
     out: U8,
     at: int,
     sizes: I32,
-) -> tuple[int, int]:
+    runs: I64,
+    run_bytes: int,
+) -> tuple[int, int, int]:
     """Write one record (SPARSE: two) for each page whose method is not SKIP or HOLD.
 
     ``last`` is the block CONTINUE refers to. ``sizes`` receives the bytes written and
     ``methods`` is changed to FULL where a sparse page turned out longer than that.
-    ``out`` needs ``room_bytes`` from ``at`` on. Returns (position after, new last block).
+    ``out`` needs ``room_bytes`` from ``at`` on.
+    ``run_bytes`` or more that stand in ``buffer`` in a row as they would be written are not copied
+    but written to ``runs``, as many as it has rows: (position in ``out`` where they belong, start and stop in
+    ``buffer``). Returns (position after, new last block, runs).
     """
-    for i in range(len(pages)):
+    found = 0
+    examined = 0
+    following = 0
+    while following < len(pages):
+        i = following
+        following = i + 1
+        if i >= examined and found < len(runs) and methods[i] in (_FULL, _ZERO):
+            start = positions[i] - 8
+            examined, stop = _verbatim_run(buffer, positions, pages, methods, first_pages, last, i)
+            if stop - start >= run_bytes:
+                runs[found, 0] = at
+                runs[found, 1] = start
+                runs[found, 2] = stop
+                found += 1
+                for j in range(i, examined):
+                    sizes[j] = FULL_BYTES if methods[j] == _FULL else ZERO_BYTES
+                following = examined
+                continue
         method = methods[i]
         if method in (_SKIP, _HOLD):
             sizes[i] = 0
@@ -245,7 +305,10 @@ def emit_records(
             at += PAGE_BYTES
         sizes[i] = at - begin
         last = block
-    return at, last
+    return at, last, found
+
+
+NO_RUNS: I64 = np.empty((0, 3), np.int64)
 
 
 @dataclass(slots=True)
@@ -254,6 +317,7 @@ class RecordWriter:
 
     table: BlockTable
     last_block: int = -1
+    run_bytes: int = RUN_BYTES
 
     def write(
         self,
@@ -265,15 +329,18 @@ class RecordWriter:
         out: U8,
         at: int,
         sizes: I32,
-    ) -> int:
-        """Write a batch into ``out`` from position ``at``; returns the position after it.
+        runs: I64 = NO_RUNS,
+    ) -> tuple[int, int]:
+        """Write a batch into ``out`` from position ``at``; returns (the position after it, runs).
 
         ``out`` has at least ``room_bytes`` from ``at`` on. ``sizes`` receives
         the bytes of each page; ``methods`` may change from sparse to FULL.
+        ``runs``, shape (n, 3), receives what is left where it is in the batch's buffer (``emit_records``).
         """
         table = self.table
-        at, self.last_block = emit_records(
+        at, self.last_block, found = emit_records(
             batch.buffer, batch.position, batch.page, methods, masks, columns, subpage,
             table.names, table.name_lengths, table.first_pages, self.last_block, out, at, sizes,
+            runs, self.run_bytes,
         )  # fmt: skip
-        return at
+        return at, found

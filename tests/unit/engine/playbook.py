@@ -74,8 +74,8 @@ class Bench:
         before, view, out = len(self.output), memoryview(data), Output()
         while True:
             progress = self.thinner.run(out, self.now_s)
-            self.output += out.view()
-            out.size = 0
+            self.output += b"".join(out.pieces())
+            out.clear()
             if progress is Progress.ENDED:
                 self.ended = True
                 return bytes(self.output[before:])

@@ -74,8 +74,8 @@ class Bench:
         result, out = bytearray(), Output()
         while True:
             progress = self.thinner.run(out, 0.0)
-            result += out.view()
-            out.size = 0
+            result += b"".join(out.pieces())
+            out.clear()
             back = self.thinner.given_back()
             for channel in back:
                 channel.prepare()

@@ -74,7 +74,7 @@ def through_thinner(name: str, work: list[Round]) -> Thinner:
             thinner.go()
         while True:
             progress = thinner.run(out, float(number))
-            out.size = 0
+            out.clear()
             if progress is Progress.ENDED or position == end:
                 break
             room = thinner.room()

@@ -108,3 +108,23 @@ def test_more_reads_until_the_end() -> None:
 
     raw, _ = drive(source, grammar(), DATA, 999)
     assert raw == DATA
+
+
+def test_a_buffer_on_loan_is_left_alone_until_it_is_given_back() -> None:
+    """Three outputs late: four buffers in turn, and what is unread moves along."""
+    source, lent = StreamInput(1), []
+    for i in range(12):
+        room = source.room(100)
+        room[:100] = bytes([i]) * 100
+        source.received(100)
+        source.consume_to(source.end - 10)
+        assert source.peek(10) == bytes([i]) * 10
+        source.received_in.loans += 1
+        lent.append((source.received_in, bytes(source.buffer[: source.end])))
+        for buffer, held in lent:
+            assert bytes(buffer.data[: len(held)]) == held
+        if len(lent) > 3:
+            lent.pop(0)[0].loans -= 1
+    assert len({id(buffer) for buffer, _ in lent}) == 3
+    assert len(source._all) == 4
+    assert source.offset == 1190

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -164,7 +164,7 @@ def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, lis
     room = room_bytes(c.batch.kind)
     out, sizes = np.full(at + room + 64, 0xEE, np.uint8), np.full(n, -1, np.int32)
     writer = RecordWriter(TABLE, last)
-    end = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, at, sizes)
+    end, _ = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, at, sizes)
     assert (out[:at] == 0xEE).all()
     assert (out[at + room :] == 0xEE).all()
     return out[at:end].tobytes(), sizes.tolist(), writer.last_block
@@ -310,3 +310,66 @@ def test_blocks_are_found_and_named_when_they_change() -> None:
     assert twins.load(data, BLOCKS, memory) == (len(data), 2)
     assert memory == new
     assert last == 2
+
+
+def received(seed: int, at: int) -> Case:
+    """Pages where a reader leaves them: records one after the other, some with their block's name."""
+    c, rng, buffer, block = case(seed), random.Random(seed), bytearray(at), -1
+    for i, page in enumerate(c.batch.page.tolist()):
+        here = int(np.searchsorted(TABLE.first_pages, page, side="right")) - 1
+        zero = c.batch.kind[i] == 0
+        word = (page - int(TABLE.first_pages[here])) << 12 | (0x02 if zero else 0x08)
+        if here == block and rng.random() < 0.9:
+            buffer += (word | 0x20).to_bytes(8, "big")
+        else:
+            name = BLOCKS[here][0]
+            buffer += word.to_bytes(8, "big") + bytes([len(name)]) + name
+        block = here
+        c.batch.position[i] = len(buffer)
+        buffer += b"\0" if zero else c.new[page]
+        buffer += bytes(rng.choice((0, 0, 0, 0, 4)))
+    return replace(c, batch=replace(c.batch, buffer=np.frombuffer(buffer, np.uint8)))
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    seed=seeds, last=st.integers(-1, 2), most=st.sampled_from([0, 1, 2, 12]),
+    run_bytes=st.sampled_from([1, 9, 10, 4104, 8208, 20_000]),
+)  # fmt: skip
+def test_runs_left_in_the_buffer_change_no_byte(seed: int, last: int, most: int, run_bytes: int) -> None:
+    c = received(seed, at=8)
+    methods, _ = c.choose()
+    forced = random.Random(seed).random() < 0.5
+    if forced:
+        methods[:] = np.where(c.batch.kind == 1, Method.FULL, Method.ZERO)
+    expected, expected_sizes, expected_last = write(c, methods.copy(), last)
+    n = len(c.batch)
+    out, sizes = np.zeros(room_bytes(c.batch.kind) + 3, np.uint8), np.full(n, -1, np.int32)
+    runs, writer = np.full((most, 3), -1, np.int64), RecordWriter(TABLE, last, run_bytes)
+    end, found = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, 3, sizes, runs)
+    written, data, at = memoryview(out.tobytes())[:end], b"", 3
+    for position, start, stop in runs[:found].tolist():
+        assert stop - start >= run_bytes
+        data += bytes(written[at:position]) + c.batch.buffer[start:stop].tobytes()
+        at = position
+    assert data + bytes(written[at:]) == expected
+    assert sizes.tolist() == expected_sizes
+    assert writer.last_block == expected_last
+
+
+def test_pages_as_received_are_all_left_in_the_buffer() -> None:
+    n = 5
+    buffer = b"".join((i << 12 | 0x28).to_bytes(8, "big") + bytes([i + 1]) * 4096 for i in range(n))
+    batch = PageBatch(
+        np.arange(n), np.ones(n, np.uint8), 8 + 4104 * np.arange(n), np.full(n, 4096, np.int32),
+        np.frombuffer(buffer, np.uint8),
+    )  # fmt: skip
+    runs, sizes = np.zeros((2, 3), np.int64), np.zeros(n, np.int32)
+    for last, first in ((-1, 1), (0, 0), (1, 1)):
+        methods, masks = np.full(n, Method.FULL, np.uint8), np.zeros(n, np.uint32)
+        writer = RecordWriter(TABLE, last, run_bytes=2 * 4104)
+        out = np.zeros(room_bytes(batch.kind), np.uint8)
+        end, found = writer.write(batch, methods, masks, 16, 256, out, 0, sizes, runs)
+        assert (found, end) == (1, first * (8 + 7 + 4096))
+        assert runs[0].tolist() == [end, first * 4104, n * 4104]
+        assert writer.last_block == 0
