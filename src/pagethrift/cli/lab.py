@@ -22,7 +22,7 @@ from pagethrift.lab.run import Event
 from pagethrift.lab.run_result import RunResult
 from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
 from pagethrift.lab.tables import HEADINGS, cells
-from pagethrift.units import format_bytes, format_seconds, parse_seconds
+from pagethrift.units import format_bytes, format_seconds, parse_bandwidth, parse_seconds
 
 app = typer.Typer(
     add_completion=False,
@@ -113,13 +113,40 @@ def record(
         print(f"pagethrift: warning: {warning}", file=sys.stderr)
 
 
-@app.command(name="compare", epilog="Example: pagethrift lab compare scenarios/demo.toml --out results/demo")
-def compare_modes(scenario: ScenarioFile, out: Out, json: Json = False) -> None:
-    """Run all modes of a scenario and compare them; runs with a result file are not repeated.
+@app.command(
+    name="compare",
+    epilog="Example: pagethrift lab compare scenarios/counters.toml scenarios/hot-zipf.toml --mode plain "
+    "--mode pagethrift --repetitions 5 --out results/two",
+)
+def compare_modes(
+    scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.", metavar="SCENARIO.toml...")],
+    out: Out,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="Instead of the scenarios' modes, repeatable.")
+    ] = None,
+    repetitions: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each mode, instead of the scenarios'.")
+    ] = None,
+    bandwidth: Annotated[
+        str | None, typer.Option(help="Rate of the link, instead of the scenarios'; needs a DIR of its own.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run all modes of scenarios and compare them; runs with a result file are not repeated.
 
-    Exit codes: 0 done, 2 the scenario is wrong, 6 a run failed or RAM differed.
+    With --json one line for each scenario.
+    Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed or RAM differed.
     """
-    _compare(read_scenario(scenario), out, json)
+    chosen = [read_scenario(path) for path in scenarios]
+    if mode:
+        chosen = [replace(one, modes=tuple(parse_mode(text) for text in mode)) for one in chosen]
+    if repetitions:
+        chosen = [replace(one, repetitions=repetitions) for one in chosen]
+    if bandwidth:
+        rate = parse_bandwidth(bandwidth)
+        chosen = [replace(one, link=replace(one.link, bandwidth_bps=rate)) for one in chosen]
+    for one in chosen:
+        _compare(one, out, json)
 
 
 def _compare(scenario: Scenario, out: Path, json: bool) -> None:
@@ -129,8 +156,8 @@ def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     summary = rows(results)
     checked = [result for result in results if result.ram]
     if json:
-        document = {"rows": [asdict(row) for row in summary], "ram": [_equality(one) for one in checked]}
-        typer.echo(json_library.dumps(document, indent=1))
+        document = {"scenario": scenario.name, "rows": [asdict(row) for row in summary]}
+        typer.echo(json_library.dumps(document | {"ram": [_equality(one) for one in checked]}))
     else:
         _print(scenario, summary, checked, out)
     if any(result.ram.differing_pages for result in checked if result.ram):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pagethrift.errors import PagethriftError
+from pagethrift.errors import PagethriftError, UsageError
 from pagethrift.lab.namespaces import require_rights
 from pagethrift.lab.run import Event, Show, run
 from pagethrift.lab.run_result import RunResult
@@ -55,7 +55,7 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
         what = f"{number}/{len(runs)} {planned.mode.name}{' (RAM compared)' if planned.check_ram else ''}"
         if path.exists():
             show(Event("kept", what))
-            results.append(RunResult.read(path))
+            results.append(_kept(path, scenario))
             continue
         show(Event("run", what))
         try:
@@ -69,6 +69,13 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
     if failure and not results:
         raise failure
     return results
+
+
+def _kept(path: Path, scenario: Scenario) -> RunResult:
+    result = RunResult.read(path)
+    if result.migration.bandwidth_bps != scenario.link.bandwidth_bps:
+        raise UsageError(f"{path} is of another bandwidth; choose another folder")
+    return result
 
 
 @dataclass(frozen=True, slots=True)

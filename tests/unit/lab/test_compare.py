@@ -1,0 +1,46 @@
+"""Which runs a comparison does, in which order, and what it keeps of an earlier call."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pagethrift.errors import UsageError
+from pagethrift.lab.compare import compare, plan
+from pagethrift.lab.run import Event
+from pagethrift.lab.scenario import parse_mode, read_scenario
+
+DEMO = Path("scenarios/demo.toml")
+RESULTS = Path("docs/results/demo")
+
+
+def test_modes_alternate_and_checks_come_last() -> None:
+    scenario = replace(
+        read_scenario(DEMO),
+        modes=(parse_mode("plain"), parse_mode("xen")),
+        check_ram=(parse_mode("xen"),),
+        repetitions=2,
+    )
+    order = [(run.mode.name, run.repetition, run.check_ram) for run in plan(scenario)]
+    assert order == [
+        ("plain", 0, False), ("xen", 0, False), ("xen", 1, False), ("plain", 1, False), ("xen", 0, True),
+    ]  # fmt: skip
+
+
+def test_runs_with_a_result_are_kept(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    events: list[Event] = []
+    results = compare(read_scenario(DEMO), tmp_path, events.append)
+    assert [event.stage for event in events] == ["kept"] * 5
+    assert sum(result.ram is not None for result in results) == 1
+
+
+def test_results_of_another_bandwidth_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    scenario = read_scenario(DEMO)
+    other = replace(scenario, link=replace(scenario.link, bandwidth_bps=1_000_000))
+    with pytest.raises(UsageError, match="another bandwidth"):
+        compare(other, tmp_path, lambda event: None)
