@@ -149,8 +149,9 @@ def test_rows_that_contradict_the_header_are_refused(
     values = table[column].to_pylist()
     values[0] = value
     wrong = pa.array(values, COLUMNS.field(column).type)
-    index, metadata = table.schema.get_field_index(column), table.schema.metadata
-    pq.write_table(table.set_column(index, column, wrong).replace_schema_metadata(metadata), path)
+    changed = table.set_column(table.schema.get_field_index(column), column, wrong)
+    metadata = {METADATA_KEY: read_header(path).to_metadata()}
+    pq.write_table(changed.replace_schema_metadata(metadata), path)
     with pytest.raises(UsageError, match=says):
         read_trace(path)
 
