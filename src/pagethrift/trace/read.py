@@ -14,8 +14,13 @@ import pyarrow.parquet as pq
 
 from pagethrift.errors import UsageError
 from pagethrift.model.pages import I32, I64, U8
-from pagethrift.trace.format import METADATA_KEY, TraceHeader
+from pagethrift.trace.format import COLUMNS, METADATA_KEY, TraceHeader
 from pagethrift.trace.write import U16
+
+MOST_BLOCK_BYTES = 1 << 44
+"""32 bits of page numbers"""
+PAGES_A_ROW = 64
+"""free pages that a balloon hints have no row; without a bound a broken header could ask for any memory"""
 
 F64 = npt.NDArray[np.float64]
 
@@ -86,14 +91,7 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
     ``seed``. The timeline begins at the second sweep: what the guest wrote during the first, long one
     belongs to the first state.
     """
-    file = _open(path)
-    header = TraceHeader.from_metadata(file.metadata.metadata.get(METADATA_KEY), str(path))
-    try:
-        table = file.read()
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path}: broken trace ({error})") from error
-    if len(header.sweeps) < 3:
-        raise UsageError(f"{path}: {len(header.sweeps)} sweeps are too few to play; record for longer")
+    header, table = _read(path)
     sweep = table["sweep"].to_numpy().astype(np.int64)
     first_pages = header.table.first_pages
     page = first_pages[table["block"].to_numpy()] + table["page"].to_numpy()
@@ -138,6 +136,46 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
         ),
         duration_s=float(began_s[-1] - began_s[1]),
     )
+
+
+def _read(path: Path) -> tuple[TraceHeader, pa.Table]:
+    """Return header and rows that a player can trust: kernels check no bounds."""
+    file = _open(path)
+    header = TraceHeader.from_metadata(file.metadata.metadata.get(METADATA_KEY), str(path))
+    if len(header.sweeps) < 3:
+        raise UsageError(f"{path}: {len(header.sweeps)} sweeps are too few to play; record for longer")
+    try:
+        table = file.read(COLUMNS.names).cast(COLUMNS)
+        wrong = _what_is_wrong(header, table)
+    except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise UsageError(f"{path}: broken trace ({error})") from error
+    if wrong:
+        raise UsageError(f"{path}: broken trace ({wrong})")
+    return header, table
+
+
+def _what_is_wrong(header: TraceHeader, table: pa.Table) -> str:
+    """Return the first contradiction between header and rows, or nothing."""
+    if any(table[field.name].null_count for field in COLUMNS if not field.nullable):
+        return "a value is missing"
+    if not 0 < len(header.blocks) < 256 or not all(0 < size <= MOST_BLOCK_BYTES for _, size in header.blocks):
+        return "impossible RAM blocks"
+    began_s = np.array([sweep.began_s for sweep in header.sweeps], np.float64)
+    if not np.isfinite(began_s).all() or began_s[0] > began_s[1] or (np.diff(began_s[1:]) <= 0).any():
+        return "sweeps do not follow one another in time"
+    block, page = table["block"].to_numpy(), table["page"].to_numpy()
+    pages = np.diff(header.table.first_pages)
+    if pages.sum() > PAGES_A_ROW * table.num_rows:
+        return "RAM blocks of far more pages than the first sweep saw"
+    if len(block) and block.max() >= len(pages):
+        return "a row of an unknown block"
+    if (page >= pages[block]).any():
+        return "a page outside its block"
+    if len(block) and table["sweep"].to_numpy().max() >= len(header.sweeps):
+        return "a row of an unknown sweep"
+    if len(block) and table["content"].to_numpy().max() > np.iinfo(np.int32).max:
+        return "a content id of more than 31 bits"
+    return ""
 
 
 def fingerprint(path: Path) -> str:

@@ -63,7 +63,7 @@ class TraceWriter:
                 COLUMNS,
                 compression="zstd",
                 use_dictionary=["sweep", "block", "changed", "page_class"],
-                column_encoding={"page": "DELTA_BINARY_PACKED"},
+                column_encoding={"page": "DELTA_BINARY_PACKED", "content": "DELTA_BINARY_PACKED"},
             )
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

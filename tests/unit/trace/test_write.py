@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pagethrift.errors import UsageError
-from pagethrift.trace.format import COLUMNS, METADATA_KEY, DeltaSource, TraceHeader
+from pagethrift.trace.format import COLUMNS, METADATA_KEY, DeltaSource, Sweep, TraceHeader
 from pagethrift.trace.read import fingerprint, read_header, read_trace
 from pagethrift.trace.synthetic import Load, Synthetic, make_trace
 from pagethrift.trace.write import Rows, TraceWriter
@@ -126,6 +128,54 @@ def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
         fingerprint(tmp_path / "absent")
     with pytest.raises(UsageError, match="too few"):
         read_trace(written(tmp_path / "short.parquet", sweeps=2))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("block", 2, "unknown block"),
+        ("page", 40, "outside its block"),
+        ("sweep", 4, "unknown sweep"),
+        ("content", 1 << 31, "content id"),
+        ("page", None, "broken trace"),
+    ],
+)
+def test_rows_that_contradict_the_header_are_refused(
+    tmp_path: Path, column: str, value: int | None, says: str
+) -> None:
+    """The simulator's kernels check no bounds."""
+    path = written(tmp_path / "t.parquet")
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[0] = value
+    wrong = pa.array(values, COLUMNS.field(column).type)
+    changed = table.set_column(table.schema.get_field_index(column), column, wrong)
+    metadata = {METADATA_KEY: read_header(path).to_metadata()}
+    pq.write_table(changed.replace_schema_metadata(metadata), path)
+    with pytest.raises(UsageError, match=says):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"blocks": ()}, "impossible RAM"),
+        ({"blocks": (("pc.ram", -4096),)}, "impossible RAM"),
+        ({"blocks": (("pc.ram", 1 << 50),)}, "impossible RAM"),
+        ({"blocks": (("pc.ram", 1 << 40), BLOCKS[1])}, "far more pages"),
+        ({"sweeps": (0.0, 0.5, 0.5, 0.7)}, "in time"),
+        ({"sweeps": (0.0, 0.5, float("nan"), 0.7)}, "in time"),
+        ({"sweeps": (0.0, 0.5, "soon", 0.7)}, "broken trace"),
+    ],
+)
+def test_headers_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    path = written(tmp_path / "t.parquet")
+    if "sweeps" in changes:
+        changes = {"sweeps": tuple(Sweep(at, 0.0, 0) for at in changes["sweeps"])}
+    text = replace(read_header(path), **changes).to_metadata()
+    pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: text}), path)
+    with pytest.raises(UsageError, match=says):
+        read_trace(path)
 
 
 def test_unknown_header_fields_are_ignored() -> None:
