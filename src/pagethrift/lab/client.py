@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,16 @@ class Clients:
 
     def __init__(self, scenario: Scenario, folder: Path, hosts: TwoHosts, group: ProcessGroup) -> None:
         """Start the generator; ``folder`` takes its description and its report."""
-        load = scenario.load
-        self._memcaslap: Memcaslap | None = None
-        self._start_memcaslap = partial(
-            Memcaslap, folder=folder, namespace=hosts.client_namespace, group=group
-        )
         self._memcaslap_spec = scenario.memcaslap
+        self._memcaslap: Memcaslap | None = None
+        self._folder, self._namespace, self._group = folder, hosts.client_namespace, group
         spec, self._out = folder / "load.json", folder / "client.json"
-        spec.write_text(load.to_json())
-        port = REDIS_PORT if load.protocol is Protocol.REDIS else MEMCACHED_PORT
+        spec.write_text(scenario.load.to_json())
+        port = REDIS_PORT if scenario.load.protocol is Protocol.REDIS else MEMCACHED_PORT
         command = [sys.executable, "-m", "pagethrift.lab.load", "--spec", str(spec), "--out", str(self._out)]
         command += ["--server", f"{GUEST_ADDRESS}:{port}"]
         self._process: Process = group.start(
-            command, name="load", namespace=hosts.client_namespace,
+            command, name="load", namespace=self._namespace,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self._process.popen.stdout is not None
@@ -48,8 +44,9 @@ class Clients:
     def wait_filled(self) -> None:
         """Wait until the server holds all keys and the load has begun. Raises LabError."""
         self._wait("loaded", FILL_TIMEOUT_S)
+        self._wait("phase", 10.0)
         if self._memcaslap_spec:
-            self._memcaslap = self._start_memcaslap(self._memcaslap_spec)
+            self._memcaslap = Memcaslap(self._memcaslap_spec, self._folder, self._namespace, self._group)
 
     def _wait(self, event: str, timeout_s: float) -> None:
         """Read lines until an event. Raises LabError when the generator ends or is silent."""
