@@ -16,6 +16,7 @@ from rich.table import Table
 from pagethrift.cli.common import Json
 from pagethrift.errors import LabError
 from pagethrift.lab.compare import Row, compare, rows
+from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.record import record as record_scenario
 from pagethrift.lab.run import Event
@@ -135,7 +136,7 @@ def compare_modes(
     """Run all modes of scenarios and compare them; runs with a result file are not repeated.
 
     With --json one line for each scenario.
-    Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed or RAM differed.
+    Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed, or RAM or disk came out wrong.
     """
     chosen = [read_scenario(path) for path in scenarios]
     if mode:
@@ -155,13 +156,21 @@ def _compare(scenario: Scenario, out: Path, json: bool) -> None:
         results = compare(scenario, out, _Shown(console, status))
     summary = rows(results)
     checked = [result for result in results if result.ram]
+    disks = [(result.mode, result.disk) for result in results if result.disk]
     if json:
-        document = {"scenario": scenario.name, "rows": [asdict(row) for row in summary]}
-        typer.echo(json_library.dumps(document | {"ram": [_equality(one) for one in checked]}))
+        document = {
+            "scenario": scenario.name,
+            "rows": [asdict(row) for row in summary],
+            "ram": [_equality(one) for one in checked],
+            "disks": [{"mode": mode, **asdict(disk)} for mode, disk in disks],
+        }
+        typer.echo(json_library.dumps(document))
     else:
-        _print(scenario, summary, checked, out)
+        _print(scenario, summary, checked, disks, out)
     if any(result.ram.differing_pages for result in checked if result.ram):
         raise LabError("source and destination hold different RAM; see the result files")
+    if not all(disk.sound for _, disk in disks):
+        raise LabError("the shared disk is damaged after a migration; see the result files")
 
 
 class _Shown:
@@ -187,7 +196,13 @@ class _Shown:
         self._status.update(f"{event.detail}: " + ", ".join(words))
 
 
-def _print(scenario: Scenario, summary: list[Row], checked: list[RunResult], out: Path) -> None:
+def _print(
+    scenario: Scenario,
+    summary: list[Row],
+    checked: list[RunResult],
+    disks: list[tuple[str, DiskCheck]],
+    out: Path,
+) -> None:
     console = Console()
     table = Table(*HEADINGS, title=f"{scenario.name}: medians", box=None)
     for row in summary:
@@ -199,6 +214,10 @@ def _print(scenario: Scenario, summary: list[Row], checked: list[RunResult], out
             console.print(
                 f"RAM compared ({result.mode}): {result.ram.differing_pages} pages differ of {compared}"
             )
+    for mode, disk in disks:
+        clean = "clean" if disk.fsck_clean else "DAMAGED"
+        wrong = f"{disk.files_wrong} wrong of {disk.files_checked} files"
+        console.print(f"disk checked ({mode}): file system {clean}, {wrong}")
     console.print(f"result files: {out}")
 
 

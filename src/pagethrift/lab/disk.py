@@ -36,6 +36,11 @@ class DiskCheck:
     written_during_bytes: int
     """what the source's disk took between the begin and the end of the migration"""
 
+    @property
+    def sound(self) -> bool:
+        """True when nothing was wrong and there was something to check."""
+        return self.fsck_clean and self.files_checked > 0 and self.files_wrong == 0
+
 
 def make_disk(path: Path, size_bytes: int) -> None:
     """Make a raw image with an empty ext4. Raises LabError.

@@ -80,9 +80,7 @@ class Machine:
             if not self.process.running or waited_s > timeout_s:
                 how = "not ready" if self.process.running else f"ended ({self.process.last_words()})"
                 said = (self.serial_text().strip().splitlines() or ["nothing"])[-1][:200]
-                raise LabError(
-                    f"guest {how} after {waited_s:.0f} s; its console says {said!r}, see {self.serial_path}"
-                )
+                raise LabError(f"guest {how} after {waited_s:.0f} s; its console says {said!r}")
             time.sleep(0.02)
 
     def serial_text(self) -> str:
@@ -173,7 +171,7 @@ def start_qemu(
     while not (qmp_path.exists() and observer_path.exists()):
         process.require_running()
         if time.monotonic() - began_s > 20:
-            raise LabError(f"QEMU {name} has no monitor after 20 s; see {process.log_path}")
+            raise LabError(f"QEMU {name} has no monitor after 20 s: {process.last_words()}")
         time.sleep(0.01)
     return machine
 

@@ -49,13 +49,13 @@ class Process:
             return self.popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
             still = f"{self.name} (pid {self.pid}) still runs after {timeout_s} s"
-            raise LabError(f"{still}; see {self.log_path}") from None
+            raise LabError(f"{still}: {self.last_words()}") from None
 
     def require_running(self) -> None:
         """Raise LabError with the end of the log if the process has ended."""
         code = self.popen.poll()
         if code is not None:
-            raise LabError(f"{self.name} ended with code {code}: {self.last_words()}; see {self.log_path}")
+            raise LabError(f"{self.name} ended with code {code}: {self.last_words()}")
 
     def last_words(self) -> str:
         """Return the last two lines of the log that are not blank, as one line."""

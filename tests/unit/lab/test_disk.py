@@ -71,6 +71,19 @@ def test_a_damaged_file_system_is_found(image: Path, tmp_path: Path):
     assert not check_disk(image, tmp_path, 1, 0).fsck_clean
 
 
+@pytest.mark.parametrize(
+    ("check", "sound"),
+    [
+        (DiskCheck(True, 3, 0, 3, 0), True),
+        (DiskCheck(False, 3, 0, 3, 0), False),
+        (DiskCheck(True, 3, 1, 3, 0), False),
+        (DiskCheck(True, 0, 0, 0, 0), False),
+    ],
+)
+def test_sound_is_a_clean_disk_with_right_files(check: DiskCheck, sound: bool):
+    assert check.sound == sound
+
+
 def test_a_disk_that_exists_is_not_overwritten(image: Path):
     with pytest.raises(LabError, match="File exists"):
         make_disk(image, MIB)

@@ -57,3 +57,19 @@ def test_a_cache_that_cannot_be_made_is_a_lab_error(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PAGETHRIFT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(LabError, match=r"cannot make the cache .*set PAGETHRIFT_CACHE"):
         packages.cache_dir()
+
+
+@pytest.mark.usefixtures("lab_network")
+def test_a_user_namespace_serves_in_place_of_root():
+    code = (
+        "from pagethrift.lab.namespaces import require_rights\n"
+        "from pagethrift.lab.network import TwoHosts\n"
+        "require_rights()\nwith TwoHosts(link_bps=1_000_000) as hosts: print(hosts.bytes_sent())"
+    )
+    script = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c", script, "sh"]
+    allowed = subprocess.run([*command, "true"], capture_output=True, check=False)
+    if allowed.returncode != 0:
+        pytest.skip(f"no user namespaces here: {allowed.stderr.decode().strip()}")
+    done = subprocess.run([*command, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n", done.stderr

@@ -1,0 +1,52 @@
+"""``pagethrift lab compare`` on runs that are done: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from pagethrift.lab.disk import DiskCheck
+
+DEMO = Path(__file__).parents[3] / "docs/results/demo/demo.plain.00.json"
+SOUND = DiskCheck(
+    fsck_clean=True, files_checked=200, files_wrong=0, files_written=300, written_during_bytes=1
+)
+
+
+def compare(folder: Path, disk: DiskCheck | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Compare one run whose result file says that of its disk."""
+    (folder / "demo.toml").write_text('name = "demo"\n[migration]\nmodes = ["plain"]\n')
+    result = json.loads(DEMO.read_text())
+    result["disk"] = disk and asdict(disk)
+    (folder / DEMO.name).write_text(json.dumps(result))
+    command = [sys.executable, "-m", "pagethrift", "lab", "compare", str(folder / "demo.toml")]
+    return subprocess.run(
+        [*command, "--out", str(folder), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_sound_disk_is_told(tmp_path: Path) -> None:
+    done = compare(tmp_path, SOUND)
+    assert done.returncode == 0
+    assert "disk checked (plain): file system clean, 0 wrong of 200 files" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "disk", [DiskCheck(False, 200, 0, 300, 1), DiskCheck(True, 200, 1, 300, 1), DiskCheck(True, 0, 0, 0, 1)]
+)
+def test_a_damaged_disk_is_an_error(tmp_path: Path, disk: DiskCheck) -> None:
+    done = compare(tmp_path, disk)
+    assert done.returncode == 6
+    assert "pagethrift: the shared disk is damaged" in done.stderr
+
+
+def test_programs_read_the_disks_too(tmp_path: Path) -> None:
+    done = compare(tmp_path, SOUND, "--json")
+    assert json.loads(done.stdout)["disks"] == [{"mode": "plain", **asdict(SOUND)}]
+    done = compare(tmp_path, None, "--json")
+    assert json.loads(done.stdout)["disks"] == []
