@@ -28,8 +28,8 @@ SIZES_GIB = (1, 4, 16, 64)
 MAX_DATA_PAGES = 131_072
 """512 MiB of random pages at most"""
 ROW_BYTES = PAGE_BYTES // SUBPAGE_BYTES * 8
-STATE_BYTES = 2
-"""a page's ledger state and its arrivals"""
+STATE_BYTES = 3
+"""a page's ledger state, its arrivals and its history"""
 LEDGER_TARGET = 0.032
 CONSTANT_TARGET_BYTES = 96 << 20
 SETTLE_S = 0.2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +105,23 @@ def test_a_fresh_ledger_takes_no_memory_for_rows() -> None:
     ledger = Ledger(1 << 20, np.zeros(16, np.uint64))
     assert ledger.described_bytes == 1 << 20
     assert not ledger.state.any()
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+def test_rows_scattered_over_a_large_guest_take_one_small_page_each() -> None:
+    """64 GiB of guest, one page in 16 384 in use: 1024 x 4 KiB, not 1024 x 2 MiB."""
+    ledger = Ledger(1 << 24, np.zeros(16, np.uint64))
+    before = resident_bytes()
+    pages = np.arange(0, 1 << 24, 1 << 14, dtype=np.int64)
+    ledger.commit(pages, np.full((len(pages), 16), 3, np.uint64), np.ones(len(pages), np.uint8))
+    assert ledger.rows[1 << 14, 0] == 3
+    assert resident_bytes() - before < 64 << 20
+
+
+def test_a_ledger_that_cannot_be_had_is_a_memory_error() -> None:
+    for pages in (1 << 50, 1 << 62):
+        with pytest.raises(MemoryError):
+            Ledger(pages, np.zeros(16, np.uint64))
