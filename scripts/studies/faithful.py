@@ -26,7 +26,7 @@ from pagethrift.simulate.source import CHUNK_PAGES
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.trace.read import Trace, read_trace
-from pagethrift.units import format_bandwidth, parse_size
+from pagethrift.units import format_bandwidth, format_bytes, format_seconds, parse_size
 
 PAYLOAD_SHARE = 1448 / 1514
 """of the shaped rate: tbf counts Ethernet frames, a full one carries 1448 bytes of TCP payload"""
@@ -153,9 +153,9 @@ def markdown(comparisons: list[Comparison]) -> str:
         cells = [
             f"{each.scenario}, `{each.mode}`, {format_bandwidth(each.bandwidth_bps)}",
             str(each.runs), converged,
-            *_pair(each, "total_time_s", "s", 1), _error(each, "total_time_s"),
-            *_pair(each, "first_round_bytes", "MB", 1e6), _error(each, "first_round_bytes"),
-            *_pair(each, "retransferred_bytes", "MB", 1e6), *_pair(each, "downtime_s", "ms", 1e-3),
+            *_pair(each, "total_time_s"), _error(each, "total_time_s"),
+            *_pair(each, "first_round_bytes"), _error(each, "first_round_bytes"),
+            *_pair(each, "retransferred_bytes"), *_pair(each, "downtime_s"),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     for name, figures in judge(comparisons).items():
@@ -166,9 +166,9 @@ def markdown(comparisons: list[Comparison]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pair(each: Comparison, name: str, unit: str, divide: float) -> list[str]:
-    values = (each.live[name], each.simulated[name])
-    return ["-" if value is None else f"{value / divide:.3g} {unit}" for value in values]
+def _pair(each: Comparison, name: str) -> list[str]:
+    as_text = format_bytes if name.endswith("_bytes") else format_seconds
+    return ["-" if value is None else as_text(value) for value in (each.live[name], each.simulated[name])]
 
 
 def _error(each: Comparison, name: str) -> str:
