@@ -13,6 +13,7 @@ import sys
 import typer
 
 from pagethrift import __version__
+from pagethrift.cli.collecting import collecting_later
 from pagethrift.errors import PagethriftError
 
 COMMANDS = {
@@ -37,7 +38,9 @@ def main() -> None:
         arguments = sys.argv[1:]
         if arguments and arguments[0] in COMMANDS:
             module, _ = COMMANDS[arguments[0]]
-            importlib.import_module(module).app(args=arguments[1:], prog_name=f"pagethrift {arguments[0]}")
+            with collecting_later():
+                app = importlib.import_module(module).app
+            app(args=arguments[1:], prog_name=f"pagethrift {arguments[0]}")
         else:
             _overview()()
     except PagethriftError as error:

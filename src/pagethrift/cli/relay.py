@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pagethrift.cli.collecting import collecting_later
 from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StrategyName, chosen_strategy
 from pagethrift.engine.warmup import warm_up
 from pagethrift.errors import LinkError
@@ -47,7 +48,8 @@ def relay(
     Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
     """
     chosen = chosen_strategy(strategy, param)
-    warm_up()
+    with collecting_later():
+        warm_up()
     report = _write_json if json else _Words()
     server = Relay(
         parse_address(listen),
