@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from markupsafe import Markup
@@ -99,10 +99,14 @@ def _slim(drawing: Element, name: str) -> None:
         for key, value in list(element.attrib.items()):
             del element.attrib[key]
             key = key.rpartition("}")[2]
-            used.update(re.findall(r"(?:^|url\()#([^)]+)", value))
-            value = re.sub(r"(^|url\()#(?=\w+(?:\)|$))", rf"\g<1>#{name}-", value) if "#" in value else value
+            # a colour begins with # as well, so only links and url(...) are references
+            reference = r"^#([\w-]+)$" if key == "href" else r"(?<=url\()#([\w-]+)"
+            used.update(re.findall(reference, value))
+            value = re.sub(reference, rf"#{name}-\1", value)
             if key in ("d", "x", "y", "width", "height", "transform", "points"):
-                value = re.sub(r"\d+\.\d{2,}", lambda n: f"{float(n[0]):.1f}", value).replace("\n", "").strip()
+                value = (
+                    re.sub(r"\d+\.\d{2,}", lambda n: f"{float(n[0]):.1f}", value).replace("\n", "").strip()
+                )
             element.set(key, re.sub(r"font-family:[^;]+; ?", "", value))
     for parent in drawing.iter():
         for child in list(parent):

@@ -54,7 +54,9 @@ def way_facts(runs: Iterable[Run]) -> dict[str, str]:
     for mode, group in by_mode(runs).items():
         migration = group[0].migration
         settings = ", ".join(f"{k} = {v}" for k, v in {**migration.parameters, **migration.features}.items())
-        ways[mode] = label(f"{migration.mode.value}, {migration.strategy}" + (f": {settings}" if settings else ""))
+        ways[mode] = label(
+            f"{migration.mode.value}, {migration.strategy}" + (f": {settings}" if settings else "")
+        )
     return ways
 
 

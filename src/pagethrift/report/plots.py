@@ -96,9 +96,13 @@ def _rounds(
         base = [0.0] * len(part)
         for kind, colour, hatch in KINDS:
             heights = [float(getattr(bar, kind)) for bar in part]
-            pages.bar(at, heights, 0.8, base, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.4, label=kind)
+            pages.bar(
+                at, heights, 0.8, base, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.4, label=kind
+            )
             base = [low + height for low, height in zip(base, heights, strict=True)]
-        sent.bar(at, [bar.sent_bytes / 1e6 for bar in part], 0.8, color="#6b7f8c", edgecolor=INK, linewidth=0.4)
+        sent.bar(
+            at, [bar.sent_bytes / 1e6 for bar in part], 0.8, color="#6b7f8c", edgecolor=INK, linewidth=0.4
+        )
         for axes, top in ((pages, tops[0][column]), (sent, tops[1][column])):
             axes.set_ylim(0, (top or 1.0) * 1.05)
             axes.grid(False, axis="x")

@@ -52,10 +52,10 @@ class Row:
         forced = "forced" if self.forced_at_s is None else f"forced at {format_seconds(self.forced_at_s)}"
         if self.runs == 0:
             words = "-"
-        elif self.converged == self.runs:
-            words = "yes"
         elif completed == 0:
             words = "no"
+        elif self.converged == completed:
+            words = "yes"
         else:
             words = f"no ({forced})" if not self.converged else f"{self.converged} of {completed} ({forced})"
         return f"{words}, {self.failed} failed" if self.failed else words
