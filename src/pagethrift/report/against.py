@@ -72,10 +72,8 @@ def _compare(measure: Measure, own: list[Run], others: dict[str, list[Run]]) -> 
     best = min(medians, key=lambda mode: sign * medians[mode].median)
     ratios = _paired_ratios(measure, own, others[best])
     other = medians[best]
-    if ratios:
-        ratio = estimate(ratios)
-    else:
-        ratio = estimate([found.median / other.median]) if other.median else None
+    of_medians = [found.median / other.median] if other.median else []
+    ratio = estimate(ratios or of_medians)
     return Comparison(
         measure=measure,
         best=best,

@@ -107,7 +107,7 @@ def _key(scenario: str, kind: str, number: int, mode: str) -> str:
 def _time_line_words(line: TimeLine) -> str:
     migration = line.run.migration
     gap = migration.blackout_s
-    words = f"{outcome(line.run)} after {format_seconds(line.ended_s)}"
+    words = f"{outcome(line.run)}, took {format_seconds(line.ended_s)}"
     words += "" if gap is None else f", longest gap {format_seconds(gap)}"
     words += f"; intervals of {format_seconds(line.width_s)}, run {line.run.repetition} ({line.run.file})"
     return words + ("" if line.exact else "; where it began is known to about two seconds")

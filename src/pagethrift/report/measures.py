@@ -57,22 +57,70 @@ def _rate(value: float) -> str:
 MEASURES = (
     Measure("total_time_s", "TT", "total time", _of_migration("total_time_s"), format_seconds),
     Measure("downtime_s", "DT", "downtime, STOP to RESUME", _of_migration("downtime_s"), format_seconds),
-    Measure("blackout_s", "blackout", "longest gap a client saw", _of_migration("blackout_s"), format_seconds),
-    Measure("first_round_bytes", "TD", "sent for the first time", _of_migration("first_round_bytes"), format_bytes),
+    Measure(
+        "blackout_s", "blackout", "longest gap a client saw", _of_migration("blackout_s"), format_seconds
+    ),
+    Measure(
+        "first_round_bytes", "TD", "sent for the first time", _of_migration("first_round_bytes"), format_bytes
+    ),
     Measure("retransferred_bytes", "RD", "sent again", _of_migration("retransferred_bytes"), format_bytes),
-    Measure("transferred_bytes", "link", "everything on the link", _of_migration("transferred_bytes"), format_bytes),
-    Measure("relay_cpu_s", "CPU", "of the relay", _of_migration("relay_cpu_s"), format_seconds, compared=False),
-    Measure("source_host_cpu_s", "CPU, source", "source QEMU and relay, the guest's own work included",
-            _source_cpu_s, format_seconds),
-    Measure("relay_peak_rss_bytes", "MEM", "peak memory of the relay", _of_migration("relay_peak_rss_bytes"),
-            format_bytes, compared=False),
-    Measure("ratio", "x one pass", "TT / one pass over the non-zero RAM", _of_migration("ratio"), _ratio,
-            compared=False),
-    *(Measure(f"operations_per_s_{phase}", f"throughput {phase}", "answers a second",
-              _of_phase(phase, "operations_per_s"), _rate, more_is_better=True, compared=phase != "before") for phase in PHASES),
-    *(Measure(f"p99_s_{phase}", f"p99 {phase}", "latency from when a request was due",
-              _of_phase(phase, "p99_s"), format_seconds, compared=phase != "before") for phase in PHASES),
-)  # fmt: skip
+    Measure(
+        "transferred_bytes",
+        "link",
+        "everything on the link",
+        _of_migration("transferred_bytes"),
+        format_bytes,
+    ),
+    Measure(
+        "relay_cpu_s", "CPU", "of the relay", _of_migration("relay_cpu_s"), format_seconds, compared=False
+    ),
+    Measure(
+        "source_host_cpu_s",
+        "CPU, source",
+        "source QEMU and relay, the guest's own work included",
+        _source_cpu_s,
+        format_seconds,
+    ),
+    Measure(
+        "relay_peak_rss_bytes",
+        "MEM",
+        "peak memory of the relay",
+        _of_migration("relay_peak_rss_bytes"),
+        format_bytes,
+        compared=False,
+    ),
+    Measure(
+        "ratio",
+        "x one pass",
+        "TT / one pass over the non-zero RAM",
+        _of_migration("ratio"),
+        _ratio,
+        compared=False,
+    ),
+    *(
+        Measure(
+            f"operations_per_s_{phase}",
+            f"throughput {phase}",
+            "answers a second",
+            _of_phase(phase, "operations_per_s"),
+            _rate,
+            more_is_better=True,
+            compared=phase != "before",
+        )
+        for phase in PHASES
+    ),
+    *(
+        Measure(
+            f"p99_s_{phase}",
+            f"p99 {phase}",
+            "latency from when a request was due",
+            _of_phase(phase, "p99_s"),
+            format_seconds,
+            compared=phase != "before",
+        )
+        for phase in PHASES
+    ),
+)
 
 
 def further(name: str) -> Measure:

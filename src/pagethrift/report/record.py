@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from types import UnionType
@@ -212,14 +211,15 @@ def _flattened(values: Mapping[str, Any]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {label(f"{name}.{key}"): number(v, name) for key, v in value.items() if _is_number(v)}
+            # yes and no count as 1 and 0: "disk.fsck_clean"
+            flat |= {
+                label(f"{name}.{key}"): number(int(v) if isinstance(v, bool) else v, name)
+                for key, v in value.items()
+                if isinstance(v, int | float)
+            }
         elif value is not None:
             flat[name] = number(value, name)
     return flat
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _table(data: Any, where: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pagethrift.lab.run_result import RUN_SCHEMA, RunResult
+from pagethrift.lab.run_result import RunResult
 from pagethrift.model.result import MigrationResult, Mode, Outcome, RoundRecord
 from pagethrift.report.record import Run, from_run_result
 
@@ -85,6 +85,3 @@ def write(folder: Path, *results: RunResult) -> None:
 def change(path: Path, **values: Any) -> None:
     """Overwrite top-level keys of a result file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-__all__ = ["RUN_SCHEMA", "change", "client", "migration", "result", "round_record", "run", "write"]

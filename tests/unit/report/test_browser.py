@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_everything_is_there_and_nothing_is_complained_of(browser: webdriver.Chr
     assert len(find("css selector", "figure svg[role=img]")) == 7
     assert [h.text for h in find("css selector", "h2")] == ["small", "How to read it", "Machine and versions"]
     levels = [int(h.tag_name[1]) for h in find("css selector", "h1, h2, h3, h4")]
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert browser.get_log("browser") == []
 
 

@@ -29,7 +29,9 @@ def test_runs_and_plain_results_are_read_and_others_named(tmp_path: Path) -> Non
 
 def test_keys_of_newer_writers_are_ignored(tmp_path: Path) -> None:
     write(tmp_path, result())
-    change(tmp_path / "00.json", something_new=1, cpu_s={"vcpu": 2.5}, dirty_rate_bytes_per_s=1000)
+    change(
+        tmp_path / "00.json", something_new=1, cpu_s={"vcpu": 2.5, "more": "x"}, dirty_rate_bytes_per_s=1000
+    )
     (run,) = load([tmp_path]).runs
     assert run.further == {"cpu_s.vcpu": 2.5, "dirty_rate_bytes_per_s": 1000}
 
