@@ -22,6 +22,8 @@ cpio:cpio
 gzip:gzip
 dpkg:dpkg
 binutils:objdump
+chromium:chromium
+chromium-driver:chromedriver
 openssh-server:sshd
 openssh-client:ssh
 stunnel4:stunnel4

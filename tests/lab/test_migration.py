@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.lab.compare import compare, rows
+from pagethrift.lab.compare import compare
 from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.link_spec import LinkChange, LinkSpec, Security
 from pagethrift.lab.load_spec import LoadSpec
 from pagethrift.lab.machine import GuestSpec
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario, parse_mode
+from pagethrift.report.record import from_run_result
+from pagethrift.report.summary import rows
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -57,7 +59,7 @@ def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:
     assert timed.migration.transferred_bytes >= timed.migration.first_round_bytes
     after = next(phase for phase in timed.client["phases"] if phase["name"] == "after")
     assert after["operations_per_s"] > 0.8 * SMALL.load.rate_per_s
-    assert [row.mode for row in rows(results)] == ["pagethrift"]
+    assert [row.mode for row in rows(map(from_run_result, results))] == ["pagethrift"]
     assert any(event.progress for event in seen)
     again = compare(replace(SMALL, repetitions=1), tmp_path, seen.append)
     assert [result.migration for result in again] == [result.migration for result in results]

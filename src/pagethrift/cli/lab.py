@@ -15,14 +15,15 @@ from rich.table import Table
 
 from pagethrift.cli.common import Json
 from pagethrift.errors import LabError
-from pagethrift.lab.compare import Row, compare, rows
+from pagethrift.lab.compare import compare
 from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.record import record as record_scenario
 from pagethrift.lab.run import Event
-from pagethrift.lab.run_result import RunResult
 from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
-from pagethrift.lab.tables import HEADINGS, cells
+from pagethrift.report.record import from_run_result
+from pagethrift.report.summary import Row, as_json, rows
+from pagethrift.report.tables import HEADINGS, cells
 from pagethrift.units import format_bytes, format_seconds, parse_bandwidth, parse_seconds
 
 app = typer.Typer(
@@ -154,20 +155,18 @@ def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     console = Console(stderr=True)
     with console.status("starting") as status:
         results = compare(scenario, out, _Shown(console, status))
-    summary = rows(results)
-    checked = [result for result in results if result.ram]
+    summary = rows(from_run_result(result) for result in results)
     disks = [(result.mode, result.disk) for result in results if result.disk]
     if json:
         document = {
             "scenario": scenario.name,
-            "rows": [asdict(row) for row in summary],
-            "ram": [_equality(one) for one in checked],
+            "rows": [as_json(row) for row in summary],
             "disks": [{"mode": mode, **asdict(disk)} for mode, disk in disks],
         }
         typer.echo(json_library.dumps(document))
     else:
-        _print(scenario, summary, checked, disks, out)
-    if any(result.ram.differing_pages for result in checked if result.ram):
+        _print(scenario, summary, disks, out)
+    if any(row.ram_differing_pages for row in summary):
         raise LabError("source and destination hold different RAM; see the result files")
     if not all(disk.sound for _, disk in disks):
         raise LabError("the shared disk is damaged after a migration; see the result files")
@@ -196,35 +195,18 @@ class _Shown:
         self._status.update(f"{event.detail}: " + ", ".join(words))
 
 
-def _print(
-    scenario: Scenario,
-    summary: list[Row],
-    checked: list[RunResult],
-    disks: list[tuple[str, DiskCheck]],
-    out: Path,
-) -> None:
+def _print(scenario: Scenario, summary: list[Row], disks: list[tuple[str, DiskCheck]], out: Path) -> None:
     console = Console()
     table = Table(*HEADINGS, title=f"{scenario.name}: medians", box=None)
     for row in summary:
-        table.add_row(*cells(row))
+        if row.runs:
+            table.add_row(*cells(row, intervals=False))
     console.print(table)
-    for result in checked:
-        if result.ram:
-            compared = format_bytes(result.ram.compared_bytes)
-            console.print(
-                f"RAM compared ({result.mode}): {result.ram.differing_pages} pages differ of {compared}"
-            )
+    for row in summary:
+        if row.ram_compared_bytes:
+            console.print(f"RAM compared ({row.mode}): {row.ram}")
     for mode, disk in disks:
         clean = "clean" if disk.fsck_clean else "DAMAGED"
         wrong = f"{disk.files_wrong} wrong of {disk.files_checked} files"
         console.print(f"disk checked ({mode}): file system {clean}, {wrong}")
     console.print(f"result files: {out}")
-
-
-def _equality(result: RunResult) -> dict[str, str | int]:
-    assert result.ram is not None
-    return {
-        "mode": result.mode,
-        "compared_bytes": result.ram.compared_bytes,
-        "differing_pages": result.ram.differing_pages,
-    }

@@ -2,43 +2,102 @@
 
 from __future__ import annotations
 
+import json as json_library
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pagethrift.cli.common import Json
 from pagethrift.errors import UsageError
-from pagethrift.lab.compare import rows
-from pagethrift.lab.run_result import RunResult
-from pagethrift.lab.tables import markdown
+from pagethrift.report.load import Loaded, load
+from pagethrift.report.record import label
+from pagethrift.report.summary import as_json, by_scenario, rows
+from pagethrift.report.tables import markdown
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(epilog="Example: pagethrift report results/demo")
+class Format(StrEnum):
+    """What a report is written as."""
+
+    HTML = "html"
+    MARKDOWN = "md"
+
+
+@app.command(epilog="Example: pagethrift report results/demo --out report.html")
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders with result files of lab runs.", metavar="DIR...")
+        list[Path], typer.Argument(help="Folders with result files (or single files).", metavar="DIR...")
     ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write there instead of standard output.", metavar="FILE")
+    ] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="A page (default with --out) or Markdown tables.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Write the page's figures as SVG and PNG, too.", metavar="DIR")
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Print a Markdown table of the medians of lab runs, one for each scenario.
+    """Sum up migrations as one self-contained HTML page, or as Markdown tables.
 
-    Exit codes: 0 done, 2 no result files, or one that cannot be read.
+    Medians with intervals, comparison with QEMU's own ways, clients over time, rounds.
+
+    Exit codes: 0 done, 2 no result files, one that cannot be read, or nowhere to write.
     """
-    by_scenario: dict[str, list[RunResult]] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            result = RunResult.read(path)
-            by_scenario.setdefault(result.scenario, []).append(result)
-    if not by_scenario:
-        raise UsageError(
-            f"no result files in {', '.join(map(str, folders))}; make some with pagethrift lab run"
-        )
-    for scenario, results in by_scenario.items():
-        typer.echo(f"### {scenario}\n\n{markdown(rows(results))}\n")
-        for result in results:
-            if result.ram:
-                typer.echo(
-                    f"RAM compared ({result.mode}): {result.ram.differing_pages} pages differ "
-                    f"of {result.ram.compared_bytes} bytes.\n"
-                )
+    loaded = load(folders)
+    try:
+        if json:
+            text = json_library.dumps(_json(loaded), indent=1) + "\n"
+        elif (format or (Format.HTML if out else Format.MARKDOWN)) is Format.HTML:
+            text = _page(loaded, folders)
+        else:
+            text = _markdown(loaded)
+        if plots:
+            _write_plots(loaded, plots)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed; pip install 'pagethrift[report]'") from error
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        try:
+            out.write_text(text)
+        except OSError as error:
+            raise UsageError(f"cannot write {out}: {error.strerror}") from error
+    if loaded.left_out and not json:
+        typer.echo(f"left out, no results of migrations: {', '.join(loaded.left_out)}", err=True)
+
+
+def _page(loaded: Loaded, folders: list[Path]) -> str:
+    # here, not above: Markdown needs neither Jinja2 nor matplotlib
+    from pagethrift.report.page import html
+
+    names = " ".join(label(folder.resolve().name) for folder in folders)
+    return html(loaded, f"pagethrift report {names}")
+
+
+def _markdown(loaded: Loaded) -> str:
+    tables = (f"### {name}\n\n{markdown(rows(runs))}\n" for name, runs in by_scenario(loaded.runs).items())
+    return "\n".join(tables)
+
+
+def _json(loaded: Loaded) -> dict[str, object]:
+    scenarios = {
+        name: [as_json(row) for row in rows(runs)] for name, runs in by_scenario(loaded.runs).items()
+    }
+    return {"scenarios": scenarios, "left_out": loaded.left_out}
+
+
+def _write_plots(loaded: Loaded, folder: Path) -> None:
+    from pagethrift.report.drawing import write_files
+    from pagethrift.report.page import figures
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in figures(loaded):
+            write_files(figure.draw, figure.size_in, folder / figure.key, figure.title)
+    except OSError as error:
+        raise UsageError(f"cannot write plots to {folder}: {error.strerror}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,29 @@ class RunResult:
     def read(cls, path: Path) -> RunResult:
         """Read a result file. Raises UsageError."""
         try:
-            data = json.loads(path.read_text())
-            if (data.pop("schema"), data.pop("version")) != (RUN_SCHEMA, RUN_VERSION):
-                raise UsageError(f"{path} is not a {RUN_SCHEMA} of version {RUN_VERSION}")
-            data["migration"] = MigrationResult.from_json(json.dumps(data["migration"]))
-            if data["ram"] is not None:
-                data["ram"]["first_differences"] = tuple(data["ram"]["first_differences"])
-                data["ram"] = RamEquality(**data["ram"])
-            if data.get("link") is not None:
-                changes = tuple(LinkChange(**change) for change in data["link"]["changes"])
-                data["link"] = LinkRecord(**{**data["link"], "changes": changes})
-            if data.get("disk") is not None:
-                data["disk"] = DiskCheck(**data["disk"])
-            return cls(**data)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"cannot read run result {path}: {error!r}") from error
+            return cls.from_data(json.loads(path.read_text()))
+        except (OSError, ValueError, UsageError) as error:
+            raise UsageError(f"cannot read run result {path}: {error}") from error
+
+    @classmethod
+    def from_data(cls, data: Any) -> RunResult:
+        """Return a result from parsed JSON; unknown keys are ignored, so newer writers stay readable.
+
+        Raises UsageError when it is none, or one of another schema version.
+        """
+        try:
+            if (data["schema"], data["version"]) != (RUN_SCHEMA, RUN_VERSION):
+                raise UsageError(f"not a {RUN_SCHEMA} of version {RUN_VERSION}")
+            values = {known.name: data[known.name] for known in fields(cls) if known.name in data}
+            values["migration"] = MigrationResult.from_json(json.dumps(values["migration"]))
+            if values.get("ram") is not None:
+                ram = values["ram"]
+                values["ram"] = RamEquality(**ram | {"first_differences": tuple(ram["first_differences"])})
+            if values.get("link") is not None:
+                changes = tuple(LinkChange(**change) for change in values["link"]["changes"])
+                values["link"] = LinkRecord(**values["link"] | {"changes": changes})
+            if values.get("disk") is not None:
+                values["disk"] = DiskCheck(**values["disk"])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"not a run result: {error!r}") from error

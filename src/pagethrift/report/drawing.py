@@ -1,0 +1,119 @@
+"""Matplotlib figures as text and files that are the same bytes every time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK = "#0b0c0d"
+"""text and lines; on the page it becomes the text's colour, so that a dark page gets light ink"""
+_STYLE = {
+    "svg.hashsalt": "pagethrift",
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a mode named "$x" is no formula
+    "path.simplify": True,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "hatch.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "figure.constrained_layout.use": True,
+    **{
+        f"{part}color": INK
+        for part in ("text.", "axes.label", "axes.edge", "axes.title", "xtick.", "ytick.", "grid.", "hatch.")
+    },
+}
+Draw = Callable[["Figure"], None]
+
+
+@contextmanager
+def _figure(draw: Draw, width_in: float, height_in: float) -> Iterator[Figure]:
+    # here, not above: a report as Markdown needs no matplotlib
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure(figsize=(width_in, height_in))
+        draw(figure)
+        yield figure
+
+
+def inline_svg(draw: Draw, size_in: tuple[float, float], name: str, title: str, description: str) -> Markup:
+    """Return a drawing as an ``<svg>`` element for a page.
+
+    ``name`` makes its ids unique on the page; title and description are what a screen reader says.
+    """
+    text = StringIO()
+    with _figure(draw, *size_in) as figure:
+        figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+    drawing = ElementTree.fromstring(text.getvalue())
+    _slim(drawing, name)
+    body = "".join(ElementTree.tostring(child, encoding="unicode") for child in drawing)
+    return Markup(
+        '<svg viewBox="{view}" role="img" aria-labelledby="{name}-title {name}-desc">'
+        '<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{body}</svg>'
+    ).format(
+        view=drawing.get("viewBox"), name=name, title=title, description=description,
+        body=Markup(body.replace(INK, "currentColor")),
+    )  # fmt: skip
+
+
+def write_files(draw: Draw, size_in: tuple[float, float], path: Path, title: str) -> list[Path]:
+    """Write a drawing with its title as ``path`` + ``.svg`` and ``.png``; return both paths."""
+    written = []
+    for suffix, metadata in ((".svg", dict.fromkeys(_METADATA)), (".png", {"Software": None})):
+        with _figure(draw, *size_in) as figure:
+            figure.suptitle(title if len(title) <= 60 else title[:59] + "…", fontsize=10)
+            written.append(path.with_name(path.name + suffix))
+            figure.savefig(written[-1], dpi=160, facecolor="white", metadata=metadata)
+    return written
+
+
+_METADATA = ("Creator", "Date", "Format", "Type")
+
+
+def _slim(drawing: Element, name: str) -> None:
+    """Keep what a browser needs: no namespaces, ids only where referred to and this drawing's own."""
+    used: set[str] = set()
+    for element in drawing.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.text = (element.text or "").strip()
+        element.tail = None
+        for key, value in list(element.attrib.items()):
+            del element.attrib[key]
+            key = key.rpartition("}")[2]
+            # a colour begins with # as well, so only links and url(...) are references
+            reference = r"^#([\w-]+)$" if key == "href" else r"(?<=url\()#([\w-]+)"
+            used.update(re.findall(reference, value))
+            value = re.sub(reference, rf"#{name}-\1", value)
+            if key in ("d", "x", "y", "width", "height", "transform", "points"):
+                value = (
+                    re.sub(r"\d+\.\d{2,}", lambda n: f"{float(n[0]):.1f}", value).replace("\n", "").strip()
+                )
+            element.set(key, re.sub(r"font-family:[^;]+; ?", "", value))
+    for parent in drawing.iter():
+        for child in list(parent):
+            if child.tag in ("style", "metadata"):
+                parent.remove(child)
+            elif "id" in child.attrib:
+                if child.get("id") in used:
+                    child.set("id", f"{name}-{child.get('id')}")
+                else:
+                    del child.attrib["id"]

@@ -1,0 +1,68 @@
+"""Medians with how far they can be trusted."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+BOOTSTRAP_RUNS = 5
+"""with fewer, resampling only repeats the few values: smallest and largest say more"""
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+_SEED = 2021
+"""any number, always the same: the same files give the same report"""
+
+
+class Spread(StrEnum):
+    """What ``low`` and ``high`` of an estimate are."""
+
+    NONE = "none"
+    """one run: nothing is known about the spread"""
+    RANGE = "range"
+    """smallest and largest"""
+    BOOTSTRAP = "bootstrap"
+    """interval of the median"""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The median of some runs."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+    spread: Spread
+
+
+def estimate(values: Iterable[float | None]) -> Estimate | None:
+    """Return median and spread of the values that are known; None when none is.
+
+    From ``BOOTSTRAP_RUNS`` values on the spread is the 95 % percentile bootstrap interval of the median
+    (Efron 1979). Not BCa: its acceleration is undefined for the median of tied values.
+    """
+    # sorted: the order of files must not change the resamples
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return None
+    median, low, high = statistics.median(known), known[0], known[-1]
+    if len(known) == 1:
+        return Estimate(median, low, high, 1, Spread.NONE)
+    if len(known) < BOOTSTRAP_RUNS:
+        return Estimate(median, low, high, len(known), Spread.RANGE)
+    low, high = _bootstrap(known)
+    return Estimate(median, low, high, len(known), Spread.BOOTSTRAP)
+
+
+def _bootstrap(values: list[float]) -> tuple[float, float]:
+    # here, not above: importing scipy.stats takes as long as a whole small report
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        (np.array(values, np.float64),), np.median, axis=-1, method="percentile",
+        confidence_level=CONFIDENCE, n_resamples=RESAMPLES, rng=np.random.default_rng(_SEED),
+    ).confidence_interval  # fmt: skip
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,75 @@
+"""Rows, Markdown and the comparison with QEMU's own ways."""
+
+from __future__ import annotations
+
+from pagethrift.lab.equality import RamEquality
+from pagethrift.model.result import Outcome
+from pagethrift.report.against import Verdict, comparisons
+from pagethrift.report.summary import rows
+from pagethrift.report.tables import markdown
+from tests.unit.report.samples import migration, run
+
+
+def test_forced_runs_count_and_are_named() -> None:
+    forced = migration("plain", 30.0, converged=False, forced_at_s=20.0)
+    (row,) = rows([run("plain", 10.0), run("plain", repetition=1, migration=forced)])
+    assert (row.runs, row.converged) == (2, 1)
+    assert row.convergence == "1 of 2 (forced at 20.0 s)"
+    found = row.estimates["total_time_s"]
+    assert found is not None
+    assert (found.median, found.low, found.high) == (20.0, 10.0, 30.0)
+
+
+def test_failed_runs_are_named_and_in_no_median() -> None:
+    failed = migration("plain", 1.0, outcome=Outcome.FAILED, converged=False)
+    (row,) = rows([run("plain", 10.0), run("plain", repetition=1, migration=failed)])
+    assert row.convergence == "yes, 1 failed"
+    found = row.estimates["total_time_s"]
+    assert found is not None
+    assert found.median == 10.0
+
+
+def test_runs_that_compared_ram_are_not_timed() -> None:
+    checked = run("pagethrift", 99.0, ram=RamEquality(4096, 0))
+    (row,) = rows([run("pagethrift", 10.0), checked])
+    assert row.runs == 1
+    assert row.ram == "0 pages differ of 4.1 kB"
+    assert "RAM compared (pagethrift): 0 pages differ" in markdown([row])
+
+
+def test_markdown_has_intervals_and_escapes() -> None:
+    text = markdown(rows([run("<b>|x", 10.0), run("<b>|x", 20.0, 1)]))
+    assert "15.0 s (10.0 s to 20.0 s)" in text
+    assert "&lt;b>\\|x" in text
+
+
+def test_ratio_is_taken_between_runs_of_one_repetition() -> None:
+    runs = [run("pagethrift", t, i) for i, t in enumerate((5.0, 12.0))]
+    runs += [run("plain", t, i) for i, t in enumerate((10.0, 20.0))]
+    runs += [run("xbzrle", t, i) for i, t in enumerate((100.0, 200.0))]
+    by_name = {one.measure.name: one for one in comparisons(runs)["pagethrift"]}
+    time = by_name["TT"]
+    assert time.best == "plain"
+    assert time.pairs == 2
+    assert time.ratio is not None
+    assert (time.ratio.low, time.ratio.high) == (0.5, 0.6)
+    assert time.verdict is Verdict.WINS
+    assert by_name["DT"].verdict is Verdict.UNCLEAR
+
+
+def test_a_loss_is_said() -> None:
+    found = comparisons([run("pagethrift", 20.0), run("plain", 10.0)])["pagethrift"]
+    (time,) = [one for one in found if one.measure.name == "TT"]
+    assert time.verdict is Verdict.LOSES
+    assert time.shown_ratio == "2.00, one pair"
+
+
+def test_without_pairs_medians_are_compared() -> None:
+    (found,) = comparisons([run("pagethrift", 5.0, 0), run("plain", 10.0, 1)]).values()
+    assert found[0].pairs == 0
+    assert found[0].ratio is not None
+    assert found[0].ratio.median == 0.5
+
+
+def test_nothing_to_compare_with() -> None:
+    assert comparisons([run("pagethrift"), run("thesis")]) == {}
