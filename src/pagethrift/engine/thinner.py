@@ -24,14 +24,8 @@ from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegi
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
 from pagethrift.stream.writer import (
-    NO_RUNS,
-    PAGE_ROOM,
-    RUN_BYTES,
-    RUNS,
-    RecordWriter,
-    choose_methods,
-    room_bytes,
-)
+    NO_RUNS, PAGE_ROOM, RUN_BYTES, RUNS, RecordWriter, choose_methods, room_bytes,
+)  # fmt: skip
 
 HOLD_BUDGET_BYTES = 64 << 20
 RELEASE_PAGES = 256
