@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pagethrift.engine.multifd import Channel
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.multifd import PacketFlag

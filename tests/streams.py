@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8, Block
 from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Status, Strategy

@@ -23,7 +23,7 @@ from scripts.bench.stages import SECRET, chunks, table_of, thin_alone
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner
 from pagethrift.engine.counters import Counters
-from pagethrift.engine.thinner import Output
+from pagethrift.engine.output import Output
 from pagethrift.model.methods import Allow
 from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.reader import BATCH_PAGES, StreamReader

@@ -12,7 +12,8 @@ from scripts.bench.rounds import Sample
 
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, Sha256Signer, SubpageSigner
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import U8, U32, BlockTable, PageBatch
 from pagethrift.strategies.table import strategy

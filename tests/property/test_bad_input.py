@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagethrift.engine.thinner import Mode
+from pagethrift.engine.output import Mode
 from pagethrift.errors import StreamError
 from pagethrift.stream.image import image
 from pagethrift.stream.reader import StreamReader

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pagethrift.engine.output import Output, Progress
 from pagethrift.engine.planner import Planner
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import HeldFacts, HoldNothing, PageFacts, Strategy

@@ -24,16 +24,20 @@ from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegi
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
 from pagethrift.stream.writer import (
-    NO_RUNS, PAGE_ROOM, RUN_BYTES, RUNS, RecordWriter, choose_methods, room_bytes,
-)  # fmt: skip
+    NO_RUNS,
+    PAGE_ROOM,
+    RUN_BYTES,
+    RUNS,
+    RecordWriter,
+    choose_methods,
+    room_bytes,
+)
 
 HOLD_BUDGET_BYTES = 64 << 20
 RELEASE_PAGES = 256
 """held pages released at once"""
 DOWNTIME_LIMIT_S = 0.3
 """QEMU's default"""
-
-__all__ = ["DOWNTIME_LIMIT_S", "HOLD_BUDGET_BYTES", "Mode", "Output", "Progress", "Thinner", "thin"]
 
 
 class Thinner:

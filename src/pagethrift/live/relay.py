@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pagethrift.engine.thinner import DOWNTIME_LIMIT_S, Mode, Output, Progress, Thinner
+from pagethrift.engine.output import Mode, Output, Progress
+from pagethrift.engine.thinner import DOWNTIME_LIMIT_S, Thinner
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.live.address import Address, close_both_ways, connect
 from pagethrift.live.intake import Intake

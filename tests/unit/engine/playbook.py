@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import U8

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from pagethrift.engine.multifd import ASIDE_BYTES, Channel
-from pagethrift.engine.thinner import Mode, Output, Progress, Thinner
+from pagethrift.engine.output import Mode, Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import StreamError
 from pagethrift.model.methods import Method
 from pagethrift.strategies.base import Strategy

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pagethrift.engine.thinner import Mode, Output, Progress, Thinner, thin
+from pagethrift.engine.output import Mode, Output, Progress
+from pagethrift.engine.thinner import Thinner, thin
 from pagethrift.errors import StreamError
 from pagethrift.model.methods import Allow, Method
 from pagethrift.strategies.base import PageFacts, Signing

@@ -8,7 +8,8 @@ import sys
 PROGRAM = """
 import gc
 from numba.core.dispatcher import Dispatcher
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.engine.warmup import warm_up
 from pagethrift.strategies.table import TABLE
 from tests.streams import chaos, random_stream, thin_in_pieces

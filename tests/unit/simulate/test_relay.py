@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from pagethrift.engine.thinner import Output, Progress, Thinner
+from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulate.guest import VirtualGuest
