@@ -50,7 +50,9 @@ def _machine_can_do_it() -> None:
 def lab(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     scenario = tmp_path / "interrupted.toml"
     scenario.write_text(SCENARIO)
-    command = [sys.executable, "-m", "pagethrift", "lab", "run", str(scenario), "--out", str(tmp_path)]
+    # Background jobs of a shell script ignore Ctrl-C, and so would what they start.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "pagethrift"]
+    command += ["lab", "run", str(scenario), "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         yield process
         process.kill()
