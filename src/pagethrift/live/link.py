@@ -31,6 +31,8 @@ SEND_BYTES = 256 << 10
 """at once, so that rate and queue are looked at often"""
 BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
+BUSY_BYTES = 256 << 10
+"""1 ms of a link of 2 Gbit/s"""
 RATE_WINDOW_S = 0.2
 SIOCOUTQNSD = 0x894B
 """TCP: bytes written to the socket and not yet sent at all (linux/sockios.h)"""
@@ -77,6 +79,10 @@ class Link:
     def unsent_bytes(self) -> int:
         """Bytes in the queue and in the socket that are not on the link yet."""
         return self._queued_bytes + self._in_socket(unsent_only=True)
+
+    def busy(self) -> bool:
+        """Whether the link has enough to send for a while."""
+        return self.unsent_bytes >= BUSY_BYTES
 
     def take(self) -> Output:
         """Return an empty output; waits until what is unsent is within the bound. Raises LinkError."""

@@ -158,7 +158,7 @@ class Relay:
         while (progress := self._thin_received(link)) is not Progress.ENDED:
             if progress is Progress.NEED_INPUT:
                 self._intake.receive_bytes = min(BUFFER_BYTES, link.bound_bytes // 2)
-                self._intake.fill()
+                self._intake.fill(link.busy)
             else:
                 self._intake.hand_back()
         link.finish()
