@@ -149,8 +149,10 @@ class _Migration:
 
     def _forward(self, pages: Snapshot, last: bool) -> None:
         began_s = self.now_s
+        zero_pages = int(np.count_nonzero(pages.content == 0))
         size = self.relay.thin(pages, self._moment(last))
-        self._put(size, began_s + len(pages) * PAGE_BYTES / self.options.source_bps)
+        read_s = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / defaults.ZERO_BPS
+        self._put(size, began_s + read_s * PAGE_BYTES)
         if len(pages):
             self.pace_s = max(1e-7, (self.now_s - began_s) / len(pages))
 

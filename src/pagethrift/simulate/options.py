@@ -21,7 +21,10 @@ SECTION_S = 0.05
 SYNC_S = 0.001
 """reading the dirty log of a gigabyte; also what keeps a round without pages from taking no time"""
 SOURCE_BPS = 1.2e9
-"""how fast QEMU and the relay hand pages on when nothing has to be sent: one core each"""
+"""how fast QEMU and the relay hand on pages with content: one core each"""
+ZERO_BPS = 8e9
+"""how fast QEMU passes over zero pages: its migration thread took 0.07 to 0.12 CPU seconds for 1 GiB
+of which a quarter was content"""
 
 
 @dataclass(frozen=True, slots=True)
