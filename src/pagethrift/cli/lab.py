@@ -18,6 +18,7 @@ from pagethrift.errors import LabError
 from pagethrift.lab.compare import compare
 from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.doctor import CheckStatus, examine
+from pagethrift.lab.matrix import read_compared
 from pagethrift.lab.record import record as record_scenario
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
@@ -121,7 +122,9 @@ def record(
     "--mode pagethrift --repetitions 5 --out results/two",
 )
 def compare_modes(
-    scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.", metavar="SCENARIO.toml...")],
+    scenarios: Annotated[
+        list[Path], typer.Argument(help="Scenario files, or files that name several.", metavar="FILE.toml...")
+    ],
     out: Out,
     mode: Annotated[
         list[str] | None, typer.Option(help="Instead of the scenarios' modes, repeatable.")
@@ -139,7 +142,7 @@ def compare_modes(
     With --json one line for each scenario.
     Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed, or RAM or disk came out wrong.
     """
-    chosen = [read_scenario(path) for path in scenarios]
+    chosen = [one for path in scenarios for one in read_compared(path)]
     if mode:
         chosen = [replace(one, modes=tuple(parse_mode(text) for text in mode)) for one in chosen]
     if repetitions:

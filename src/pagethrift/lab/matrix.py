@@ -1,0 +1,56 @@
+"""A comparison as a file: scenarios x modes, repeated, over one link."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pagethrift.errors import UsageError
+from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
+from pagethrift.lab.toml_table import TomlTable
+from pagethrift.units import parse_bandwidth, parse_seconds
+
+
+def read_compared(path: Path) -> list[Scenario]:
+    """Read a scenario file or a matrix: ``scenarios`` (files, relative to it) and what replaces theirs.
+
+    A matrix may set ``modes``, ``repetitions``, ``bandwidth`` and ``force_after``. Raises UsageError.
+    """
+    try:
+        data = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError):
+        return [read_scenario(path)]  # which says what is wrong
+    if "scenarios" not in data:
+        return [read_scenario(path)]
+    try:
+        return _matrix(data, path.parent)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _matrix(data: Mapping[str, Any], folder: Path) -> list[Scenario]:
+    top = TomlTable(data)
+    names = top.get("scenarios", list, [])
+    modes = tuple(parse_mode(mode) for mode in top.get("modes", list, []))
+    repetitions = top.get("repetitions", int, 0)
+    bandwidth_bps = top.quantity("bandwidth", parse_bandwidth, None)
+    force_after_s = top.quantity("force_after", parse_seconds, None)
+    top.refuse_rest()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UsageError("scenarios must name at least one scenario file")
+    chosen = []
+    for name in names:
+        one = read_scenario(folder / name)
+        chosen.append(
+            replace(
+                one,
+                modes=modes or one.modes,
+                repetitions=repetitions or one.repetitions,
+                link=replace(one.link, bandwidth_bps=bandwidth_bps or one.link.bandwidth_bps),
+                force_after_s=force_after_s or one.force_after_s,
+            )
+        )
+    return chosen
