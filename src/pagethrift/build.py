@@ -11,6 +11,7 @@ Numba's own ``pycc`` is deprecated, and what it makes keeps the GIL.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -87,6 +88,8 @@ static PyObject *{symbol}(PyObject *self, PyObject *const *a, Py_ssize_t n)
 }}
 """
 
+METHOD = '{{"{symbol}", (PyCFunction)(void (*)(void)){symbol}, METH_FASTCALL}},'
+
 TAIL = """
 static PyMethodDef methods[] = {{ {methods} {{NULL}} }};
 static struct PyModuleDef module = {{ PyModuleDef_HEAD_INIT, "{module}", NULL, -1, methods }};
@@ -98,12 +101,13 @@ def _result(kind: Any) -> tuple[str, str] | None:
     """Return (fields of the struct Numba writes, the expression for Python); None: not known here."""
     if kind == types.none:
         return "void *none;", "Py_NewRef(Py_None)"
-    parts = list(kind) if isinstance(kind, types.BaseTuple) else [kind]
+    is_tuple = isinstance(kind, cast(Any, types).BaseTuple)
+    parts = list(kind) if is_tuple else [kind]
     if any(part not in RESULTS for part in parts):
         return None
     fields = " ".join(f"{RESULTS[part][0]} r{i};" for i, part in enumerate(parts))
     values = [f"{RESULTS[part][1]}(result.r{i})" for i, part in enumerate(parts)]
-    if not isinstance(kind, types.BaseTuple):
+    if not is_tuple:
         return fields, values[0]
     return fields, f'Py_BuildValue("({"N" * len(values)})", {", ".join(values)})'
 
@@ -136,9 +140,8 @@ def wrapper(symbol: str, arguments: tuple[Any, ...], returns: Any) -> str | None
 
 def _object_code(machine: Any, kernel: kernels.Kernel, signature: Any) -> bytes:
     """Compile a kernel without Numba's own entry points, and emit it under a name of ours."""
-    alone: Any = njit(
-        nogil=True, boundscheck=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False
-    )(kernel.py_func)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+    alone = cast(Any, njit)(nogil=True, boundscheck=False, **options)(kernel.py_func)
     alone.compile(signature)
     module = binding.parse_assembly(alone.inspect_llvm(signature))
     name = alone.overloads[signature].fndesc.llvm_func_name
@@ -161,13 +164,13 @@ def build(path: Path) -> int:
         for kernel in kernels.KERNELS:
             for signature, overload in kernel.dispatcher.overloads.items():
                 text = wrapper(kernel.symbol, signature, overload.signature.return_type)
-                if text is not None:
-                    (folder / f"{kernel.symbol}.o").write_bytes(_object_code(machine, kernel, signature))
-                    source += text
-                    methods.append(
-                        f'{{"{kernel.symbol}", (PyCFunction)(void (*)(void)){kernel.symbol}, METH_FASTCALL}},'
-                    )
-        source += TAIL.format(methods=" ".join(methods), module=kernels.EXTENSION)
+                if text is None:
+                    continue  # kernels call it so, Python does not
+                source += text
+                methods.append(METHOD.format(symbol=kernel.symbol))
+                (folder / f"{kernel.symbol}.o").write_bytes(_object_code(machine, kernel, signature))
+                break  # called in two ways it would be built for the first
+        source += TAIL.format(methods=" ".join(methods), module=kernels.EXTENSION_NAME)
         (folder / "module.c").write_text(source)
         subprocess.run(
             [
@@ -179,6 +182,8 @@ def build(path: Path) -> int:
         )  # fmt: skip
         if kernels.load_extension(folder / "module.so") is None:
             raise OSError("the extension that was built cannot be loaded")
+        with (folder / "module.so").open("rb") as file:
+            os.fsync(file.fileno())  # half a library after a power failure would kill whoever loads it
         (folder / "module.so").replace(path)
     return len(methods)
 

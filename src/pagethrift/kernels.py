@@ -23,15 +23,15 @@ Word: TypeAlias = Any
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-EXTENSION = "pagethrift_kernels"
+EXTENSION_NAME = "pagethrift_kernels"
 ONLY_JIT = "PAGETHRIFT_JIT"
 """environment variable: if set, nothing that was built is used"""
 
 
 def _sources() -> str:
-    """Name all sources: Numba, and the extension's name, know only what they are told.
+    """Name all sources by their content.
 
-    Numba looks at a kernel's own file only: after an edit to a function it calls from
+    Numba's cache looks at a kernel's own file only: after an edit to a function it calls from
     another file, stale machine code would run.
     """
     digest = hashlib.sha256()
@@ -55,13 +55,12 @@ def _cache_folder(sources: str) -> str | None:
     return str(folder) if os.access(folder, os.W_OK) else None
 
 
-def _processor() -> str:
-    """Name the processor: machine code for one with AVX-512 must not run on one without."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            first = file.read(16384).partition("\n\n")[0]
-    except OSError:
-        first = ""
+def processor(cpuinfo: str) -> str:
+    """Name the first processor of /proc/cpuinfo by its model and features.
+
+    Machine code for one with AVX-512 must not run on one without.
+    """
+    first = cpuinfo.partition("\n\n")[0]
     facts = re.findall(r"^(?:model name|flags|CPU part|Features)\s*:.*", first, re.MULTILINE)
     return hashlib.sha256("\n".join([os.uname().machine, *facts]).encode()).hexdigest()[:16]
 
@@ -72,16 +71,22 @@ _FOLDER = os.environ.get("NUMBA_CACHE_DIR") or _cache_folder(_SOURCES)
 
 def extension_path() -> Path | None:
     """Return where the extension of these sources, this processor and this Python is, or would be."""
-    name = f"{EXTENSION}-{_SOURCES}-{_processor()}{EXTENSION_SUFFIXES[0]}"
-    return None if _FOLDER is None else Path(_FOLDER) / name
+    if _FOLDER is None:
+        return None
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            cpuinfo = file.read(16384)
+    except OSError:
+        cpuinfo = ""
+    return Path(_FOLDER) / f"{EXTENSION_NAME}-{_SOURCES}-{processor(cpuinfo)}{EXTENSION_SUFFIXES[0]}"
 
 
 def load_extension(path: Path | None) -> Any:
     """Return the extension module, or None where there is none or it cannot be loaded."""
     if path is None or not path.is_file():
         return None
-    loader = ExtensionFileLoader(EXTENSION, str(path))
-    spec = spec_from_file_location(EXTENSION, path, loader=loader)
+    loader = ExtensionFileLoader(EXTENSION_NAME, str(path))
+    spec = spec_from_file_location(EXTENSION_NAME, path, loader=loader)
     assert spec is not None
     try:
         return module_from_spec(spec)
@@ -89,7 +94,8 @@ def load_extension(path: Path | None) -> Any:
         return None
 
 
-_EXTENSION = None if os.environ.get(ONLY_JIT) else load_extension(extension_path())
+EXTENSION: Any = None if os.environ.get(ONLY_JIT) else load_extension(extension_path())
+"""the module in use, or None"""
 
 
 class Kernel:
@@ -99,7 +105,7 @@ class Kernel:
         functools.update_wrapper(self, function)
         self.py_func = function
         self.symbol = f"{function.__module__}.{function.__qualname__}".replace(".", "_")
-        self.built: Callable[..., Any] | None = getattr(_EXTENSION, self.symbol, None)
+        self.built: Callable[..., Any] | None = getattr(EXTENSION, self.symbol, None)
         """returns NotImplemented for arguments of types it was not built for"""
 
     def __call__(self, *arguments: Any) -> Any:
