@@ -196,7 +196,7 @@ def main() -> None:
             raise OSError("no folder may be written")
         print(f"{build(path)} kernels in {path}")
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"build: kernels are not built ({error}): start-up is slower and takes 80 MiB more")
+        sys.exit(f"build: kernels are not built ({error}): a relay starts slower and takes 120 MiB more")
 
 
 if __name__ == "__main__":
