@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
@@ -12,11 +13,16 @@ SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## install what is needed (system packages when root, .venv, guest images, compiled kernels)
+setup: $(BUILT) ## install what is needed (system packages when root, .venv, guest images, compiled kernels)
 
 $(READY): pyproject.toml scripts/setup-system.sh scripts/setup.sh
 	scripts/setup-system.sh
 	PYTHON=$(PYTHON) scripts/setup.sh $(VENV)
+	@touch $@
+
+# Again after an edit: kernels built of other sources are not used. Without a compiler Numba compiles when called.
+$(BUILT): $(READY) $(wildcard $(addsuffix /*.py,src/pagethrift $(addprefix src/pagethrift/,model stream content engine simulate)))
+	$(BIN)/python -m pagethrift.build || true
 	@touch $@
 
 demo: setup ## the main job: a memcached guest migrates in four ways, side by side (QUICK=1: a third of the size)

@@ -22,6 +22,9 @@ cpio:cpio
 gzip:gzip
 dpkg:dpkg
 binutils:objdump
+gcc:cc
+libc6-dev:
+python3-dev:
 chromium:chromium
 chromium-driver:chromedriver
 openssh-server:sshd
@@ -44,9 +47,12 @@ for entry in $wanted; do
     fi
     installed "$package" || missing="$missing $package"
 done
-# A Python that is not Debian's brings its own venv.
+# A Python that is not Debian's brings its own venv and headers.
 if python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing=$(printf '%s' "$missing" | sed 's/ python3-venv//')
+fi
+if [ -f "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then
+    missing=$(printf '%s' "$missing" | sed 's/ python3-dev//')
 fi
 
 if [ -z "$missing" ]; then

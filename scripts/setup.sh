@@ -1,16 +1,11 @@
 #!/usr/bin/env bash
-# Makes the Python environment, compiles the kernels and fetches what the lab needs.
+# Makes the Python environment and fetches what the lab needs.
 # Usage: scripts/setup.sh VENV
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:?usage: scripts/setup.sh VENV}
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --editable '.[dev]'
-"$venv/bin/python" - <<'PYTHON'
-from pagethrift.engine.warmup import warm_up
-
-warm_up()
-PYTHON
 "$venv/bin/python" - <<'PYTHON'
 import sys
 

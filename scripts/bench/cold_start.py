@@ -1,7 +1,7 @@
 """``python -m scripts.bench.cold_start``: seconds from starting a command to its first byte out.
 
-Compiled kernels come from set-up's cache; with root the kernel's page cache is dropped before every
-second start, as after a reboot.
+Kernels are those that set-up built, or from Numba's cache (machine: kernels); with root the kernel's
+page cache is dropped before every second start, as after a reboot.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from pagethrift import kernels
+
 PACKAGES = ("pagethrift", "numpy", "numba", "llvmlite", "matplotlib", "xxhash", "blake3")
 
 
@@ -27,6 +29,7 @@ def facts() -> dict[str, Any]:
         "cat": _first_line(["cat", "--version"]),
         "openssl": _openssl(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "kernels": "compiled when called" if kernels.EXTENSION is None else "built",
         "commit": _first_line(["git", "rev-parse", "--short", "HEAD"]),
         "modified": bool(_first_line(["git", "status", "--porcelain", "--", "src"])),
     }

@@ -37,8 +37,6 @@ SETTLE_S = 0.2
 STEPS = (
     "sys",
     "numpy",
-    "llvmlite.binding",
-    "numba",
     "pagethrift.kernels",
     "typer",
     "rich.console",

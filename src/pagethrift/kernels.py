@@ -1,48 +1,53 @@
-"""How kernels are compiled, and what Numba has no words for.
+"""How kernels are found, or compiled.
 
-Unaligned words, bulk copies and 64 x 64 -> 128 bit products compile to one machine
-instruction each on x86-64; on another architecture LLVM picks its own.
+Set-up compiles the data path's kernels into an extension module (``python -m pagethrift.build``) that
+needs no Numba to run. A kernel that is not in it, or is called with types it was not built for, is
+compiled by Numba at its first call, as all are where nothing was built, or for other sources or
+another processor. Both ways run the same LLVM code.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import re
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
-
-import numba
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils as _cgutils
-from numba.extending import intrinsic as _intrinsic
 
 Word: TypeAlias = Any
 """a 64-bit word inside a kernel; Numba infers its type"""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-cgutils: Any = _cgutils
-intrinsic: Any = _intrinsic
-uint64_pair: Any = cast(Any, types).UniTuple(types.uint64, 2)
+EXTENSION_NAME = "pagethrift_kernels"
+ONLY_JIT = "PAGETHRIFT_JIT"
+"""environment variable: if set, nothing that was built is used"""
 
 
-def _cache_folder() -> str | None:
-    """Return where compiled kernels are kept, named after all sources; None: nowhere may be written.
+def _sources() -> str:
+    """Name all sources by their content.
 
-    Numba looks at a kernel's own file only: after an edit to a function it calls from
+    Numba's cache looks at a kernel's own file only: after an edit to a function it calls from
     another file, stale machine code would run.
     """
-    package = Path(__file__).parent
     digest = hashlib.sha256()
     for floor in ("", "model", "stream", "content", "engine", "simulate"):
-        for source in sorted((package / floor).glob("*.py")):
+        for source in sorted((Path(__file__).parent / floor).glob("*.py")):
             digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder(sources: str) -> str | None:
+    """Return where compiled kernels are kept, named after all sources; None: nowhere may be written."""
+    package = Path(__file__).parent
     beside = package / "__pycache__"
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "pagethrift"
     base = beside if os.access(beside if beside.is_dir() else package, os.W_OK) else home
-    folder = base / f"kernels-{digest.hexdigest()[:16]}"
+    folder = base / f"kernels-{sources}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -50,84 +55,104 @@ def _cache_folder() -> str | None:
     return str(folder) if os.access(folder, os.W_OK) else None
 
 
-_FOLDER = os.environ.get("NUMBA_CACHE_DIR") or _cache_folder()
-cast(Any, numba.config).CACHE_DIR = _FOLDER or ""
+def processor(cpuinfo: str) -> str:
+    """Name the first processor of /proc/cpuinfo by its model and features.
+
+    Machine code for one with AVX-512 must not run on one without.
+    """
+    first = cpuinfo.partition("\n\n")[0]
+    facts = re.findall(r"^(?:model name|flags|CPU part|Features)\s*:.*", first, re.MULTILINE)
+    return hashlib.sha256("\n".join([os.uname().machine, *facts]).encode()).hexdigest()[:16]
+
+
+_SOURCES = _sources()
+_FOLDER = os.environ.get("NUMBA_CACHE_DIR") or _cache_folder(_SOURCES)
+
+
+def extension_path() -> Path | None:
+    """Return where the extension of these sources, this processor and this Python is, or would be."""
+    if _FOLDER is None:
+        return None
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            cpuinfo = file.read(16384)
+    except OSError:
+        cpuinfo = ""
+    return Path(_FOLDER) / f"{EXTENSION_NAME}-{_SOURCES}-{processor(cpuinfo)}{EXTENSION_SUFFIXES[0]}"
+
+
+def load_extension(path: Path | None) -> Any:
+    """Return the extension module, or None where there is none or it cannot be loaded."""
+    if path is None or not path.is_file():
+        return None
+    loader = ExtensionFileLoader(EXTENSION_NAME, str(path))
+    spec = spec_from_file_location(EXTENSION_NAME, path, loader=loader)
+    assert spec is not None
+    try:
+        return module_from_spec(spec)
+    except ImportError:
+        return None
+
+
+EXTENSION: Any = None if os.environ.get(ONLY_JIT) else load_extension(extension_path())
+"""the module in use, or None"""
+
+
+class Kernel:
+    """A function that runs as machine code; other kernels can call it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self.symbol = f"{function.__module__}.{function.__qualname__}".replace(".", "_")
+        self.built: Callable[..., Any] | None = getattr(EXTENSION, self.symbol, None)
+        """returns NotImplemented for arguments of types it was not built for"""
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.built is not None:
+            result = self.built(*arguments)
+            if result is not NotImplemented:
+                return result
+        return self.dispatcher(*arguments)
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """Numba's own object."""
+        from pagethrift import jit
+
+        return jit.compile_kernel(self.py_func, _FOLDER)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What a kernel that calls this one sees."""
+        return self.dispatcher._numba_type_
+
+
+KERNELS: list[Kernel] = []
+"""all that were imported"""
 
 
 def kernel(function: F) -> F:
-    """Compile a function for arrays: cached on disk if possible, GIL released, no bounds checks."""
-    return cast(F, njit(cache=_FOLDER is not None, nogil=True, boundscheck=False)(function))
+    """Make a function for arrays a kernel: machine code, GIL released, no bounds checks."""
+    KERNELS.append(Kernel(function))
+    return cast(F, KERNELS[-1])
 
 
-def _byte_pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return cgutils.gep_inbounds(builder, data, index)
+class _Intrinsic:
+    """Only kernels can call it; Numba asks for it when it compiles one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def _numba_type_(self) -> Any:
+        from pagethrift import jit
+
+        return jit.type_of_intrinsic(self._name)
 
 
-@intrinsic
-def load64(typing_context: Any, array: Any, index: Any) -> Any:
-    """Return the little-endian 64-bit word at ``array[index:index + 8]``, aligned or not."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _byte_pointer(context, builder, signature.args[0], args[0], args[1])
-        word = builder.bitcast(pointer, ir.IntType(64).as_pointer())
-        return builder.load(word, align=1)
-
-    return types.uint64(array, types.int64), codegen
-
-
-@intrinsic
-def load64_be(typing_context: Any, array: Any, index: Any) -> Any:
-    """Return the big-endian 64-bit word at ``array[index:index + 8]``, aligned or not."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _byte_pointer(context, builder, signature.args[0], args[0], args[1])
-        word = builder.bitcast(pointer, ir.IntType(64).as_pointer())
-        return builder.bswap(builder.load(word, align=1))
-
-    return types.uint64(array, types.int64), codegen
-
-
-@intrinsic
-def store64_be(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write ``value`` as a big-endian 64-bit word at ``array[index:index + 8]``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _byte_pointer(context, builder, signature.args[0], args[0], args[1])
-        word = builder.bitcast(pointer, ir.IntType(64).as_pointer())
-        builder.store(builder.bswap(args[2]), word, align=1)
-        return context.get_dummy_value()
-
-    return types.none(array, types.int64, types.uint64), codegen
-
-
-@intrinsic
-def copy_bytes(typing_context: Any, target: Any, to: Any, origin: Any, start: Any, count: Any) -> Any:
-    """Copy ``count`` bytes between uint8 arrays that do not overlap (memcpy)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        into = _byte_pointer(context, builder, signature.args[0], args[0], args[1])
-        out_of = _byte_pointer(context, builder, signature.args[2], args[2], args[3])
-        cgutils.raw_memcpy(builder, into, out_of, args[4], 1)
-        return context.get_dummy_value()
-
-    return types.none(target, types.int64, origin, types.int64, types.int64), codegen
-
-
-@intrinsic
-def mul_add_128(typing_context: Any, low: Any, high: Any, a: Any, b: Any) -> Any:
-    """Return (high:low) + a * b modulo 2^128 as the pair (low, high) of uint64."""
-    pair = uint64_pair
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
-        narrow = ir.IntType(64)
-        shift = ir.Constant(wide, 64)
-        total = builder.or_(builder.zext(args[0], wide), builder.shl(builder.zext(args[1], wide), shift))
-        product = builder.mul(builder.zext(args[2], wide), builder.zext(args[3], wide))
-        total = builder.add(total, product)
-        low_out = builder.trunc(total, narrow)
-        high_out = builder.trunc(builder.lshr(total, shift), narrow)
-        return context.make_tuple(builder, pair, (low_out, high_out))
-
-    return pair(types.uint64, types.uint64, types.uint64, types.uint64), codegen
+load64: Any = _Intrinsic("load64")
+load64_be: Any = _Intrinsic("load64_be")
+store64_be: Any = _Intrinsic("store64_be")
+copy_bytes: Any = _Intrinsic("copy_bytes")
+mul_add_128: Any = _Intrinsic("mul_add_128")

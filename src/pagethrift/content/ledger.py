@@ -51,7 +51,8 @@ def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8
             state[page] = 2
         else:
             state[page] = 1
-            rows[page, :] = signs[i, :]
+            for column in range(columns):
+                rows[page, column] = signs[i, column]
 
 
 def _untouched_rows(pages: int, columns: int) -> U64:

@@ -52,7 +52,8 @@ def _sign_subpages(buffer: U8, positions: I64, kinds: U8, key: U64, zero: U64, o
     shift = np.uint64(32)
     for i in range(len(positions)):
         if kinds[i] == 0:
-            out[i, :] = zero
+            for column in range(len(zero)):
+                out[i, column] = zero[column]
             continue
         at = positions[i]
         for column in range(PAGE_BYTES // SUBPAGE_BYTES):

@@ -1,4 +1,4 @@
-"""Compiles (or loads from Numba's cache) every kernel of the data path."""
+"""Calls every kernel of the data path once, so that each is compiled, loaded from a cache, or was built."""
 
 from __future__ import annotations
 
