@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +50,7 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
         require_rights()
     folder.mkdir(parents=True, exist_ok=True)
     results: list[RunResult] = []
+    took_s: list[float] = []
     failure: PagethriftError | None = None
     for number, planned in enumerate(runs, 1):
         path = planned.path(folder, scenario.name)
@@ -55,18 +59,28 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
             show(Event("kept", what))
             results.append(_kept(path, scenario))
             continue
-        show(Event("run", what))
+        left = sum(not later.path(folder, scenario.name).exists() for later in runs[number - 1 :])
+        show(Event("run", what + _time_left(scenario.name, took_s, left)))
+        began_s = time.monotonic()
         try:
             result = run(scenario, planned.mode, planned.repetition, planned.check_ram, show)
         except PagethriftError as error:
             show(Event("failed", f"{what}: {error}"))
             failure = error
             continue
+        took_s.append(time.monotonic() - began_s)
         result.write(path)
         results.append(result)
     if failure and not results:
         raise failure
     return results
+
+
+def _time_left(scenario: str, took_s: Sequence[float], runs: int) -> str:
+    if not took_s:
+        return ""
+    minutes = statistics.fmean(took_s) * runs / 60
+    return f", {scenario} takes {'another minute' if minutes < 1.5 else f'about {minutes:.0f} min more'}"
 
 
 def _kept(path: Path, scenario: Scenario) -> RunResult:

@@ -11,6 +11,7 @@ import pytest
 from pagethrift.errors import UsageError
 from pagethrift.lab.compare import compare, plan
 from pagethrift.lab.run import Event
+from pagethrift.lab.run_result import RunResult
 from pagethrift.lab.scenario import parse_mode, read_scenario
 
 DEMO = Path("scenarios/demo.toml")
@@ -44,3 +45,29 @@ def test_results_of_another_bandwidth_are_refused(tmp_path: Path) -> None:
     other = replace(scenario, link=replace(scenario.link, bandwidth_bps=1_000_000))
     with pytest.raises(UsageError, match="another bandwidth"):
         compare(other, tmp_path, lambda event: None)
+
+
+def test_time_left_counts_what_has_no_result_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = read_scenario(DEMO)
+    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    kept = {each.mode.name: RunResult.read(each.path(tmp_path, scenario.name)) for each in plan(scenario)}
+    for each in plan(scenario)[1:]:
+        each.path(tmp_path, scenario.name).unlink()
+    now_s = 0.0
+
+    def run(*arguments: object) -> RunResult:
+        nonlocal now_s
+        now_s += 60.0
+        return kept["plain"]
+
+    monkeypatch.setattr("pagethrift.lab.compare.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("pagethrift.lab.compare.run", run)
+    monkeypatch.setattr("pagethrift.lab.compare.require_rights", lambda: None)
+    events: list[Event] = []
+    compare(scenario, tmp_path, events.append)
+    said = [event.detail.partition(", ")[2] for event in events if event.stage == "run"]
+    assert said == [
+        "",
+        *(f"demo takes about {left} min more" for left in (3, 2)),
+        "demo takes another minute",
+    ]
