@@ -16,8 +16,9 @@ from pathlib import Path
 from scripts.bench import machine, output
 
 from pagethrift.errors import UsageError
+from pagethrift.lab.matrix import read_compared
 from pagethrift.lab.run_result import RunResult
-from pagethrift.lab.scenario import read_scenario
+from pagethrift.live.options import PlainFeatures
 from pagethrift.model.result import MigrationResult
 from pagethrift.simulate.link import LinkSpec
 from pagethrift.simulate.migration import simulate
@@ -91,6 +92,8 @@ def simulated_row(mode: str) -> Strategy | None:
         return strategy(name, "", **{key: float(number) for key, number in pairs})
     if name == "xbzrle" and value:
         return strategy(QEMU_ROWS[name], cache_mib=parse_size(value) / (1 << 20))
+    if name == "post-copy":
+        return strategy(QEMU_ROWS[name], from_round=PlainFeatures().post_copy_round)
     return strategy(QEMU_ROWS[name]) if name in QEMU_ROWS else None
 
 
@@ -179,6 +182,8 @@ def study(live: Path, traces: Path, scenarios: Path) -> tuple[list[Comparison], 
     """Return all comparisons and what was left out, and why. Raises UsageError."""
     comparisons, left_out = [], []
     loaded: dict[str, Trace] = {}
+    files = sorted(scenarios.glob("*.toml")) if scenarios.is_dir() else [scenarios]
+    deadlines_s = {one.name: one.force_after_s for path in files for one in read_compared(path)}
     for group in live_groups(live):
         row, path = simulated_row(group.mode), traces / f"{group.scenario}.parquet"
         if row is None or not path.exists():
@@ -187,8 +192,7 @@ def study(live: Path, traces: Path, scenarios: Path) -> tuple[list[Comparison], 
             continue
         if group.scenario not in loaded:
             loaded[group.scenario] = read_trace(path)
-        force_after_s = read_scenario(scenarios / f"{group.scenario}.toml").force_after_s
-        comparisons.append(compare(group, row, loaded[group.scenario], force_after_s))
+        comparisons.append(compare(group, row, loaded[group.scenario], deadlines_s[group.scenario]))
     return comparisons, left_out
 
 
@@ -202,7 +206,11 @@ def main(arguments: list[str]) -> None:
         "--traces", type=Path, default=Path("traces"), metavar="DIR", help="SCENARIO.parquet each"
     )
     parser.add_argument(
-        "--scenarios", type=Path, default=Path("scenarios"), metavar="DIR", help="for force_after"
+        "--scenarios",
+        type=Path,
+        default=Path("scenarios"),
+        metavar="PATH",
+        help="folder of scenarios, or the file that was compared: for force_after",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="e.g. docs/results/faithful.json")
     chosen = parser.parse_args(arguments)
