@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pagethrift.lab.doctor import CheckStatus, examine
@@ -12,7 +13,8 @@ from pagethrift.lab.machine import GuestSpec
 from pagethrift.lab.record import record
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario
-from pagethrift.trace.read import read_header
+from pagethrift.model.facts import PageClass
+from pagethrift.trace.read import read_header, read_trace
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
 
@@ -39,4 +41,8 @@ def test_a_scenario_is_recorded(tmp_path: Path) -> None:
     assert header.workload.startswith("small-redis: Redis in a small guest; ")
     written = sum(sweep.rows for sweep in header.sweeps[1:])
     assert written > 1000
+    classes = read_trace(out).page_class
+    assert classes is not None
+    assert np.mean(classes == PageClass.FREE) > 0.4
+    assert np.mean(classes == PageClass.ANONYMOUS) > 0.01
     assert [event.stage for event in seen][:4] == ["boot", "fill", "warm up", "dirty rate"]

@@ -36,7 +36,8 @@ def record(
     ] = "200ms",
     workload: Annotated[str, typer.Option(help="A note about what the guest does.")] = "",
     page_classes: Annotated[
-        Path | None, typer.Option(help="A copy of the guest's /proc/kpageflags.", metavar="FILE")
+        Path | None,
+        typer.Option(help="A copy of the guest's /proc/kpageflags, made just before.", metavar="FILE"),
     ] = None,
     exact: Annotated[
         bool | None,

@@ -44,6 +44,7 @@ for word in $(cat /proc/cmdline); do
     pt.ip=*) address=${{word#*=}} ;;
     pt.clear=1) clear=1 ;;
     pt.activity=*) activity=${{word#*=}} ;;
+    pt.classes=*) classes=${{word#*=}} ;;
     pt.disk=*) disk=$(echo "${{word#*=}}" | tr , ' ') ;;
     pt.memory=*) memory=${{word#*=}} ;;
     pt.memcached=*) extra=$(echo "${{word#*=}}" | tr , ' ') ;;
@@ -63,6 +64,8 @@ fi
 ip link set lo up
 if [ -n "$address" ]; then ip addr add "$address" dev eth0; ip link set eth0 up; fi
 if [ -n "$disk" ]; then disk $disk & fi
+# kpageflags is read by multiples of eight bytes only, which nc itself does not do.
+if [ -n "$classes" ]; then nc -ll -p "$classes" -e dd if=/proc/kpageflags bs=64k 2>/dev/null & fi
 memcached -u root -m "$memory" -t 2 -l 0.0.0.0 -p {MEMCACHED_PORT} $extra &
 memcached=$!
 while kill -0 $memcached; do

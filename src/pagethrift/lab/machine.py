@@ -17,6 +17,8 @@ ACTIVITIES = ("idle", "random-writer", "page-flipper", "build", "redis")
 """what activity.sh in the guest knows"""
 DISK_PORT = 11212
 """a connection there tells the guest's writer to unmount the disk"""
+CLASSES_PORT = 11213
+"""a connection there gets the guest's /proc/kpageflags"""
 DISK_SLOTS = 200
 """files of 64 KiB the writer keeps"""
 
@@ -48,6 +50,8 @@ class GuestSpec:
     """the most random-writer and page-flipper write a second; 0 = as fast as the guest goes"""
     disk_bytes: int = 0
     """size of a disk both hosts share and the guest writes to; 0 = none"""
+    tells_page_classes: bool = False
+    """sends its /proc/kpageflags to whoever connects to CLASSES_PORT"""
     qemu_args: tuple[str, ...] = ()
     """further arguments of QEMU, such as ("-device", "virtio-balloon-pci")"""
 
@@ -197,6 +201,8 @@ def kernel_command_line(guest: GuestSpec) -> str:
     words += [f"pt.clear={guest.clear_free:d}", f"pt.activity={','.join(activity)}"]
     if guest.disk_bytes:
         words.append(f"pt.disk={DISK_PORT},{DISK_SLOTS}")
+    if guest.tells_page_classes:
+        words.append(f"pt.classes={CLASSES_PORT}")
     if guest.memcached_args:
         words.append(f"pt.memcached={','.join(guest.memcached_args)}")
     return " ".join(words)

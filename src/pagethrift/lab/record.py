@@ -1,4 +1,7 @@
-"""A dirtying trace of a scenario's guest under its load: `pagethrift record` in the source host."""
+"""A dirtying trace of a scenario's guest under its load: `pagethrift record` in the source host.
+
+The guest says what its pages are used for just before: a copy of its /proc/kpageflags, in a folder that goes.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,24 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.client import Clients
 from pagethrift.lab.lines import LineReader
+from pagethrift.lab.machine import CLASSES_PORT
 from pagethrift.lab.migration import SLACK_S
 from pagethrift.lab.namespaces import require_rights
-from pagethrift.lab.network import TwoHosts, sweep_leftovers
+from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts, sweep_leftovers
 from pagethrift.lab.processes import ProcessGroup
 from pagethrift.lab.run import BOOT_TIMEOUT_S, Event, Show, boot, warm_up
 from pagethrift.lab.run_folder import run_folder
 from pagethrift.lab.scenario import Scenario
 from pagethrift.units import format_bytes, format_seconds
+
+PAGE_FLAGS_TIMEOUT_S = 10.0
 
 
 def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, show: Show) -> dict[str, Any]:
@@ -31,6 +38,7 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
     Raises LabError; needs root for namespaces.
     """
     require_rights()
+    scenario = replace(scenario, guest=replace(scenario.guest, tells_page_classes=True))
     sweep_leftovers()
     with ExitStack() as stack:
         folder = stack.enter_context(run_folder())
@@ -42,9 +50,11 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
         load = Clients(scenario, folder, hosts, group)
         rate_bps = warm_up(scenario, load, source, show)
         note = f"{scenario.name}: {scenario.description}; {format_bytes(rate_bps)}/s dirtied before"
+        page_flags = copy_page_flags(hosts, folder / "kpageflags")
         command = [
             sys.executable, "-m", "pagethrift", "record", "--json", "--qmp", str(source.qmp_path),
             "--out", str(out), "--seconds", f"{seconds}s", "--interval", f"{interval_s}s", "--workload", note,
+            "--page-classes", str(page_flags),
         ]  # fmt: skip
         show(Event("record", format_seconds(seconds)))
         process = group.start(command, name="record", namespace=hosts.a.namespace, stdout=subprocess.PIPE)
@@ -63,3 +73,18 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
         if process.wait(30) != 0:
             raise LabError(f"the recording failed: {process.last_words().removeprefix('pagethrift: ')}")
         return summary | {"failed_requests": load.finish()["failed"], "dirty_rate_bytes_per_s": rate_bps}
+
+
+def copy_page_flags(hosts: TwoHosts, into: Path) -> Path:
+    """Write the guest's /proc/kpageflags to ``into`` and return it; the guest tells its page classes.
+
+    Raises LabError or LinkError when it does not.
+    """
+    try:
+        with hosts.connect(GUEST_ADDRESS, CLASSES_PORT) as guest, into.open("wb") as file:
+            guest.settimeout(PAGE_FLAGS_TIMEOUT_S)
+            while piece := guest.recv(1 << 16):
+                file.write(piece)
+    except OSError as error:
+        raise LabError(f"the guest's /proc/kpageflags cannot be copied: {error}") from error
+    return into

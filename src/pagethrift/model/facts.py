@@ -10,10 +10,13 @@ class PageClass(IntEnum):
     """What the guest's kernel uses a page for (its /proc/kpageflags)."""
 
     OTHER = 0
+    """not known, or in use otherwise: by drivers, tmpfs, files that are mapped or not yet written back"""
     FREE = 1
+    """with the kernel's buddy allocator"""
     CACHE = 2
-    """file-backed and not mapped as anonymous: can be read again"""
+    """of a file, clean and not mapped: what the guest's drop_caches would drop"""
     ANONYMOUS = 3
+    """memory of processes"""
     KERNEL = 4
     """slab, page tables and what the kernel reserves"""
 

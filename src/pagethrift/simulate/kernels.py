@@ -49,11 +49,15 @@ def play_writes(
 
 @kernel
 def sync_bitmap(log: U8, bitmap: U8, left_out: U8, clear_now: bool) -> int:
-    """Add the log to the bitmap; returns how many pages are newly dirty."""
+    """Add the log to the bitmap; returns how many pages are newly dirty.
+
+    A page that was left out and is written is in use again, and no longer left out.
+    """
     fresh = 0
     for page in range(len(log)):
         if log[page] & 1:
-            if bitmap[page] == 0 and left_out[page] == 0:
+            left_out[page] = 0
+            if bitmap[page] == 0:
                 bitmap[page] = 1
                 fresh += 1
             log[page] = 0 if clear_now else 3

@@ -277,12 +277,14 @@ class _Migration:
         return tuple(models)
 
     def _left_out(self) -> U8:
+        """Mark what the guest has no use for and has not written since it said so."""
         out: U8 = np.zeros(self.trace.pages, np.uint8)
         wanted = self.strategy.simulated.leaves_out
         if wanted and self.trace.page_class is None:
             self.warnings.append("the trace has no page classes: nothing was left out")
         elif wanted and self.trace.page_class is not None:
-            out[np.isin(self.trace.page_class, [int(each) for each in wanted])] = 1
+            chosen = np.isin(self.trace.page_class, [int(each) for each in wanted])
+            out[chosen & (self.guest.log == 0)] = 1
         return out
 
     def _watch(self) -> U8 | None:

@@ -132,7 +132,7 @@ class VirtualRelay:
         return self._forward(batch, now, self._arrivals[pages], arriving=False)
 
     def stale_pages(self, left_out: U8) -> int:
-        """Pages whose content at the destination is not the source's, those left out on purpose apart."""
+        """Pages whose content at the destination is not the source's, those still left out apart."""
         guest = self._guest
         wrong = (self.content != guest.content) & (guest.content >= 0) & (left_out == 0)
         return int(np.count_nonzero(wrong))

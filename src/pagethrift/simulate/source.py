@@ -51,6 +51,7 @@ class Snapshot:
 class VirtualSource:
     """Sends dirty pages in order, as migration/ram.c does.
 
+    ``left_out``: pages not sent before the guest writes to them; cleared for those it has written.
     ``chunk_pages``: how much dirty log is cleared at once; 0: the whole log at each sync (as under TCG).
     """
 

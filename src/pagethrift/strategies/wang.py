@@ -9,7 +9,9 @@ forwards what QEMU sends):
 1. a virtio-balloon device with `free-page-hint=on` and an iothread: QEMU leaves out the free pages;
 2. in the guest, before the migration: `echo 3 > /proc/sys/vm/drop_caches`, with `init_on_free=1` on
    its kernel command line, so that free pages are zero and travel as 9 bytes.
-Simulated: page classes recorded with the trace (the guest's /proc/kpageflags).
+Simulated: pages that were free or cache when the guest told (/proc/kpageflags, in the trace), until it
+writes to them. Of the live ways 1 comes close: QEMU asks again in every round, we know one moment and
+no cache. A relay on its own cannot do it: no stream says what the guest will not read again.
 """
 
 from __future__ import annotations

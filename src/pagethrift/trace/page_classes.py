@@ -11,41 +11,70 @@ from pagethrift.errors import UsageError
 from pagethrift.model.facts import PageClass
 from pagethrift.model.pages import PAGE_BYTES, U8, U64, BlockTable
 
-_LRU, _SLAB, _BUDDY, _MMAP, _ANON, _PGTABLE, _RESERVED = 5, 7, 10, 11, 12, 26, 32
-_FOUR_GIB_PAGES = (4 << 30) // PAGE_BYTES
+_DIRTY, _LRU, _SLAB, _WRITEBACK, _BUDDY, _MMAP, _ANON, _SWAPBACKED = 4, 5, 7, 8, 10, 11, 12, 14
+_COMPOUND_HEAD, _COMPOUND_TAIL, _UNEVICTABLE, _PGTABLE, _RESERVED = 15, 16, 18, 26, 32
+
+_GIB_PAGES = (1 << 30) // PAGE_BYTES
+_FOUR_GIB_PAGES = 4 * _GIB_PAGES
 """guest frames from 4 GiB on lie after the hole below it and follow low memory in the RAM block"""
+_MOST_LOW_PAGES = 7 * _GIB_PAGES // 2
+"""what pc puts below 4 GiB at most; of a larger RAM 3 GiB lie there (q35: 2 GiB)"""
+_SECTION_PAGES = (128 << 20) // PAGE_BYTES
+"""newer kernels round the end of kpageflags up to a section of memory"""
+_FIRMWARE_PAGES = (16 << 20) // PAGE_BYTES
+"""older ones end it at the last usable page, below what the firmware keeps"""
 
 
 def read_page_classes(path: Path, table: BlockTable, ram: str = "pc.ram") -> U8:
     """Return a class for each page of all blocks from ``cat /proc/kpageflags > FILE`` in the guest.
 
-    Frames map to the block named ``ram``, as on QEMU's pc and q35 machines. Raises UsageError.
+    Frames map to the block named ``ram``, as on QEMU's pc and q35 machines; other blocks are OTHER.
+    Raises UsageError, also when the guest's frames do not end where that machine's memory does.
     """
+    block = next((block for block in table.blocks if block.name == ram.encode()), None)
+    if block is None:
+        raise UsageError(f"--page-classes: the guest has no RAM block {ram}")
     try:
-        flags = np.frombuffer(path.read_bytes(), np.uint64)
+        with path.open("rb") as file:
+            flags = np.frombuffer(file.read(8 * (_FOUR_GIB_PAGES + block.pages + _SECTION_PAGES)), np.uint64)
     except (OSError, ValueError) as error:
         raise UsageError(f"--page-classes {path}: {error}; copy /proc/kpageflags of the guest") from error
+    low = _low_pages(len(flags), block.pages)
+    high = block.pages - low
+    if low < 0:
+        raise UsageError(
+            f"--page-classes {path}: {len(flags)} frames are not those of a pc or q35 machine with"
+            f" {block.pages} pages of RAM; copy all of /proc/kpageflags in this guest"
+        )
+    frames = np.concatenate([flags[:low], flags[_FOUR_GIB_PAGES : _FOUR_GIB_PAGES + high]])
     classes = np.zeros(table.total_pages, np.uint8)
-    for block in table.blocks:
-        if block.name.decode(errors="replace") != ram:
-            continue
-        low, high = flags[:_FOUR_GIB_PAGES], flags[_FOUR_GIB_PAGES:]
-        low_pages = min(len(low), block.pages - min(len(high), block.pages))
-        frames = np.concatenate([low[:low_pages], high])[: block.pages]
-        classes[block.first_page : block.first_page + len(frames)] = classify(frames)
-        return classes
-    raise UsageError(f"--page-classes: the guest has no RAM block {ram}")
+    classes[block.first_page : block.first_page + len(frames)] = classify(frames)
+    return classes
+
+
+def _low_pages(frames: int, pages: int) -> int:
+    """Return the pages of RAM below 4 GiB, known from where the guest's frames end; -1: nowhere known."""
+    for low in (pages, 3 * _GIB_PAGES, 2 * _GIB_PAGES):
+        top = pages if low == pages else _FOUR_GIB_PAGES + pages - low
+        last = -(-top // _SECTION_PAGES) * _SECTION_PAGES
+        if low <= min(pages, _MOST_LOW_PAGES) and top - _FIRMWARE_PAGES <= frames <= last:
+            return low
+    return -1
 
 
 def classify(flags: U64) -> U8:
-    """Return the PageClass of each word of /proc/kpageflags."""
+    """Return the PageClass of each word of /proc/kpageflags, given in the order of frames."""
 
     def has(bit: int) -> npt.NDArray[np.bool_]:
         return np.asarray((flags >> np.uint64(bit)) & np.uint64(1), np.bool_)
 
+    # Most flags of a compound page stand on its first frame only.
+    head = np.maximum.accumulate(np.where(has(_COMPOUND_HEAD), np.arange(len(flags)), 0))
+    flags = np.where(has(_COMPOUND_TAIL), flags | flags[head], flags)
+    kept = has(_ANON) | has(_DIRTY) | has(_WRITEBACK) | has(_MMAP) | has(_SWAPBACKED) | has(_UNEVICTABLE)
     classes = np.full(len(flags), PageClass.OTHER, np.uint8)
     classes[has(_SLAB) | has(_PGTABLE) | has(_RESERVED)] = PageClass.KERNEL
-    classes[(has(_LRU) | has(_MMAP)) & ~has(_ANON)] = PageClass.CACHE
+    classes[has(_LRU) & ~kept] = PageClass.CACHE
     classes[has(_ANON)] = PageClass.ANONYMOUS
     classes[has(_BUDDY)] = PageClass.FREE
     return classes

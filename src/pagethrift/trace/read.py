@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pagethrift.errors import UsageError
+from pagethrift.model.facts import PageClass
 from pagethrift.model.pages import I32, I64, U8
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, TraceHeader
 from pagethrift.trace.write import U16
@@ -56,6 +58,7 @@ class Trace:
     zstd_ratio: float | None
     """mean of zstd bytes / 4096 over the pages it was taken of and that are not zero"""
     page_class: U8 | None
+    """of each page at time 0 (PageClass); OTHER where it was written since the guest told"""
     writes: Writes
     duration_s: float
     """length of the timeline; a player that needs more begins again"""
@@ -108,8 +111,10 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
     known = (taken > 0) & (sparse > 0)
     classes = None
     if header.page_classes:
-        classes = np.zeros(total, np.uint8)
-        classes[page] = table["page_class"].to_numpy(zero_copy_only=False).astype(np.uint8)
+        column = table["page_class"].fill_null(int(PageClass.OTHER)).to_numpy()
+        classes = np.full(total, PageClass.OTHER, np.uint8)
+        classes[page[sweep == 0]] = column[sweep == 0]
+        classes[page[sweep == 1]] = PageClass.OTHER
     began_s = np.array([each.began_s for each in header.sweeps])
     later = ~start
     time_s = _times(sweep[later], page[later], began_s, seed)
@@ -175,6 +180,8 @@ def _what_is_wrong(header: TraceHeader, table: pa.Table) -> str:
         return "a row of an unknown sweep"
     if len(block) and table["content"].to_numpy().max() > np.iinfo(np.int32).max:
         return "a content id of more than 31 bits"
+    if (pc.max(table["page_class"]).as_py() or 0) > max(PageClass):
+        return "an unknown page class"
     return ""
 
 

@@ -19,6 +19,9 @@ def test_kernel_command_line_carries_memcached():
     assert "pt.memory=100" in words
     assert "pt.memcached=-c,2048" in words
     assert f"pt.ip={GUEST_ADDRESS}/24" in words
+    assert not any("classes" in word for word in words)
+    telling = machine.kernel_command_line(machine.GuestSpec(tells_page_classes=True)).split()
+    assert f"pt.classes={machine.CLASSES_PORT}" in telling
 
 
 @pytest.mark.parametrize("word", ["a b", "a,b", 'a"b'])

@@ -35,6 +35,17 @@ def source_of(guest: VirtualGuest, chunk_pages: int = 1 << 18) -> VirtualSource:
     return VirtualSource(guest, np.zeros(PAGES, np.uint8), chunk_pages)
 
 
+def test_a_page_left_out_comes_once_it_is_written() -> None:
+    guest = VirtualGuest(trace_of((1.0, 2, 9, 4), (2.0, 0, 8, 4)))
+    left_out = np.array([0, 1, 1, 0, 0, 0], np.uint8)
+    source = VirtualSource(guest, left_out)
+    assert source.take(PAGES, 0.0).page.tolist() == [0, 3, 4, 5]
+    guest.run(3.0)
+    assert source.sync() == 2
+    assert source.take(PAGES, 0.0).page.tolist() == [0, 2]
+    assert left_out.tolist() == [0, 1, 0, 0, 0, 0]
+
+
 def test_writes_come_in_time() -> None:
     guest = VirtualGuest(trace_of((1.0, 2, 9, 4), (2.0, 2, 10, 8), (3.0, 4, 0, 0xFFFF)))
     guest.run(1.5)

@@ -165,6 +165,26 @@ def test_free_pages_are_left_out(tmp_path: Path) -> None:
     assert "page classes" in run(trace, "wang").warnings[0]
 
 
+def test_a_free_page_is_in_use_once_it_is_written(tmp_path: Path) -> None:
+    """3000 pages are free, the guest takes some of the first 1000 of them while it migrates."""
+    trace = made(tmp_path, Load.UNIFORM, hot_pages=1000, writes_per_s=300.0)
+    classes = np.full(SMALL_PAGES, PageClass.ANONYMOUS, np.uint8)
+    classes[:3000] = PageClass.FREE
+    trace = replace(trace, page_class=classes)
+    plain, wang = run(trace, "kvm-default"), run(trace, "wang")
+    assert plain.stale_pages == wang.stale_pages == 0
+    assert wang.transferred_bytes is not None
+    assert plain.transferred_bytes is not None
+    assert wang.transferred_bytes < plain.transferred_bytes - 2000 * 4096
+    assert wang.pages.full > SMALL_PAGES - 3000
+    assert wang.total_time_s is not None
+    assert plain.total_time_s is not None
+    assert wang.total_time_s < plain.total_time_s / 2
+    warm = run(trace, "wang", warm_up_s=5.0)
+    assert wang.rounds[0].dirty_pages == SMALL_PAGES - 3000
+    assert warm.rounds[0].dirty_pages > wang.rounds[0].dirty_pages + 500
+
+
 def test_delay_and_a_slower_link_cost_what_they_should(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.IDLE)
     near, far = run(trace, "kvm-default"), run(trace, "kvm-default", link=LinkSpec(12.5e6, delay_s=0.05))

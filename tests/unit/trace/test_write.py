@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pagethrift.errors import UsageError
+from pagethrift.model.facts import PageClass
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, DeltaSource, Sweep, TraceHeader
 from pagethrift.trace.read import fingerprint, read_header, read_trace
 from pagethrift.trace.synthetic import Load, Synthetic, make_trace
@@ -55,6 +56,36 @@ def test_rows_come_back_by_block_and_sorted(tmp_path: Path) -> None:
     assert last["content"] == [11, 11, 11]
     assert last["zstd_bytes"] == [None, None, 1000]
     assert last["page_class"] == [None] * 3
+
+
+def test_classes_are_of_the_beginning_until_a_page_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    classes = np.full(50, PageClass.FREE, np.uint8)
+    classes[40:] = PageClass.ANONYMOUS
+
+    def classed(pages: list[int], content: int) -> Rows:
+        return replace(rows(pages, content), page_class=classes[pages])
+
+    with TraceWriter(path, replace(header(), page_classes=True)) as writer:
+        writer.write(classed(list(range(50)), 7), 0.0, 0.5)
+        writer.write(classed([45, 3], 8), 0.5, 0.01)
+        writer.write(classed([5], 9), 0.6, 0.01)
+        writer.close()
+    found = read_trace(path).page_class
+    assert found is not None
+    assert np.flatnonzero(found == PageClass.OTHER).tolist() == [3, 45]
+    assert np.flatnonzero(found == PageClass.FREE).tolist() == [*range(3), *range(4, 40)]
+    assert (found[40:45] == PageClass.ANONYMOUS).all()
+
+
+def test_a_class_that_is_missing_is_not_known(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.parquet")
+    assert read_trace(path).page_class is None
+    text = replace(read_header(path), page_classes=True).to_metadata()
+    pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: text}), path)
+    found = read_trace(path).page_class
+    assert found is not None
+    assert (found == PageClass.OTHER).all()
 
 
 def test_header_and_sweeps_come_back(tmp_path: Path) -> None:
@@ -138,6 +169,7 @@ def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
         ("sweep", 4, "unknown sweep"),
         ("content", 1 << 31, "content id"),
         ("page", None, "broken trace"),
+        ("page_class", 5, "unknown page class"),
     ],
 )
 def test_rows_that_contradict_the_header_are_refused(
