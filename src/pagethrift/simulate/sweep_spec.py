@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,9 @@ def read_spec(path: Path) -> list[Cell]:
 
 def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     _known(data, _TOP, "the specification")
-    paths = [path for name in data["traces"] for path in sorted(folder.glob(name)) or [folder / name]]
-    traces = [(str(path), fingerprint(path)) for path in paths]
+    patterns = [str(folder / name) for name in data["traces"]]
+    paths = [path for pattern in patterns for path in sorted(glob(pattern)) or [pattern]]
+    traces = [(path, fingerprint(Path(path))) for path in paths]
     give_up_s = parse_seconds(data.get("give_up", "1h"))
     rows = data.get("strategies", [])
     bandwidths = [parse_bandwidth(text) for text in data["bandwidths"]]

@@ -59,6 +59,14 @@ def test_the_key_is_the_work_not_the_place(spec: Path, tmp_path: Path) -> None:
     assert {c.key for c in read_spec(spec)}.isdisjoint(c.key for c in read_spec(other / "spec.toml"))
 
 
+@pytest.mark.parametrize("pattern", ["uniform.parquet", "uni*.parquet"])
+def test_traces_may_lie_anywhere(spec: Path, tmp_path: Path, pattern: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "spec.toml").write_text(SPEC.replace("uniform.parquet", str(tmp_path / pattern)))
+    assert [cell.key for cell in read_spec(elsewhere / "spec.toml")] == [cell.key for cell in read_spec(spec)]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
