@@ -88,12 +88,13 @@ class _Migration:
         self.forced_at_s: float | None = None
         self.asked_s = -1.0
         self.section_s = 0.0
+        self.between_sections = True
 
     def run(self) -> MigrationResult:
         """Carry it out."""
         nonzero = int(np.count_nonzero((self.trace.content > 0) & (self.left_out == 0)))
         self._ask(begun=True)
-        while self.go_s is None or self.now_s < self.go_s:
+        while not self._stops():
             if self.now_s >= self.options.give_up_s:
                 error = f"not converged within {self.options.give_up_s:g} s of virtual time"
                 return self._result(nonzero, End(Outcome.FAILED, self.now_s, error=error))
@@ -107,6 +108,10 @@ class _Migration:
             elif self._new_round():
                 break
         return self._switch_over(nonzero)
+
+    def _stops(self) -> bool:
+        """The switchover is decided, and QEMU, which looks between two sections of RAM, has seen it."""
+        return self.go_s is not None and self.now_s >= self.go_s and self.between_sections
 
     def _fits(self) -> bool:
         """QEMU decides: what is pending would fit, so it reads the log again."""
@@ -176,7 +181,8 @@ class _Migration:
             self.now_s = now_s
 
     def _end_section(self, drained: bool) -> None:
-        if drained or self.now_s - self.section_s >= defaults.SECTION_S:
+        self.between_sections = drained or self.now_s - self.section_s >= defaults.SECTION_S
+        if self.between_sections:
             self.section_s = self.now_s
             size = self.relay.release(self._moment(last=False), everything=False)
             if size:
