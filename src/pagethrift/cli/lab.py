@@ -24,7 +24,7 @@ from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
 from pagethrift.report.record import from_run_result
 from pagethrift.report.summary import Row, as_json, rows
-from pagethrift.report.tables import HEADINGS, cells
+from pagethrift.report.tables import HEADINGS, cells, fitting
 from pagethrift.units import format_bytes, format_seconds, parse_bandwidth, parse_seconds
 
 app = typer.Typer(
@@ -200,10 +200,13 @@ class _Shown:
 
 def _print(scenario: Scenario, summary: list[Row], disks: list[tuple[str, DiskCheck]], out: Path) -> None:
     console = Console()
-    table = Table(*HEADINGS, title=f"{scenario.name}: medians", box=None)
-    for row in summary:
-        if row.runs:
-            table.add_row(*cells(row, intervals=False))
+    lines = [HEADINGS, *(cells(row, intervals=False) for row in summary if row.runs)]
+    headings, *shown = fitting(lines, console.width)
+    table = Table(
+        *headings, title=f"{scenario.name}: medians", title_justify="left", box=None, pad_edge=False
+    )
+    for line in shown:
+        table.add_row(*line)
     console.print(table)
     for row in summary:
         if row.ram_compared_bytes:
@@ -212,4 +215,4 @@ def _print(scenario: Scenario, summary: list[Row], disks: list[tuple[str, DiskCh
         clean = "clean" if disk.fsck_clean else "DAMAGED"
         wrong = f"{disk.files_wrong} wrong of {disk.files_checked} files"
         console.print(f"disk checked ({mode}): file system {clean}, {wrong}")
-    console.print(f"result files: {out}")
+    console.print(f"result files: {out}; pagethrift report {out} shows all measures with their spread")

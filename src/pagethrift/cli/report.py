@@ -11,10 +11,12 @@ import typer
 
 from pagethrift.cli.common import Json
 from pagethrift.errors import UsageError
+from pagethrift.report.against import comparisons
 from pagethrift.report.load import Loaded, load
+from pagethrift.report.overview import overviews
 from pagethrift.report.record import label
 from pagethrift.report.summary import as_json, by_scenario, rows
-from pagethrift.report.tables import markdown
+from pagethrift.report.tables import LEGEND, markdown, overview_markdown
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -80,15 +82,22 @@ def _page(loaded: Loaded, folders: list[Path]) -> str:
 
 
 def _markdown(loaded: Loaded) -> str:
-    tables = (f"### {name}\n\n{markdown(rows(runs))}\n" for name, runs in by_scenario(loaded.runs).items())
-    return "\n".join(tables)
+    scenarios = by_scenario(loaded.runs)
+    parts = [overview_markdown(each) for each in overviews(scenarios)]
+    parts += [f"### {name}\n\n{markdown(rows(runs))}\n" for name, runs in scenarios.items()]
+    return "\n".join([*parts, f"{LEGEND}\n"])
 
 
 def _json(loaded: Loaded) -> dict[str, object]:
-    scenarios = {
-        name: [as_json(row) for row in rows(runs)] for name, runs in by_scenario(loaded.runs).items()
+    groups = by_scenario(loaded.runs)
+    return {
+        "scenarios": {name: [as_json(row) for row in rows(runs)] for name, runs in groups.items()},
+        "against_qemu": {
+            name: {mode: [one.as_json() for one in found] for mode, found in comparisons(runs).items()}
+            for name, runs in groups.items()
+        },
+        "left_out": loaded.left_out,
     }
-    return {"scenarios": scenarios, "left_out": loaded.left_out}
 
 
 def _write_plots(loaded: Loaded, folder: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from pagethrift.model.result import Mode
-from pagethrift.report.estimate import Estimate, Spread, estimate
+from pagethrift.report.estimate import Estimate, estimate
 from pagethrift.report.measures import MEASURES, Measure, interval
 from pagethrift.report.record import Run
 from pagethrift.report.summary import by_mode, timed
 
 OWN = "pagethrift"
 """the strategy that is compared, with whatever parameters"""
+FEWEST_RUNS = 3
+"""with fewer nobody should call anything a difference"""
 
 
 class Verdict(StrEnum):
@@ -22,6 +25,12 @@ class Verdict(StrEnum):
     WINS = "pagethrift wins"
     LOSES = "pagethrift LOSES"
     UNCLEAR = "no clear difference"
+    TOO_FEW = "too few runs to tell"
+
+    @property
+    def word(self) -> str:
+        """The outcome without who it is about."""
+        return self.value.removeprefix("pagethrift ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +56,61 @@ class Comparison:
         if self.ratio is None:
             return "-"
         of = {0: "medians, no pairs", 1: "one pair"}.get(self.pairs, f"{self.pairs} pairs")
-        return f"{interval(self.ratio, '{:.2f}'.format)}, {of}"
+        return f"{self.ratio_in_words}, {of}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        ratio = self.ratio
+        return {
+            "measure": self.measure.key,
+            "own": self.own.median,
+            "best": self.best,
+            "best_forced": self.best_forced,
+            "other": self.other.median,
+            "ratio": None
+            if ratio is None
+            else {"median": ratio.median, "low": ratio.low, "high": ratio.high},
+            "pairs": self.pairs,
+            "verdict": self.verdict.value,
+        }
+
+    @property
+    def ratio_in_words(self) -> str:
+        """The ratio with its interval."""
+        return ratio_in_words(self.ratio)
+
+
+def ratio_in_words(ratio: Estimate | None) -> str:
+    """Return ``0.69 (0.67 to 0.71)``."""
+    return interval(ratio, "{:.2f}".format)
 
 
 def comparisons(runs: Iterable[Run]) -> dict[str, list[Comparison]]:
     """Compare every mode that runs pagethrift's strategy; empty without one or without QEMU's own ways."""
-    runs = [run for run in timed(runs) if run.completed and not run.migration.simulated]
-    modes = by_mode(runs)
-    own = {m: group for m, group in modes.items() if group[0].migration.strategy == OWN}
-    others = {m: group for m, group in modes.items() if group[0].migration.mode is Mode.PLAIN}
+    own, others = _sides(runs)
     if not others:
         return {}
     return {mode: [c for m in MEASURES if (c := _compare(m, group, others))] for mode, group in own.items()}
+
+
+def against(measure: Measure, runs: Iterable[Run]) -> dict[str, Estimate | None]:
+    """Return the ratio of one measure, mode OWN / each of QEMU's own ways; empty without mode OWN."""
+    own, others = _sides(runs)
+    return {mode: _ratio(measure, own[OWN], group)[0] for mode, group in others.items() if OWN in own}
+
+
+def _sides(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], dict[str, list[Run]]]:
+    modes = by_mode(run for run in timed(runs) if run.completed and not run.migration.simulated)
+    own = {mode: group for mode, group in modes.items() if group[0].migration.strategy == OWN}
+    return own, {mode: group for mode, group in modes.items() if group[0].migration.mode is Mode.PLAIN}
+
+
+def _ratio(measure: Measure, own: list[Run], other: list[Run]) -> tuple[Estimate | None, int]:
+    """Return own / other and how many pairs it is of; 0: of the medians."""
+    ratios = _paired_ratios(measure, own, other)
+    found, against = _estimate(measure, own), _estimate(measure, other)
+    of_medians = [found.median / against.median] if found and against and against.median else []
+    return estimate(ratios or of_medians), len(ratios)
 
 
 def _compare(measure: Measure, own: list[Run], others: dict[str, list[Run]]) -> Comparison | None:
@@ -70,19 +122,16 @@ def _compare(measure: Measure, own: list[Run], others: dict[str, list[Run]]) -> 
         return None
     sign = -1 if measure.more_is_better else 1
     best = min(medians, key=lambda mode: sign * medians[mode].median)
-    ratios = _paired_ratios(measure, own, others[best])
-    other = medians[best]
-    of_medians = [found.median / other.median] if other.median else []
-    ratio = estimate(ratios or of_medians)
+    ratio, pairs = _ratio(measure, own, others[best])
     return Comparison(
         measure=measure,
         best=best,
         best_forced=any(not run.migration.converged for run in others[best]),
         own=found,
-        other=other,
+        other=medians[best],
         ratio=ratio,
-        pairs=len(ratios),
-        verdict=_verdict(ratio, measure.more_is_better),
+        pairs=pairs,
+        verdict=_verdict(ratio, pairs, measure.more_is_better),
     )
 
 
@@ -101,10 +150,9 @@ def _paired_ratios(measure: Measure, own: list[Run], other: list[Run]) -> list[f
     return ratios
 
 
-def _verdict(ratio: Estimate | None, more_is_better: bool) -> Verdict:
+def _verdict(ratio: Estimate | None, pairs: int, more_is_better: bool) -> Verdict:
+    if pairs < FEWEST_RUNS:
+        return Verdict.TOO_FEW
     if ratio is None or ratio.low <= 1 <= ratio.high:
-        return Verdict.UNCLEAR
-    # one run or two medians say nothing about chance: below 2 % nobody should call it a difference
-    if ratio.spread is Spread.NONE and abs(ratio.median - 1) < 0.02:
         return Verdict.UNCLEAR
     return Verdict.WINS if (ratio.median > 1) is more_is_better else Verdict.LOSES

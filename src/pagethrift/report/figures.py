@@ -29,22 +29,25 @@ class Figure:
     """the same as numbers"""
 
 
-def time_line_figures(scenario: str, runs: Sequence[Run]) -> list[Figure]:
-    """Return throughput and latency over time of one run of each mode; ``scenario`` is its key."""
+def time_line_figures(scenario: str, runs: Sequence[Run], memcaslap: bool = False) -> list[Figure]:
+    """Return throughput and latency over time of one run of each mode; ``scenario`` is its key.
+
+    ``memcaslap``: as that load generator saw them, like figures 10 and 11 of the thesis.
+    """
     chosen = _representatives(runs)
-    lines = [line for run in chosen if (line := time_line(run))]
+    lines = [line for run in chosen if (line := time_line(run, memcaslap=memcaslap))]
     if not lines:
         return []
     draws = plots.time_lines(lines, shared_span_s(lines))
     return [
         Figure(
-            key=_key(scenario, "time", number, line.run.mode),
-            title=line.run.mode,
+            key=_key(scenario, "memcaslap" if memcaslap else "time", number, line.run.mode),
+            title=f"{line.run.mode}, memcaslap" if memcaslap else line.run.mode,
             description=_time_line_words(line),
             draw=draw,
             size_in=plots.TIME_LINE_IN,
-            headings=("from, s", "answers/s", "p50, ms", "p99, ms", "max, ms"),
-            table=_time_table(line.run),
+            headings=("from, s", "answers/s", f"{line.middle}, ms", "p99, ms", "max, ms"),
+            table=_time_table(line.run, memcaslap),
         )
         for number, (line, draw) in enumerate(zip(lines, draws, strict=True), 1)
     ]
@@ -119,8 +122,8 @@ def _rounds_words(run: Run, part: Sequence[Bar]) -> str:
     return f"{words} later rounds {format_bytes(later)}; run {run.repetition} ({run.file})"
 
 
-def _time_table(run: Run) -> tuple[tuple[str, ...], ...]:
-    line = time_line(run, TABLE_BINS)
+def _time_table(run: Run, memcaslap: bool) -> tuple[tuple[str, ...], ...]:
+    line = time_line(run, TABLE_BINS, memcaslap)
     assert line is not None
     columns = zip(line.at_s, line.operations_per_s, line.p50_ms, line.p99_ms, line.max_ms, strict=True)
     return tuple(

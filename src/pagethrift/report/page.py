@@ -17,6 +17,7 @@ from pagethrift.report.facts import Facts, machine_facts, mixed, scenario_facts,
 from pagethrift.report.figures import Figure, round_figures, scatter_figure, time_line_figures
 from pagethrift.report.load import Loaded
 from pagethrift.report.measures import MEASURES, Measure
+from pagethrift.report.overview import overviews
 from pagethrift.report.record import Run
 from pagethrift.report.summary import Row, by_scenario, further_measures, rows
 
@@ -31,6 +32,7 @@ class _Section:
     measures: list[Measure]
     """those that any run has"""
     comparisons: dict[str, list[Comparison]]
+    memcaslap: list[Figure]
     time_lines: list[Figure]
     rounds: list[Figure]
     scatter: Figure | None
@@ -58,6 +60,7 @@ def html(loaded: Loaded, command: str) -> str:
     sections = _sections(loaded.runs)
     return environment.get_template("page.html").render(
         sections=sections,
+        overviews=overviews(by_scenario(loaded.runs)),
         runs=loaded.runs,
         left_out=loaded.left_out,
         machine=machine_facts(loaded.runs),
@@ -88,6 +91,7 @@ def _section(key: str, name: str, runs: list[Run]) -> _Section:
             if any(row.estimates.get(measure.key) for row in summary)
         ],
         comparisons=comparisons(runs),
+        memcaslap=time_line_figures(key, runs, memcaslap=True),
         time_lines=time_line_figures(key, runs),
         rounds=round_figures(key, runs),
         scatter=scatter_figure(key, runs),
@@ -100,7 +104,7 @@ def _section(key: str, name: str, runs: list[Run]) -> _Section:
 
 def _figures(section: _Section) -> list[Figure]:
     scatter = [section.scatter] if section.scatter else []
-    return [*section.time_lines, *section.rounds, *scatter]
+    return [*section.memcaslap, *section.time_lines, *section.rounds, *scatter]
 
 
 def _drawn(figure: Figure) -> Markup:

@@ -51,7 +51,9 @@ def _time_line(
     at = [start + line.width_s / 2 for start in line.at_s]
     rate.plot(at, line.operations_per_s, color=COLOURS[0], linewidth=1.2)
     asked = line.run.client.spec.get("rate_per_s") if line.run.client else None
-    if isinstance(asked, int | float) and 0 < asked < top:
+    if (
+        isinstance(asked, int | float) and 0 < asked < top and line.middle == "p50"
+    ):  # memcaslap's has no limit
         rate.axhline(asked, color=INK, linewidth=0.8, linestyle=":")
     rate.set_ylim(0, top)
     rate.set_ylabel("answers/s")
@@ -62,8 +64,10 @@ def _time_line(
     for name, values, colour, style in (
         ("max", line.max_ms, COLOURS[1], ":"),
         ("p99", line.p99_ms, COLOURS[3], "--"),
-        ("p50", line.p50_ms, COLOURS[0], "-"),
+        (line.middle, line.p50_ms, COLOURS[0], "-"),
     ):
+        if not any(values):
+            continue
         latency.plot(at, [nan if v is None or v <= 0 else v for v in values], style, color=colour,
                      linewidth=1.2, label=name)  # fmt: skip
     latency.set_yscale("log")

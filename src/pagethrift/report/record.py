@@ -43,6 +43,8 @@ class Series:
     p50_ms: tuple[float | None, ...]
     p99_ms: tuple[float | None, ...]
     max_ms: tuple[float | None, ...]
+    middle: str = "p50"
+    """what ``p50_ms`` is: "mean" where a load generator knows no better"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Client:
     began_s: float
     began_unix_s: float | None
     """wall clock of ``began_s``"""
+    memcaslap: Series | None = None
+    """of the thesis's load generator, where it ran beside ours; on the same clock"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,34 +180,41 @@ def _client(data: Any) -> Client:
             number(phase.get("operations_per_s"), f"{where}.operations_per_s"),
             number(latency.get("p99"), f"{where}.latency_ms.p99") / 1000,
         )
-    series, unix_s = data.get("series"), data.get("began_unix_s")
+    series, unix_s, memcaslap = (data.get(name) for name in ("series", "began_unix_s", "memcaslap"))
     return Client(
         spec=_table(data.get("spec") or {}, "client.spec"),
         phases=phases,
-        series=None if series is None else _series(_table(series, "client.series")),
+        series=None if series is None else _series(_table(series, "client.series"), "client.series"),
         began_s=number(data.get("began_s"), "client.began_s"),
         began_unix_s=None if unix_s is None else number(unix_s, "client.began_unix_s"),
+        memcaslap=None if memcaslap is None else _memcaslap(_table(memcaslap, "client.memcaslap")),
     )
 
 
-def _series(data: Mapping[str, Any]) -> Series:
-    interval_s = number(data.get("interval_s"), "client.series.interval_s")
+def _memcaslap(data: Mapping[str, Any]) -> Series:
+    means = data.get("mean_ms")
+    unknown = [None] * len(means) if isinstance(means, Sequence) else None
+    return _series({**data, "p50_ms": means, "p99_ms": unknown}, "client.memcaslap", middle="mean")
+
+
+def _series(data: Mapping[str, Any], where: str, middle: str = "p50") -> Series:
+    interval_s = number(data.get("interval_s"), f"{where}.interval_s")
     columns = {name: data.get(name) for name in ("operations", "p50_ms", "p99_ms", "max_ms")}
     lengths = {len(column) if isinstance(column, Sequence) else -1 for column in columns.values()}
     if interval_s <= 0 or len(lengths) != 1 or not 0 <= min(lengths) <= MOST_POINTS:
-        raise UsageError(f"client.series needs intervals and lists of one length up to {MOST_POINTS}")
+        raise UsageError(f"{where} needs intervals and lists of one length up to {MOST_POINTS}")
 
     def column(name: str) -> tuple[float | None, ...]:
-        where = f"client.series.{name}"
-        return tuple(None if v is None else number(v, where) for v in columns[name] or ())
+        return tuple(None if v is None else number(v, f"{where}.{name}") for v in columns[name] or ())
 
     return Series(
-        began_s=number(data.get("began_s"), "client.series.began_s"),
+        began_s=number(data.get("began_s"), f"{where}.began_s"),
         interval_s=interval_s,
         operations=tuple(value or 0.0 for value in column("operations")),
         p50_ms=column("p50_ms"),
         p99_ms=column("p99_ms"),
         max_ms=column("max_ms"),
+        middle=middle,
     )
 
 

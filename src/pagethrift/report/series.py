@@ -27,6 +27,8 @@ class TimeLine:
     width_s: float
     """length of an interval"""
     operations_per_s: tuple[float, ...]
+    middle: str
+    """what ``p50_ms`` is: p50 or mean"""
     p50_ms: tuple[float | None, ...]
     """median of the medians of an interval"""
     p99_ms: tuple[float | None, ...]
@@ -66,11 +68,11 @@ def representative(runs: Iterable[Run]) -> Run | None:
     return completed[(len(completed) - 1) // 2] if completed else None
 
 
-def time_line(run: Run, bins: int = MOST_BINS) -> TimeLine | None:
-    """Return the client's series in at most ``bins`` intervals; None without a series."""
-    if run.client is None or run.client.series is None:
+def time_line(run: Run, bins: int = MOST_BINS, memcaslap: bool = False) -> TimeLine | None:
+    """Return the client's series, or memcaslap's, in at most ``bins`` intervals; None without one."""
+    if run.client is None or (series := run.client.memcaslap if memcaslap else run.client.series) is None:
         return None
-    series, began_s = run.client.series, _began_s(run, run.client)
+    began_s = _began_s(run, run.client)
     # the last interval ended early: its throughput would look like a fall
     count = len(series.operations) - 1
     if began_s is None or count < 1:
@@ -86,6 +88,7 @@ def time_line(run: Run, bins: int = MOST_BINS) -> TimeLine | None:
             sum(part := series.operations[start : min(start + step, count)]) / (len(part) * series.interval_s)
             for start in starts
         ),
+        middle=series.middle,
         p50_ms=_binned(series.p50_ms[:count], step, statistics.median),
         p99_ms=_binned(series.p99_ms[:count], step, max),
         max_ms=_binned(series.max_ms[:count], step, max),

@@ -5,27 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pagethrift.report.measures import MEASURES
+from pagethrift.report.overview import Overview
 from pagethrift.report.summary import Row
 
-_HEADINGS = {
-    "total_time_s": "total time (TT)",
-    "downtime_s": "downtime (DT)",
-    "blackout_s": "blackout",
-    "transferred_bytes": "on the link (TD + RD)",
-    "relay_cpu_s": "relay CPU",
-    "relay_peak_rss_bytes": "relay memory",
-    "ratio": "x one pass",
-}
-"""the measures that fit on a terminal"""
-_SHOWN = tuple(measure for measure in MEASURES if measure.key in _HEADINGS)
+_KEYS = (
+    "total_time_s", "downtime_s", "blackout_s", "first_round_bytes", "retransferred_bytes",
+    "transferred_bytes", "relay_cpu_s", "relay_peak_rss_bytes", "ratio",
+)  # fmt: skip
+_SHOWN = tuple(measure for measure in MEASURES if measure.key in _KEYS)
 
-HEADINGS = ("way", "runs", "converged", *(_HEADINGS[m.key] for m in _SHOWN), "lost requests")
+HEADINGS = ("way", "runs", "converged", *(measure.name for measure in _SHOWN), "lost")
+LESS_NEEDED = ("runs", "x one pass", "MEM", "CPU", "TD", "RD", "link")
+"""columns a narrow terminal goes without, in this order"""
+LEGEND = (
+    "TT total time, DT downtime, blackout the longest gap a client saw, TD and RD RAM sent for the first time and"
+    " again, link all bytes on the link, CPU and MEM of the relay, lost requests."
+)
 
 
 def cells(row: Row, intervals: bool) -> list[str]:
     """Return the cells of one row, in the order of HEADINGS."""
     show = row.show if intervals else row.show_median
     return [row.mode, str(row.runs), row.convergence, *(show(m) for m in _SHOWN), row.lost]
+
+
+def fitting(table: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Return a table, headings first, with as many columns as fit ``width`` characters."""
+    columns = [list(column) for column in zip(*table, strict=True)]
+    for name in LESS_NEEDED:
+        if sum(max(map(len, column)) + 2 for column in columns) <= width:
+            break
+        columns = [column for column in columns if column[0] != name]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def overview_markdown(overview: Overview) -> str:
+    """Return an overview as a Markdown section."""
+    lines = [overview.headings, ["---"] * len(overview.headings), *overview.rows]
+    table = "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
+    return f"### {overview.title}\n\n{overview.note}\n\n{table}\n"
 
 
 def markdown(rows: Sequence[Row]) -> str:

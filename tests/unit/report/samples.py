@@ -85,3 +85,11 @@ def write(folder: Path, *results: RunResult) -> None:
 def change(path: Path, **values: Any) -> None:
     """Overwrite top-level keys of a result file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def memcaslap(**changes: Any) -> dict[str, Any]:
+    """memcaslap's series, as lab/memcaslap.py gives it, of 15 s that began 2 s after the client."""
+    return {
+        "began_s": 52.0, "began_unix_s": 995.0, "interval_s": 1.0, "operations": [4000] * 15,
+        "misses": [0] * 15, "max_ms": [30.5] * 15, "mean_ms": [4.5] * 15,
+    } | changes  # fmt: skip

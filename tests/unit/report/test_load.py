@@ -12,7 +12,7 @@ from pagethrift.errors import UsageError
 from pagethrift.report import load as module
 from pagethrift.report.load import load
 from pagethrift.report.record import NO_CLIENT
-from tests.unit.report.samples import change, client, migration, result, write
+from tests.unit.report.samples import change, client, memcaslap, migration, result, write
 
 
 def test_runs_and_plain_results_are_read_and_others_named(tmp_path: Path) -> None:
@@ -64,6 +64,14 @@ def test_impossible_series_are_refused(tmp_path: Path, series: object) -> None:
     whole = client()["series"]
     write(tmp_path, result(client=client(series=whole | series if isinstance(series, dict) else series)))
     with pytest.raises(UsageError, match=r"client\.series"):
+        load([tmp_path])
+
+
+@pytest.mark.parametrize("series", [{"mean_ms": [1.0]}, {"mean_ms": None}, {"max_ms": ["x"] * 15}, []])
+def test_impossible_memcaslap_series_are_refused(tmp_path: Path, series: object) -> None:
+    broken = memcaslap(**series) if isinstance(series, dict) else series
+    write(tmp_path, result(client=client(memcaslap=broken)))
+    with pytest.raises(UsageError, match=r"client\.memcaslap"):
         load([tmp_path])
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from pagethrift.report.load import Loaded
 from pagethrift.report.page import figures, html
 from pagethrift.report.record import Run
-from tests.unit.report.samples import migration, result, run, write
+from tests.unit.report.samples import client, memcaslap, migration, result, run, write
 
 NASTY = "<script>alert(1)</script> $x^ & _y"
 
@@ -54,6 +54,14 @@ def test_every_figure_has_title_description_and_table() -> None:
         assert re.search(r'<svg [^>]*role="img".*?<title .*?<desc ', one, re.DOTALL)
         assert "<details>" in one
         assert "<td>" in one
+
+
+def test_memcaslap_has_figures_of_its_own_where_it_ran() -> None:
+    text = page(run("plain", client=client(began_unix_s=993.0, memcaslap=memcaslap())), run("pagethrift"))
+    (figure,) = re.findall(r'<figure id="s1-memcaslap-1-plain">.*?</figure>', text, re.DOTALL)
+    assert "mean, ms" in figure
+    assert "figures 10 and 11" in text
+    assert "figures 10 and 11" not in page(run("plain"))
 
 
 def test_different_machines_are_said() -> None:

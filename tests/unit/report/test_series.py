@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pagethrift.report.series import MOST_ROUNDS, bars, representative, shared_span_s, time_line
-from tests.unit.report.samples import client, migration, result, round_record, run
+from tests.unit.report.samples import client, memcaslap, migration, result, round_record, run
 
 
 def test_time_zero_is_the_begin_of_the_migration_by_wall_clock() -> None:
@@ -22,6 +22,19 @@ def test_without_wall_clock_the_end_of_the_phase_counts_back() -> None:
     assert line is not None
     assert not line.exact
     assert line.at_s[0] == -7.0  # phase 55..65, the migration took its last 8 s
+
+
+def test_memcaslap_is_on_the_same_clock_and_knows_means() -> None:
+    one = run(client=client(began_unix_s=993.0, memcaslap=memcaslap()))
+    line = time_line(one, memcaslap=True)
+    assert line is not None
+    assert line.at_s[0] == -5.0
+    assert line.operations_per_s == (4000.0,) * 14
+    assert (line.middle, line.p50_ms[0], line.p99_ms[0], line.max_ms[0]) == ("mean", 4.5, None, 30.5)
+    ours = time_line(one)
+    assert ours is not None
+    assert (ours.middle, ours.operations_per_s[0]) == ("p50", 10.0)
+    assert time_line(run(), memcaslap=True) is None
 
 
 def test_last_partial_interval_is_left_out_and_bins_keep_peaks() -> None:

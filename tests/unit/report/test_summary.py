@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pagethrift.lab.equality import RamEquality
 from pagethrift.model.result import Outcome
 from pagethrift.report.against import Verdict, comparisons
-from pagethrift.report.summary import rows
-from pagethrift.report.tables import markdown
+from pagethrift.report.overview import overviews
+from pagethrift.report.summary import by_scenario, rows
+from pagethrift.report.tables import HEADINGS, cells, fitting, markdown, overview_markdown
 from tests.unit.report.samples import migration, run
 
 
@@ -44,24 +47,57 @@ def test_markdown_has_intervals_and_escapes() -> None:
 
 
 def test_ratio_is_taken_between_runs_of_one_repetition() -> None:
-    runs = [run("pagethrift", t, i) for i, t in enumerate((5.0, 12.0))]
-    runs += [run("plain", t, i) for i, t in enumerate((10.0, 20.0))]
-    runs += [run("xbzrle", t, i) for i, t in enumerate((100.0, 200.0))]
+    runs = [run("pagethrift", t, i) for i, t in enumerate((5.0, 12.0, 11.0))]
+    runs += [run("plain", t, i) for i, t in enumerate((10.0, 20.0, 20.0))]
+    runs += [run("xbzrle", t, i) for i, t in enumerate((100.0, 200.0, 200.0))]
     by_name = {one.measure.name: one for one in comparisons(runs)["pagethrift"]}
     time = by_name["TT"]
     assert time.best == "plain"
-    assert time.pairs == 2
+    assert time.pairs == 3
     assert time.ratio is not None
     assert (time.ratio.low, time.ratio.high) == (0.5, 0.6)
     assert time.verdict is Verdict.WINS
     assert by_name["DT"].verdict is Verdict.UNCLEAR
 
 
-def test_a_loss_is_said() -> None:
-    found = comparisons([run("pagethrift", 20.0), run("plain", 10.0)])["pagethrift"]
-    (time,) = [one for one in found if one.measure.name == "TT"]
-    assert time.verdict is Verdict.LOSES
-    assert time.shown_ratio == "2.00, one pair"
+@pytest.mark.parametrize(
+    ("repetitions", "verdict", "ratio"),
+    [
+        (3, Verdict.LOSES, "2.00 (2.00 to 2.00), 3 pairs"),
+        (2, Verdict.TOO_FEW, "2.00 (2.00 to 2.00), 2 pairs"),
+        (1, Verdict.TOO_FEW, "2.00, one pair"),
+    ],
+)
+def test_a_loss_is_said_once_there_are_enough_runs(repetitions: int, verdict: Verdict, ratio: str) -> None:
+    runs = [
+        run(mode, t, i) for mode, t in (("pagethrift", 20.0), ("plain", 10.0)) for i in range(repetitions)
+    ]
+    (time,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "TT"]
+    assert time.verdict is verdict
+    assert time.shown_ratio == ratio
+    assert time.as_json()["verdict"] == verdict.value
+
+
+def test_all_scenarios_at_a_glance() -> None:
+    times = {"pagethrift": 5.0, "plain": 20.0, "xbzrle": 10.0}
+    runs = [run(mode, t, i, scenario=s) for s in ("a", "b") for mode, t in times.items() for i in range(3)]
+    best, each = overviews({**by_scenario(runs), "alone": [run("pagethrift")]})
+    assert [row[0] for row in best.rows] == ["a", "b"]
+    assert best.rows[0][1] == "0.50 (0.50 to 0.50) of xbzrle: wins"
+    assert each.headings == ("scenario", "plain", "xbzrle")
+    assert each.rows[1] == ("b", "0.25 (0.25 to 0.25)", "0.50 (0.50 to 0.50)")
+    assert "| a | 0.50 (0.50 to 0.50) of xbzrle: wins |" in overview_markdown(best)
+    assert overviews({"alone": [run("pagethrift")]}) == []
+
+
+def test_a_narrow_terminal_goes_without_what_is_needed_least() -> None:
+    table = [HEADINGS, *(cells(row, intervals=False) for row in rows([run("plain"), run("pagethrift")]))]
+    assert fitting(table, 500) == [list(line) for line in table]
+    for width in (80, 60):
+        fitted = fitting(table, width)
+        assert sum(max(map(len, column)) + 2 for column in zip(*fitted, strict=True)) <= width
+        assert {"way", "converged", "TT", "DT", "lost"} <= set(fitted[0])
+    assert "MEM" not in fitting(table, 80)[0]
 
 
 def test_without_pairs_medians_are_compared() -> None:
