@@ -38,8 +38,8 @@ def overviews(scenarios: Mapping[str, Sequence[Run]]) -> list[Overview]:
     return [
         Overview(
             f"{OWN} against the best of QEMU's own ways",
-            f"{OWN} / QEMU, with the way of QEMU that is best in that measure: below 1 is less time, fewer bytes,"
-            " a shorter gap; of throughput above 1 is more.",
+            f"{OWN} / QEMU, with the way of QEMU that is best in that measure: below 1 is less time,"
+            " fewer bytes, a shorter gap; of throughput above 1 is more.",
             ("scenario", *SHOWN.values()),
             tuple((name, *(_cell(of, key) for key in SHOWN)) for name, of in found.items()),
         ),

@@ -18,8 +18,8 @@ HEADINGS = ("way", "runs", "converged", *(measure.name for measure in _SHOWN), "
 LESS_NEEDED = ("runs", "x one pass", "MEM", "CPU", "TD", "RD", "link")
 """columns a narrow terminal goes without, in this order"""
 LEGEND = (
-    "TT total time, DT downtime, blackout the longest gap a client saw, TD and RD RAM sent for the first time and"
-    " again, link all bytes on the link, CPU and MEM of the relay, lost requests."
+    "TT total time, DT downtime, blackout the longest gap a client saw, TD and RD RAM sent for the first time"
+    " and again, link all bytes on the link, CPU and MEM of the relay, lost requests."
 )
 
 
