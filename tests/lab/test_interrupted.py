@@ -87,14 +87,19 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
     assert not [process.cmdline() for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_ctrl_c_ends_everything_and_cleans_up(lab: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupt_ends_everything_and_cleans_up(
+    lab: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
     processes = wait_until_under_way(lab)
     commands = [" ".join(process.cmdline()) for process in processes]
     assert not {word for word in WANTED if not any(word in command for command in commands)}
-    lab.send_signal(signal.SIGINT)
+    lab.send_signal(number)
     assert lab.wait(30) == 130
     assert lab.stderr is not None
-    assert b"Traceback" not in lab.stderr.read()
+    said = lab.stderr.read()
+    assert b"Traceback" not in said
+    assert said.splitlines()[-1].startswith(b"pagethrift: interrupted; finished runs are in ")
     wait_until_gone(processes)
     assert not namespaces(lab.pid)
     assert not folders(lab.pid)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json as json_library
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -98,7 +101,7 @@ def record(
     Exit codes: 0 recorded, 2 the scenario is wrong, 6 this machine cannot run it or the recording failed.
     """
     console = Console(stderr=True)
-    with console.status("starting") as status:
+    with _interruptible("nothing was recorded"), console.status("starting") as status:
         summary = record_scenario(
             read_scenario(scenario),
             out,
@@ -156,7 +159,8 @@ def compare_modes(
 
 def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     console = Console(stderr=True)
-    with console.status("starting") as status:
+    kept = f"finished runs are in {out}, the same command goes on with the others"
+    with _interruptible(kept), console.status("starting") as status:
         results = compare(scenario, out, _Shown(console, status))
     summary = rows(from_run_result(result) for result in results)
     disks = [(result.mode, result.disk) for result in results if result.disk]
@@ -173,6 +177,23 @@ def _compare(scenario: Scenario, out: Path, json: bool) -> None:
         raise LabError("source and destination hold different RAM; see the result files")
     if not all(disk.sound for _, disk in disks):
         raise LabError("the shared disk is damaged after a migration; see the result files")
+
+
+@contextmanager
+def _interruptible(what_remains: str) -> Iterator[None]:
+    """End on Ctrl-C and SIGTERM alike: all that was started is stopped, one line, exit code 130."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"pagethrift: interrupted; {what_remains}", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Shown:
