@@ -17,12 +17,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from llvmlite import binding
-from numba import njit, types
+from numba import njit, typeof, types
 from numba.core.registry import cpu_target
 
 from pagethrift import kernels
@@ -149,11 +150,28 @@ def _object_code(machine: Any, kernel: kernels.Kernel, signature: Any) -> bytes:
     return cast(bytes, machine.emit_object(module))
 
 
-def build(path: Path) -> int:
-    """Write the extension module to ``path``; returns how many kernels are in it."""
+def _called_by_warm_up() -> dict[kernels.Kernel, tuple[Any, ...]]:
+    """Return the kernels that Python calls in the data path, with the types of the first call of each.
+
+    Compiled kernels would not tell: Numba's cache may hold callers without what they call.
+    """
+    called: dict[kernels.Kernel, tuple[Any, ...]] = {}
+
+    def note(kernel: kernels.Kernel, *arguments: Any) -> Any:
+        called.setdefault(kernel, tuple(map(cast(Any, typeof), arguments)))
+        return NotImplemented
+
+    for kernel in kernels.KERNELS:
+        kernel.built = partial(note, kernel)
+    warm_up()
     for kernel in kernels.KERNELS:
         kernel.built = None
-    warm_up()
+    return called
+
+
+def build(path: Path) -> int:
+    """Write the extension module to ``path``; returns how many kernels are in it."""
+    called = _called_by_warm_up()
     triple, processor, features = cast(Any, cpu_target).target_context.codegen().magic_tuple()
     machine = binding.Target.from_triple(triple).create_target_machine(
         cpu=processor, features=features, opt=3, reloc="pic", codemodel="default"
@@ -161,15 +179,14 @@ def build(path: Path) -> int:
     source, methods = HEAD, []
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as name:
         folder = Path(name)
-        for kernel in kernels.KERNELS:
-            for signature, overload in kernel.dispatcher.overloads.items():
-                text = wrapper(kernel.symbol, signature, overload.signature.return_type)
-                if text is None:
-                    continue  # kernels call it so, Python does not
-                source += text
-                methods.append(METHOD.format(symbol=kernel.symbol))
-                (folder / f"{kernel.symbol}.o").write_bytes(_object_code(machine, kernel, signature))
-                break  # called in two ways it would be built for the first
+        for kernel, signature in called.items():
+            returns = kernel.dispatcher.overloads[signature].signature.return_type
+            text = wrapper(kernel.symbol, signature, returns)
+            if text is None:
+                continue
+            source += text
+            methods.append(METHOD.format(symbol=kernel.symbol))
+            (folder / f"{kernel.symbol}.o").write_bytes(_object_code(machine, kernel, signature))
         source += TAIL.format(methods=" ".join(methods), module=kernels.EXTENSION_NAME)
         (folder / "module.c").write_text(source)
         subprocess.run(

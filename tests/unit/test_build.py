@@ -17,7 +17,7 @@ from numba import types
 
 from pagethrift import kernels
 from pagethrift.build import wrapper
-from pagethrift.stream.records import remember
+from pagethrift.stream.multifd import cut_offsets
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM, room_bytes
 
@@ -42,6 +42,10 @@ from pagethrift import kernels
 from pagethrift.stream.xbzrle import put_uleb
 print(kernels.EXTENSION is not None, put_uleb(numpy.zeros(4, numpy.uint8), 1, 300))
 """
+
+
+OFFSETS = np.frombuffer(np.array([3 << 12, 0, 0], ">u8").tobytes(), np.uint8)
+"""of the pages 3, 0 and again 0 of a block, as a multifd packet has them"""
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +138,25 @@ def test_arguments_of_other_types_are_left_to_numba(extension: Any) -> None:
         assert room(other) is NotImplemented
     assert room() is NotImplemented
     assert room(kinds, kinds) is NotImplemented
-    seen = np.full(4, -1, np.int64)
-    added = extension.pagethrift_stream_records_remember
-    assert added(seen, 7) is True
-    assert added(seen, 7) is False
-    assert added(seen, -(2**63)) is True
-    for page in (2**63, 7.0, True, np.uint64(7), "7"):
-        assert added(seen, page) is NotImplemented
-    assert added(shifted, 7) is NotImplemented
+    cut = extension.pagethrift_stream_multifd_cut_offsets
+    offsets, pages, seen = OFFSETS.copy(), np.zeros(3, np.int64), np.zeros(8, np.int64)
+    assert cut(offsets, 0, 2, 5, 9, pages, seen) == (2, False)
+    assert pages.tolist() == [8, 5, 0]
+    assert cut(offsets, 0, 3, 5, 9, pages, seen) == (2, True)
+    assert cut(offsets, 0, 0, -(2**63), 9, pages, seen) == (0, False)
+    for at in (2**63, 7.0, True, np.uint64(7), "7"):
+        assert cut(offsets, at, 2, 5, 9, pages, seen) is NotImplemented
+    assert cut(offsets, 0, 1, 5, 9, pages, shifted) is NotImplemented
 
 
 def test_a_kernel_takes_them_all_the_same(extension: Any) -> None:
     for function, arguments, result in (
         (room_bytes, (np.array([1, 2, 0, 2], np.uint8)[::2],), PAGE_ROOM + ZERO_ROOM),
-        (remember, (np.full(4, -1, np.int64), np.uint32(7)), True),
+        (
+            cut_offsets,
+            (OFFSETS, np.uint32(0), 3, 5, 9, np.zeros(3, np.int64), np.zeros(8, np.int64)),
+            (2, True),
+        ),
     ):
         kernel = kernels.Kernel(function.py_func)  # type: ignore[attr-defined]
         kernel.built = getattr(extension, kernel.symbol)
