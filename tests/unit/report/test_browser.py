@@ -51,7 +51,9 @@ def resize(browser: webdriver.Chrome, width: int) -> None:
 def test_everything_is_there_and_nothing_is_complained_of(browser: webdriver.Chrome) -> None:
     find = browser.find_elements
     assert len(find("css selector", "figure svg[role=img]")) == 7
-    assert [h.text for h in find("css selector", "h2")] == ["small", "How to read it", "Machine and versions"]
+    assert [h.text for h in find("css selector", "h2")] == [
+        "At a glance", "small", "How to read it", "Machine and versions",
+    ]  # fmt: skip
     levels = [int(h.tag_name[1]) for h in find("css selector", "h1, h2, h3, h4")]
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert browser.get_log("browser") == []
