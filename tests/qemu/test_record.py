@@ -189,8 +189,10 @@ def test_an_idle_guest_is_never_moved(qemu_binary: QemuLike, short_path: Path) -
         assert not header.warnings
         assert sum(sweep.rows for sweep in header.sweeps[2:]) == 0
         began_s = [sweep.began_s for sweep in header.sweeps[1:]]
-        assert min(after_s - before_s for before_s, after_s in pairwise(began_s)) > 0.09
-        assert began_s[-1] - began_s[0] > 1.0
+        span_s = began_s[-1] - began_s[0]
+        assert span_s > 1.0
+        # An idle QEMU goes round thousands of times in that; one empty sweep too many does no harm.
+        assert len(began_s) < 1.5 * span_s / 0.1
         names = [event.name for event in machine.qmp.events]
         assert "STOP" not in names
         assert names.count("MIGRATION_PASS") < 200 * len(header.sweeps), "QEMU ran free: thousands a second"
