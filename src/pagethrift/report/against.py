@@ -60,16 +60,14 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
-        ratio = self.ratio
+        ratio = self.ratio and {name: getattr(self.ratio, name) for name in ("median", "low", "high")}
         return {
             "measure": self.measure.key,
             "own": self.own.median,
             "best": self.best,
             "best_forced": self.best_forced,
             "other": self.other.median,
-            "ratio": None
-            if ratio is None
-            else {"median": ratio.median, "low": ratio.low, "high": ratio.high},
+            "ratio": ratio,
             "pairs": self.pairs,
             "verdict": self.verdict.value,
         }
@@ -108,8 +106,8 @@ def _sides(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], dict[str, list[Ru
 def _ratio(measure: Measure, own: list[Run], other: list[Run]) -> tuple[Estimate | None, int]:
     """Return own / other and how many pairs it is of; 0: of the medians."""
     ratios = _paired_ratios(measure, own, other)
-    found, against = _estimate(measure, own), _estimate(measure, other)
-    of_medians = [found.median / against.median] if found and against and against.median else []
+    ours, theirs = _estimate(measure, own), _estimate(measure, other)
+    of_medians = [ours.median / theirs.median] if ours and theirs and theirs.median else []
     return estimate(ratios or of_medians), len(ratios)
 
 
