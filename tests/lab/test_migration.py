@@ -65,15 +65,17 @@ def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:
     assert [result.migration for result in again] == [result.migration for result in results]
 
 
-@pytest.mark.parametrize(("mode", "security"), [("plain", Security.SSH), ("pagethrift", Security.TLS)])
+@pytest.mark.parametrize(
+    ("mode", "security", "disk_on"),
+    [("plain", Security.SSH, "directory"), ("pagethrift", Security.TLS, "nfs")],
+)
 def test_a_written_disk_moves_through_a_tunnel_over_a_changing_link(
-    tmp_path: Path, mode: str, security: Security
+    tmp_path: Path, mode: str, security: Security, disk_on: str
 ) -> None:
     link = LinkSpec(12_500_000, (LinkChange(0.5, 6_250_000), LinkChange(1.5, 25_000_000)), 0.005, security)
     chosen = parse_mode(mode)
-    scenario = replace(
-        SMALL, guest=replace(SMALL.guest, disk_bytes=64 << 20), link=link, modes=(chosen,), check_ram=()
-    )
+    guest = replace(SMALL.guest, disk_bytes=64 << 20, disk_on=disk_on)
+    scenario = replace(SMALL, guest=guest, link=link, modes=(chosen,), check_ram=())
     (result,) = compare(scenario, tmp_path, lambda event: None)
     assert result.lost_requests == 0
     assert result.link is not None

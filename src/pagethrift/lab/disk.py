@@ -61,6 +61,11 @@ def make_disk(path: Path, size_bytes: int) -> None:
         raise LabError(f"mkfs.ext4 failed on {path}: {_last_line(done)}")
 
 
+def local_drive(image: Path) -> str:
+    """Return the options of QEMU's -drive for an image in a folder both hosts see."""
+    return f"file={image},format=raw,file.locking=on"
+
+
 def written_bytes(machine: Machine) -> int:
     """Return the bytes a QEMU's guest has written to its disk there. Raises QmpError."""
     with Monitor(machine.observer_qmp_path) as monitor:

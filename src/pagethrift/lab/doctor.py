@@ -18,7 +18,7 @@ from pagethrift.errors import LabError, PagethriftError
 from pagethrift.lab import namespaces
 from pagethrift.lab.acceleration import probe_kvm
 from pagethrift.lab.disk import disk_program, make_disk
-from pagethrift.lab.packages import QemuSeries, cache_dir, kernel, qemu
+from pagethrift.lab.packages import QemuSeries, cache_dir, kernel, nfs_programs, qemu, with_nfs_driver
 from pagethrift.lab.tunnels import ssh_tunnel, tls_tunnel
 from pagethrift.units import format_bytes
 
@@ -78,6 +78,7 @@ def examine(*, fetch: bool = False) -> list[Check]:
         _kernel(fetch),
         kvm,
         *examine_options(),
+        _nfs(fetch),
         _cores(),
         _memory(),
         _disk(),
@@ -209,6 +210,16 @@ def _kernel(fetch: bool) -> Check:
         return Check("guest kernel", CheckStatus.OK, kernel(fetch=fetch).release)
     except LabError as error:
         return Check("guest kernel", CheckStatus.DEGRADED, str(error), "let the lab fetch it (Debian)")
+
+
+def _nfs(fetch: bool) -> Check:
+    def attempt() -> None:
+        nfs_programs(fetch=fetch)
+        with_nfs_driver(qemu("10.0", fetch=fetch), fetch=fetch)
+
+    return _tried(
+        "disk on NFS", CheckStatus.DEGRADED, "let the lab fetch it (Debian)", attempt, found="at hand"
+    )
 
 
 def _kvm(fetch: bool) -> Check:

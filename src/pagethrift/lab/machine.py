@@ -17,6 +17,7 @@ ACTIVITIES = ("idle", "random-writer", "page-flipper", "build", "redis")
 """what activity.sh in the guest knows"""
 DISK_PORT = 11212
 """a connection there tells the guest's writer to unmount the disk"""
+DISKS_ON = ("directory", "nfs")
 CLASSES_PORT = 11213
 """a connection there gets the guest's /proc/kpageflags"""
 DISK_SLOTS = 200
@@ -50,6 +51,8 @@ class GuestSpec:
     """the most random-writer and page-flipper write a second; 0 = as fast as the guest goes"""
     disk_bytes: int = 0
     """size of a disk both hosts share and the guest writes to; 0 = none"""
+    disk_on: str = "directory"
+    """one of DISKS_ON: how the hosts see it"""
     tells_page_classes: bool = False
     """sends its /proc/kpageflags to whoever connects to CLASSES_PORT"""
     qemu_args: tuple[str, ...] = ()
@@ -105,14 +108,14 @@ def start_qemu(
     qemu: QemuBinary,
     accelerator: Accelerator,
     folder: Path,
-    disk: Path | None = None,
+    drive: str | None = None,
     incoming: bool = False,
     paused: bool = False,
 ) -> Machine:
     """Start a QEMU on ``host`` and return once both its monitors listen.
 
     ``folder`` takes its sockets and serial log, named after ``name``; keep its path short.
-    ``disk`` is a raw image, opened so that two hosts may share it; it needs ``guest.disk_bytes``.
+    ``drive`` has the options of -drive for a raw image two hosts share; it needs ``guest.disk_bytes``.
     ``incoming`` makes it a destination that waits for QMP migrate-incoming; ``paused`` (-S) keeps
     the vCPUs stopped until QMP cont, for a destination also after the migration.
     Raises LabError when QEMU does not start.
@@ -161,10 +164,10 @@ def start_qemu(
         f"unix:{observer_path},server=on,wait=off",
         *guest.qemu_args,
     ]
-    if disk is not None:
-        # cache=none and locking: what QEMU demands of a disk that two hosts have open.
-        drive = f"file={disk},format=raw,if=none,id=disk,cache=none,file.locking=on"
-        command += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk"]
+    if drive is not None:
+        # cache=none: what QEMU demands of a disk that two hosts have open.
+        options = f"{drive},if=none,id=disk,cache=none"
+        command += ["-drive", options, "-device", "virtio-blk-pci,drive=disk"]
     if incoming:
         command += ["-incoming", "defer"]
     if paused:

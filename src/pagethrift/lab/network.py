@@ -4,7 +4,7 @@
        |        |
     uplink   uplink    (veth pairs)
        |        |
-    host A   host B    each: bridge br0 with the uplink and the guest's tap0
+    host A   host B    each: bridge br0 (10.99.0.2, 10.99.0.3) with the uplink and the guest's tap0
        +--link--+      veth pair, 10.88.0.1 and 10.88.0.2: the migration link, shaped
 
 The guest keeps its address and MAC when it moves from A to B.
@@ -29,6 +29,8 @@ from pagethrift.lab.namespaces import NamespaceThread, sweep_leftovers
 __all__ = ["Host", "TwoHosts", "sweep_leftovers"]
 
 CLIENT_ADDRESS = "10.99.0.1"
+HOST_ADDRESSES = {"A": "10.99.0.2", "B": "10.99.0.3"}
+"""the hosts' own, for storage"""
 GUEST_ADDRESS = "10.99.0.10"
 GUEST_MAC = "52:54:00:99:00:10"
 PREFIX_LENGTH = 24
@@ -122,6 +124,7 @@ class TwoHosts:
         for host, other in ((self.a, self.b), (self.b, self.a)):
             side = self._sides[host.name] = self._side(host.namespace)
             side.add("bridge", _BRIDGE)
+            side.address(_BRIDGE, HOST_ADDRESSES[host.name])
             namespaces.add_tap(host.namespace, host.tap)
             port = f"host-{host.name.lower()}"
             side.add("veth", _UPLINK, peer={"ifname": port, "net_ns_fd": client.fd_path})

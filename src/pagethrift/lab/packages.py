@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,8 @@ _QEMU_SUITES: Mapping[tuple[str, str], str] = {
     ("trixie", "10.0"): "trixie",
 }
 _KERNEL_PACKAGE = "linux-image-cloud-amd64"
+_NFS_PACKAGES = ("nfs-ganesha", "nfs-ganesha-vfs", "rpcbind")
+_DRIVERS_PACKAGE = "qemu-block-extra"
 _LISTS_FRESH_S = 3600.0
 _MARKER = "complete.json"
 
@@ -61,6 +63,17 @@ class GuestKernel:
     modules: Path
     """the folder lib/modules/RELEASE"""
     release: str
+
+
+@dataclass(frozen=True, slots=True)
+class NfsPrograms:
+    """A user-space NFS server, started with ``env`` added."""
+
+    rpcbind: Path
+    ganesha: Path
+    plugins: Path
+    """the folder of its file system layers"""
+    env: Mapping[str, str] = field(hash=False)
 
 
 def cache_dir() -> Path:
@@ -117,6 +130,32 @@ def kernel(*, fetch: bool = True) -> GuestKernel:
     return GuestKernel(root / "boot" / f"vmlinuz-{release}", modules / release, release)
 
 
+def nfs_programs(*, fetch: bool = True) -> NfsPrograms:
+    """Return NFS-Ganesha and rpcbind, unpacked into the cache; the first call downloads about 2 MB.
+
+    Unpacked and not installed: their packages would start services on all of this machine's addresses.
+    Raises LabError when they cannot be found or fetched.
+    """
+    root = _cached("nfs", _unpack_nfs, fetch=fetch)
+    (plugins,) = root.glob("usr/lib/*/ganesha")
+    libraries = f"{_library_env(root)['LD_LIBRARY_PATH']}:{root / 'usr/lib/ganesha'}"
+    # Debian 12 unpacks into /sbin what later releases have in /usr/sbin.
+    rpcbind = next(path for path in (root / "sbin/rpcbind", root / "usr/sbin/rpcbind") if path.exists())
+    return NfsPrograms(rpcbind, root / "usr/bin/ganesha.nfsd", plugins, {"LD_LIBRARY_PATH": libraries})
+
+
+def with_nfs_driver(binary: QemuBinary, *, fetch: bool = True) -> QemuBinary:
+    """Return that QEMU with its block driver for NFS, unpacked into the cache (about 0.2 MB).
+
+    Raises LabError when the driver of exactly that build cannot be found or fetched.
+    """
+    root = _cached(f"nfs-driver-{binary.series}", lambda folder: _unpack_driver(binary, folder), fetch=fetch)
+    own = _library_env(root)
+    libraries = [env["LD_LIBRARY_PATH"] for env in (own, binary.env) if "LD_LIBRARY_PATH" in env]
+    env = {**binary.env, "LD_LIBRARY_PATH": ":".join(libraries), "QEMU_MODULE_DIR": own["QEMU_MODULE_DIR"]}
+    return replace(binary, env=env)
+
+
 def shared_libraries(program: Path, env: Mapping[str, str] | None = None) -> tuple[Path, ...]:
     """Return the libraries the dynamic loader finds for ``program``, the loader included.
 
@@ -155,6 +194,49 @@ def _unpack_qemu(series: str, folder: Path) -> dict[str, object]:
     if suite is None:
         release = codename or "(unknown)"
         raise LabError(f"Debian {release} offers no QEMU {series}; install it as qemu-system-x86_64")
+    packages = _unpack(_QEMU_PACKAGES, suite, folder)
+    shared_libraries(_qemu_in(folder), _library_env(folder))
+    version = _qemu_version(_qemu_in(folder), _library_env(folder))
+    if not version.startswith(f"{series}."):
+        raise LabError(f"suite {suite} has QEMU {version}, wanted {series}; install it as qemu-system-x86_64")
+    return {"version": version, "packages": packages}
+
+
+def _unpack_nfs(folder: Path) -> dict[str, object]:
+    return {"packages": _unpack(_NFS_PACKAGES, _codename(), folder)}
+
+
+def _unpack_driver(binary: QemuBinary, folder: Path) -> dict[str, object]:
+    marker = binary.path.parents[2] / _MARKER
+    if marker.exists():
+        version = json.loads(marker.read_text())["packages"]["qemu-system-x86"]
+    else:
+        asked = ["dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86"]
+        version = _run(asked, what=f"asking for the package of {binary.path}")
+    options = _apt_options()
+    shown = _run(
+        ["apt-cache", *options, "show", f"{_DRIVERS_PACKAGE}={version}"], what=f"resolving {_DRIVERS_PACKAGE}"
+    )
+    library = re.search(r"^Depends:.*?\b(libnfs\d+(?:t64)?)\b", shown, re.MULTILINE)
+    if library is None:
+        raise LabError(f"{_DRIVERS_PACKAGE} {version} has no driver for NFS; use another series of QEMU")
+    # Not its other libraries: those of drivers nobody asked for (Ceph's are large).
+    _download([f"{_DRIVERS_PACKAGE}={version}", library[1]], folder, options)
+    return {"version": version, "library": library[1]}
+
+
+def _unpack_kernel(folder: Path) -> dict[str, object]:
+    options = _apt_options()
+    answer = _run(["apt-cache", *options, "depends", _KERNEL_PACKAGE], what=f"resolving {_KERNEL_PACKAGE}")
+    match = re.search(r"Depends: linux-image-(\S+)", answer)
+    if match is None:
+        raise LabError(f"apt names no kernel behind {_KERNEL_PACKAGE}; check this machine's apt sources")
+    _download([f"linux-image-{match[1]}"], folder, options)
+    return {"release": match[1]}
+
+
+def _unpack(names: Sequence[str], suite: str, folder: Path) -> dict[str, str]:
+    """Unpack packages of a suite and every library the system lacks; return the versions."""
     options = _apt_options()
     # --reinstall lists the named packages even where the system has the very same version, and the
     # simulation adds every library the system lacks.
@@ -169,28 +251,14 @@ def _unpack_qemu(series: str, folder: Path) -> dict[str, object]:
             "-t",
             suite,
             "install",
-            *_QEMU_PACKAGES,
+            *names,
         ],
-        what=f"asking apt for QEMU {series}",
+        what=f"asking apt for {names[0]} of {suite}",
     )
     packages = dict(re.findall(r"^Inst (\S+)(?: \[[^\]]*\])? \((\S+) ", plan, re.MULTILINE))
     packages.pop("libc6", None)
     _download([f"{name}={version}" for name, version in packages.items()], folder, options)
-    shared_libraries(_qemu_in(folder), _library_env(folder))
-    version = _qemu_version(_qemu_in(folder), _library_env(folder))
-    if not version.startswith(f"{series}."):
-        raise LabError(f"suite {suite} has QEMU {version}, wanted {series}; install it as qemu-system-x86_64")
-    return {"version": version, "packages": packages}
-
-
-def _unpack_kernel(folder: Path) -> dict[str, object]:
-    options = _apt_options()
-    answer = _run(["apt-cache", *options, "depends", _KERNEL_PACKAGE], what=f"resolving {_KERNEL_PACKAGE}")
-    match = re.search(r"Depends: linux-image-(\S+)", answer)
-    if match is None:
-        raise LabError(f"apt names no kernel behind {_KERNEL_PACKAGE}; check this machine's apt sources")
-    _download([f"linux-image-{match[1]}"], folder, options)
-    return {"release": match[1]}
+    return packages
 
 
 def _download(packages: Sequence[str], folder: Path, options: Sequence[str]) -> None:

@@ -13,14 +13,22 @@ from typing import Any
 from pagethrift.lab.acceleration import accelerator
 from pagethrift.lab.client import Clients
 from pagethrift.lab.dirty_rate import dirty_rate, require_dirty_rate
-from pagethrift.lab.disk import DiskCheck, check_disk, make_disk, stop_writer, written_bytes
+from pagethrift.lab.disk import (
+    DiskCheck,
+    check_disk,
+    local_drive,
+    make_disk,
+    stop_writer,
+    written_bytes,
+)
 from pagethrift.lab.equality import RamEquality, compare_ram
 from pagethrift.lab.image import guest_image
 from pagethrift.lab.machine import Machine, start_qemu
 from pagethrift.lab.migration import SLACK_S, START_S, Journey, migrate_command
 from pagethrift.lab.monitor import Monitor
 from pagethrift.lab.network import Host, TwoHosts, sweep_leftovers
-from pagethrift.lab.packages import qemu
+from pagethrift.lab.nfs import nfs_drive, serve
+from pagethrift.lab.packages import qemu, with_nfs_driver
 from pagethrift.lab.processes import ProcessGroup
 from pagethrift.lab.route import Route, open_route
 from pagethrift.lab.run_folder import run_folder
@@ -66,16 +74,18 @@ def boot(
     group: ProcessGroup,
     folder: Path,
     *,
-    disk: Path | None = None,
+    drive: str | None = None,
     incoming: bool = False,
 ) -> Machine:
     """Start the scenario's guest on a host, as the destination of a migration if ``incoming``."""
     binary = qemu(scenario.qemu)
+    if drive is not None and scenario.guest.disk_on == "nfs":
+        binary = with_nfs_driver(binary)
     image = guest_image("redis-server") if scenario.guest.activity == "redis" else guest_image()
     return start_qemu(
         group, name="destination" if incoming else "source", host=host, guest=scenario.guest,
         image=image, qemu=binary, accelerator=accelerator(binary), folder=folder,
-        disk=disk, incoming=incoming, paused=incoming,
+        drive=drive, incoming=incoming, paused=incoming,
     )  # fmt: skip
 
 
@@ -145,8 +155,10 @@ class _Stage:
 
     def _start_guests(self, disk: Path | None) -> tuple[Machine, Machine]:
         self._show(Event("boot", f"QEMU {self._scenario.qemu}"))
-        source = boot(self._scenario, self._hosts.a, self._group, self._folder, disk=disk)
-        destination = boot(self._scenario, self._hosts.b, self._group, self._folder, disk=disk, incoming=True)
+        where = (self._group, self._folder)
+        drive = self._drive(disk) if disk else None
+        source = boot(self._scenario, self._hosts.a, *where, drive=drive)
+        destination = boot(self._scenario, self._hosts.b, *where, drive=drive, incoming=True)
         source.wait_ready(BOOT_TIMEOUT_S)
         return source, destination
 
@@ -154,8 +166,17 @@ class _Stage:
         size_bytes = self._scenario.guest.disk_bytes
         if not size_bytes:
             return None
-        make_disk(path := self._folder / "disk.img", size_bytes)
+        folder = self._folder / "disk"
+        folder.mkdir()
+        make_disk(path := folder / "disk.img", size_bytes)
         return path
+
+    def _drive(self, disk: Path) -> str:
+        if self._scenario.guest.disk_on == "directory":
+            return local_drive(disk)
+        self._show(Event("serve NFS"))
+        serve(disk.parent, self._hosts, self._group, self._folder)
+        return nfs_drive(disk)
 
     def _check_disk(
         self, disk: Path, source: Machine, destination: Machine, written_during_bytes: int

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pagethrift.errors import UsageError
 from pagethrift.lab.link_spec import LinkSpec, read_link
 from pagethrift.lab.load_spec import Distribution, LoadSpec, Protocol
-from pagethrift.lab.machine import ACTIVITIES, GuestSpec
+from pagethrift.lab.machine import ACTIVITIES, DISKS_ON, GuestSpec
 from pagethrift.lab.memcaslap import MemcaslapSpec
 from pagethrift.lab.packages import QemuSeries
 from pagethrift.lab.toml_table import TomlTable
@@ -195,6 +195,7 @@ def _guest(table: TomlTable) -> GuestSpec:
         cpus=table.get("cpus", int, guest.cpus),
         machine=table.get("machine", str, guest.machine),
         disk_bytes=table.quantity("disk", parse_size, guest.disk_bytes),
+        disk_on=_choice("guest.disk_on", table.get("disk_on", str, guest.disk_on), DISKS_ON),
         memcached_bytes=table.quantity("memcached", parse_size, guest.memcached_bytes),
         clear_free=table.get("clear_free", bool, guest.clear_free),
         activity=_choice("guest.activity", table.get("activity", str, guest.activity), ACTIVITIES),
