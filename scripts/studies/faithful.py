@@ -1,7 +1,7 @@
-"""``python -m scripts.studies.faithful --live DIR --traces DIR``: the simulator against live migrations.
+"""``python -m scripts.studies.faithful --live DIR``: the simulator against live migrations.
 
 Live runs are grouped by scenario, mode and bandwidth; each group's median is compared with one
-simulation of the trace ``TRACES/SCENARIO.parquet`` with the same bandwidth, downtime limit and deadline.
+simulation of the trace ``traces/SCENARIO.parquet`` with the same bandwidth, downtime limit and deadline.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -178,13 +178,15 @@ def _error(each: Comparison, name: str) -> str:
     return f"{each.errors[name]:+.1%}" if name in each.errors else "-"
 
 
-def study(live: Path, traces: Path, scenarios: Path) -> tuple[list[Comparison], list[str]]:
-    """Return all comparisons and what was left out, and why. Raises UsageError."""
+def study(
+    live: Path, scenarios: Path, traces: Path, wanted: Callable[[Group], bool] = lambda group: True
+) -> tuple[list[Comparison], list[str]]:
+    """Return the wanted groups' comparisons and what was left out, and why. Raises UsageError."""
     comparisons, left_out = [], []
     loaded: dict[str, Trace] = {}
     files = sorted(scenarios.glob("*.toml")) if scenarios.is_dir() else [scenarios]
     deadlines_s = {one.name: one.force_after_s for path in files for one in read_compared(path)}
-    for group in live_groups(live):
+    for group in filter(wanted, live_groups(live)):
         row, path = simulated_row(group.mode), traces / f"{group.scenario}.parquet"
         if row is None or not path.exists():
             why = "no such row in the simulator" if row is None else f"no trace {path.name}"
@@ -200,23 +202,35 @@ def main(arguments: list[str]) -> None:
     """Print the table and write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m scripts.studies.faithful", description=__doc__)
     parser.add_argument(
-        "--live", type=Path, required=True, metavar="DIR", help="results of pagethrift lab compare"
+        "--live",
+        action="append",
+        required=True,
+        metavar="DIR[=SCENARIOS]",
+        help="results of pagethrift lab compare, and the folder of scenarios or the file that was compared"
+        " (for force_after; default: scenarios); repeatable",
     )
     parser.add_argument(
         "--traces", type=Path, default=Path("traces"), metavar="DIR", help="SCENARIO.parquet each"
     )
-    parser.add_argument(
-        "--scenarios",
-        type=Path,
-        default=Path("scenarios"),
-        metavar="PATH",
-        help="folder of scenarios, or the file that was compared: for force_after",
-    )
+    parser.add_argument("--scenario", action="append", help="only these, repeatable")
+    parser.add_argument("--mode", action="append", help="only these, repeatable")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="e.g. docs/results/faithful.json")
     chosen = parser.parse_args(arguments)
-    comparisons, left_out = study(chosen.live, chosen.traces, chosen.scenarios)
+
+    def wanted(group: Group) -> bool:
+        return (not chosen.scenario or group.scenario in chosen.scenario) and (
+            not chosen.mode or group.mode in chosen.mode
+        )
+
+    comparisons, left_out = [], []
+    for text in chosen.live:
+        folder, _, scenarios = text.partition("=")
+        found = study(Path(folder), Path(scenarios or "scenarios"), chosen.traces, wanted)
+        comparisons += found[0]
+        left_out += found[1]
     if not comparisons:
-        raise UsageError(f"nothing to compare in {chosen.live}: {'; '.join(left_out) or 'no result files'}")
+        why = "; ".join(left_out) or "no result files"
+        raise UsageError(f"nothing to compare in {', '.join(chosen.live)}: {why}")
     sys.stdout.write(markdown(comparisons))
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)

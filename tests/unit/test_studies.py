@@ -99,9 +99,12 @@ def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.Capture
             live_run(result, mode, number, live, total_time_s=result.total_time_s * factor)
     live_run(result, "multifd-zstd", 0, live)
     out = tmp_path / "faithful.json"
-    faithful.main(
-        ["--live", str(live), "--traces", str(tmp_path), "--scenarios", str(tmp_path), "--out", str(out)]
-    )
+    asked = ["--live", f"{live}={tmp_path}", "--traces", str(tmp_path), "--out", str(out)]
+    faithful.main([*asked, "--mode", "xen", "--scenario", "counters"])
+    assert "worst 0.0% of 1 groups" in capsys.readouterr().out
+    faithful.main([*asked, "--live", f"{live}={tmp_path}"])
+    assert "worst 0.0% of 8 groups" in capsys.readouterr().out
+    faithful.main(asked)
     said = capsys.readouterr()
     assert "counters, multifd-zstd: no such row" in said.err
     assert "total_time_s: median error 0.0%, worst 0.0% of 4 groups" in said.out
