@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
+from pagethrift.lab.scenario import Scenario, parse_mode, parse_qemu, read_scenario
 from pagethrift.lab.toml_table import TomlTable
 from pagethrift.units import parse_bandwidth, parse_seconds
 
@@ -17,7 +17,8 @@ from pagethrift.units import parse_bandwidth, parse_seconds
 def read_compared(path: Path) -> list[Scenario]:
     """Read a scenario file or a matrix: ``scenarios`` (files, relative to it) and what replaces theirs.
 
-    A matrix may set ``modes``, ``repetitions``, ``bandwidth`` and ``force_after``. Raises UsageError.
+    A matrix may set ``modes``, ``repetitions``, ``bandwidth`` and ``force_after``; ``qemu`` names
+    series, with each of which every scenario runs under a name of its own. Raises UsageError.
     """
     try:
         data = tomllib.loads(path.read_text())
@@ -38,19 +39,19 @@ def _matrix(data: Mapping[str, Any], folder: Path) -> list[Scenario]:
     repetitions = top.get("repetitions", int, 0)
     bandwidth_bps = top.quantity("bandwidth", parse_bandwidth, None)
     force_after_s = top.quantity("force_after", parse_seconds, None)
+    series = [parse_qemu(text) for text in top.get("qemu", list, [])]
     top.refuse_rest()
     if not names or not all(isinstance(name, str) for name in names):
         raise UsageError("scenarios must name at least one scenario file")
     chosen = []
     for name in names:
         one = read_scenario(folder / name)
-        chosen.append(
-            replace(
-                one,
-                modes=modes or one.modes,
-                repetitions=repetitions or one.repetitions,
-                link=replace(one.link, bandwidth_bps=bandwidth_bps or one.link.bandwidth_bps),
-                force_after_s=force_after_s or one.force_after_s,
-            )
+        one = replace(
+            one,
+            modes=modes or one.modes,
+            repetitions=repetitions or one.repetitions,
+            link=replace(one.link, bandwidth_bps=bandwidth_bps or one.link.bandwidth_bps),
+            force_after_s=force_after_s or one.force_after_s,
         )
+        chosen += [replace(one, name=f"{one.name}-qemu{each}", qemu=each) for each in series] or [one]
     return chosen

@@ -83,6 +83,14 @@ def parse_mode(text: str) -> ModeSpec:
     raise UsageError(f"no mode {text!r}; there are {known}")
 
 
+def parse_qemu(text: object) -> QemuSeries:
+    """Read a series of QEMU, such as 10.0. Raises UsageError."""
+    for series in get_args(QemuSeries):
+        if text == series:
+            return series  # type: ignore[no-any-return]
+    raise UsageError(f"the series of QEMU is {text!r}; there are {', '.join(get_args(QemuSeries))}")
+
+
 def _through_relay(text: str) -> tuple[str, ...]:
     what, plus, feature = text.partition("+")
     head, _, values = what.partition(":")
@@ -122,7 +130,7 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
     scenario = Scenario(
         name=top.get("name", str, name),
         description=top.get("description", str, ""),
-        qemu=_series(guest.get("qemu", str, "10.0")),
+        qemu=parse_qemu(guest.get("qemu", str, "10.0")),
         guest=_guest(guest),
         link=read_link(top.table("link")),
         load=_load(top.table("load")),
@@ -143,13 +151,6 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
     if not scenario.modes or scenario.repetitions < 1:
         raise UsageError("migration.modes needs at least one mode, migration.repetitions at least 1")
     return scenario
-
-
-def _series(text: str) -> QemuSeries:
-    for series in get_args(QemuSeries):
-        if text == series:
-            return series  # type: ignore[no-any-return]
-    raise UsageError(f"guest.qemu is {text!r}; there are {', '.join(get_args(QemuSeries))}")
 
 
 def _memcaslap(top: TomlTable) -> MemcaslapSpec | None:

@@ -44,6 +44,16 @@ def test_bandwidth_and_deadline_replace_every_scenarios(tmp_path: Path) -> None:
     assert [mode.name for mode in read_compared(path)[0].modes] == ["plain"]
 
 
+def test_every_scenario_runs_with_every_qemu_under_a_name_of_its_own(tmp_path: Path) -> None:
+    path = _write(tmp_path, 'scenarios = ["one.toml", "two.toml"]\nqemu = ["7.2", "10.0"]\n')
+    assert [(each.name, each.qemu) for each in read_compared(path)] == [
+        ("one-qemu7.2", "7.2"),
+        ("one-qemu10.0", "10.0"),
+        ("two-qemu7.2", "7.2"),
+        ("two-qemu10.0", "10.0"),
+    ]
+
+
 def test_a_scenario_is_read_as_one(tmp_path: Path) -> None:
     _write(tmp_path, "")
     assert read_compared(tmp_path / "one.toml") == [read_scenario(tmp_path / "one.toml")]
@@ -57,6 +67,7 @@ def test_a_scenario_is_read_as_one(tmp_path: Path) -> None:
         ('scenarios = ["one.toml"]\nspeed = 2', "unknown key speed"),
         ('scenarios = ["none.toml"]', "cannot read"),
         ('scenarios = ["one.toml"]\nmodes = ["fast"]', "fast"),
+        ('scenarios = ["one.toml"]\nqemu = ["4.2"]', "series of QEMU is '4.2'"),
         ("scenarios = ", "not TOML"),
     ],
 )
