@@ -28,14 +28,11 @@ ONLY_JIT = "PAGETHRIFT_JIT"
 """environment variable: if set, nothing that was built is used"""
 
 
-def _sources() -> str:
-    """Name all sources by their content.
-
-    Numba's cache looks at a kernel's own file only: after an edit to a function it calls from
-    another file, stale machine code would run.
-    """
+@functools.cache
+def source_digest(*floors: str) -> str:
+    """Name the sources of these floors by their content, those above all floors included."""
     digest = hashlib.sha256()
-    for floor in ("", "model", "stream", "content", "engine", "simulate"):
+    for floor in ("", *floors):
         for source in sorted((Path(__file__).parent / floor).glob("*.py")):
             digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
@@ -65,7 +62,9 @@ def processor(cpuinfo: str) -> str:
     return hashlib.sha256("\n".join([os.uname().machine, *facts]).encode()).hexdigest()[:16]
 
 
-_SOURCES = _sources()
+# Numba's cache looks at a kernel's own file only: after an edit to a function it calls from another
+# file, stale machine code would run.
+_SOURCES = source_digest("model", "stream", "content", "engine", "simulate")
 _FOLDER = os.environ.get("NUMBA_CACHE_DIR") or _cache_folder(_SOURCES)
 
 

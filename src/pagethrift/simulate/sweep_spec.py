@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.kernels import source_digest
 from pagethrift.simulate.link import LinkSpec
 from pagethrift.simulate.options import SimulateOptions
 from pagethrift.strategies.table import strategy
@@ -23,6 +24,8 @@ _TOP = {
     "traces", "bandwidths", "speeds", "downtime_limits", "delays", "seeds", "force_after", "give_up",
     "strategies",
 }  # fmt: skip
+_SIMULATING = ("model", "stream", "content", "engine", "strategies", "trace", "simulate")
+"""floors whose code a result depends on"""
 _ROW = {"name", "stop", "parameters", "as_live"}
 
 
@@ -48,8 +51,8 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What the cell is, as a name: equal for equal work, wherever the trace lies."""
-        data = asdict(self) | {"trace": ""}
+        """What the cell is, as a name: equal for equal work by the same code, wherever the trace lies."""
+        data = asdict(self) | {"trace": "", "code": source_digest(*_SIMULATING)}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
 
     @property

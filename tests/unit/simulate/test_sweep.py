@@ -12,7 +12,7 @@ import pytest
 
 from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulate import sweep
+from pagethrift.simulate import sweep, sweep_spec
 from pagethrift.simulate.sweep import SweepProgress, collect, run_cell, run_sweep
 from pagethrift.simulate.sweep_spec import read_spec
 from pagethrift.trace.synthetic import Load
@@ -105,6 +105,13 @@ def test_a_cell_is_the_simulation_itself(spec: Path, tmp_path: Path) -> None:
     cell = next(cell for cell in read_spec(spec) if cell.strategy == "kvm-default")
     result = MigrationResult.from_json(run_cell(cell))
     assert result == run(made(tmp_path), "kvm-default", cell.bandwidth_bps, force_after_s=20.0)
+
+
+def test_results_of_other_code_are_not_kept(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = read_spec(spec)[0]
+    before = cell.key
+    monkeypatch.setattr(sweep_spec, "source_digest", lambda *floors: "edited")
+    assert cell.key != before
 
 
 def test_two_workers_one_killed_then_resumed(
