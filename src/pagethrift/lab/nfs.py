@@ -62,7 +62,7 @@ NFS_CORE_PARAM {{
     Bind_addr = {CLIENT_ADDRESS}; Plugins_Dir = "{programs.plugins}";
     Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = False;
 }}
-NFSv4 {{ UseGetpwnam = true; DomainName = "lab"; }}
+NFSv4 {{ UseGetpwnam = true; DomainName = "lab"; RecoveryRoot = "/run/ganesha"; }}
 EXPORT {{
     Export_Id = 1; Path = "{folder}"; Pseudo = "/disk"; Access_Type = RW; Squash = No_Root_Squash;
     SecType = sys; Protocols = 3; Transports = TCP; FSAL {{ Name = VFS; }}
