@@ -44,7 +44,7 @@ def relay(
     """Run the relay alone, for one migration.
 
     With --json it writes a status line about ten times a second and reads commands on
-    standard input ({"round": 3}, {"go": true}); the end of standard input ends it.
+    standard input ({"round": 3}, {"go": true}, {"status": true}); the end of standard input ends it.
     Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
     """
     chosen = chosen_strategy(strategy, param)
@@ -96,6 +96,8 @@ def _obey(server: Relay) -> None:
                 server.begin_round(int(command["round"]))
             if command.get("go"):
                 server.go()
+            if command.get("status"):
+                server.tell()
         except (ValueError, TypeError, AttributeError):
             print(f"pagethrift: ignored command {line[:60]!r}", file=sys.stderr)
     server.abort(LinkError("the process that started this relay is gone"))

@@ -214,6 +214,11 @@ class Pilot:
         if facts is None or self._decider is None:
             return
         decision = self._decider.decide(facts)
+        if decision.action is StopAction.SWITCH_OVER and self._ends.relay is not None:
+            # What the relay said last may be 0.1 s old, and that is as much as its buffer takes.
+            await self._ends.relay.refresh()
+            facts = self._watch.facts(time.monotonic()) or facts
+            decision = self._decider.decide(facts)
         self._watch.decision = decision
         if decision.action is StopAction.SWITCH_OVER:
             await self._go(decision)

@@ -105,6 +105,10 @@ class Relay:
         """The switchover is decided."""
         self._thinner.go()
 
+    def tell(self) -> None:
+        """Report the counters of this moment, besides the regular reports."""
+        self._report(self.status())
+
     def abort(self, error: PagethriftError) -> None:
         """Close both sides: the source fails the migration and its guest runs on."""
         with self._lock:

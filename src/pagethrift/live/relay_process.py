@@ -1,13 +1,14 @@
 """The relay as a process of its own, beside the driver.
 
-It prints one RelayStatus as a JSON line about ten times a second and at each change of state, reads
-``{"round": n}`` and ``{"go": true}`` as lines, and ends when its standard input closes: a driver
-that dies takes the relay with it, and the source guest runs on.
+It prints one RelayStatus as a JSON line about ten times a second, at each change of state and when asked,
+reads ``{"round": n}``, ``{"go": true}`` and ``{"status": true}`` as lines, and ends when its standard input
+closes: a driver that dies takes the relay with it, and the source guest runs on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -16,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from asyncio.subprocess import PIPE
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +30,8 @@ from pagethrift.model.status import RelayState, RelayStatus
 START_S = 180.0
 """Compiling the kernels without a cache takes tens of seconds on a busy machine."""
 END_S = 10.0
+REFRESH_S = 0.1
+"""a relay that does not answer by then is taken at its last word"""
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _STREAM_ERROR = re.compile(r"stream byte (\d+): expected (.*), got (.*)")
@@ -84,6 +88,7 @@ class RelayProcess:
         self._process = process
         self._on_status = on_status
         self._listening = asyncio.Event()
+        self._told = asyncio.Event()
         self._complaints: deque[str] = deque(maxlen=20)
         self._broken: PagethriftError | None = None
         self._tasks = [
@@ -147,6 +152,16 @@ class RelayProcess:
         """Say that the switchover is decided: held pages are released, buffers shrink."""
         self._tell({"go": True})
 
+    async def refresh(self) -> None:
+        """Bring ``status`` up to now; the relay is asked and has REFRESH_S to answer."""
+        asked_s = time.monotonic()
+        self._tell({"status": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REFRESH_S):
+                while self.status.now_s < asked_s and not self.ended:
+                    self._told.clear()
+                    await self._told.wait()
+
     async def failure(self) -> PagethriftError:
         """Return why the relay failed, as the error class its exit code names."""
         code = await self._wait(END_S)
@@ -201,10 +216,12 @@ class RelayProcess:
                 self.status = RelayStatus.from_json(line)
                 self._on_status(self.status)
                 self._listening.set()
+                self._told.set()
         except (PagethriftError, ValueError) as error:
             self._broken = LinkError(str(error))
         finally:
             self._listening.set()
+            self._told.set()
             if self.status.state not in (RelayState.DONE, RelayState.FAILED):
                 self._on_status(self.status)
 

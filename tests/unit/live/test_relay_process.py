@@ -63,6 +63,29 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
     asyncio.run(run())
 
 
+def test_says_how_it_is_now_when_asked() -> None:
+    body = """
+        say(state="ram", pages_in=1, now_s=time.monotonic())
+        assert json.loads(sys.stdin.readline()) == {"status": True}
+        say(state="ram", pages_in=2, now_s=0.0)  # said before the question came
+        say(state="ram", pages_in=3, now_s=time.monotonic())
+        sys.stdin.readline()
+        sys.stdin.readline()
+    """
+
+    async def run() -> None:
+        relay = await RelayProcess.start(script(body), lambda _: None)
+        await relay.refresh()
+        assert relay.status.pages_in == 3
+        began_s = time.monotonic()
+        await relay.refresh()  # it is silent now
+        assert time.monotonic() - began_s < 5
+        assert relay.status.pages_in == 3
+        await relay.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "message"),
     [
