@@ -13,11 +13,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
 from pagethrift.cli.common import Json
-from pagethrift.errors import LabError
+from pagethrift.errors import LabError, PagethriftError, UsageError
 from pagethrift.lab.compare import compare
 from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.doctor import CheckStatus, examine
@@ -153,15 +154,31 @@ def compare_modes(
     if bandwidth:
         rate = parse_bandwidth(bandwidth)
         chosen = [replace(one, link=replace(one.link, bandwidth_bps=rate)) for one in chosen]
+    names = [one.name for one in chosen]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"two scenarios are named {min(twice)}: their result files would be the same")
+    failures: list[PagethriftError] = []
     for one in chosen:
-        _compare(one, out, json)
+        try:
+            _compare(one, out, json)
+        except UsageError:
+            raise
+        except PagethriftError as error:
+            failures.append(error)
+            if len(chosen) > 1:
+                print(f"pagethrift: {one.name}: {error}", file=sys.stderr)
+    if len(chosen) > 1 and failures:
+        raise LabError(f"{len(failures)} of {len(chosen)} scenarios had failures; see above")
+    if failures:
+        raise failures[0]
 
 
 def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     console = Console(stderr=True)
     kept = f"finished runs are in {out}, the same command goes on with the others"
     with _interruptible(kept), console.status("starting") as status:
-        results = compare(scenario, out, _Shown(console, status))
+        shown = _Shown(console, status)
+        results = compare(scenario, out, shown)
     summary = rows(from_run_result(result) for result in results)
     disks = [(result.mode, result.disk) for result in results if result.disk]
     if json:
@@ -177,6 +194,8 @@ def _compare(scenario: Scenario, out: Path, json: bool) -> None:
         raise LabError("source and destination hold different RAM; see the result files")
     if not all(disk.sound for _, disk in disks):
         raise LabError("the shared disk is damaged after a migration; see the result files")
+    if shown.failed:
+        raise LabError(f"{shown.failed} runs failed; the same command tries them again")
 
 
 @contextmanager
@@ -200,15 +219,18 @@ class _Shown:
     """Stages on one changing line, runs and failures as lines that stay."""
 
     def __init__(self, console: Console, status: Status) -> None:
+        self.failed = 0
+        """runs"""
         self._console = console
         self._status = status
 
     def __call__(self, event: Event) -> None:
+        self.failed += event.stage == "failed"
         if event.stage in ("run", "kept", "failed"):
-            self._console.print(f"{event.stage}: {event.detail}", highlight=False)
+            self._console.print(f"{event.stage}: {event.detail}", highlight=False, markup=False)
         progress = event.progress
         if progress is None:
-            self._status.update(f"{event.stage} {event.detail}")
+            self._status.update(escape(f"{event.stage} {event.detail}"))
             return
         words = [f"{key} {progress[key]}" for key in ("phase", "round") if progress.get(key) is not None]
         words.append(format_seconds(progress.get("elapsed_s") or 0))
@@ -216,7 +238,7 @@ class _Shown:
             words.append(f"sent {format_bytes(progress['sent_bytes'])}")
         if progress.get("predicted_downtime_s"):
             words.append(f"predicted downtime {format_seconds(progress['predicted_downtime_s'])}")
-        self._status.update(f"{event.detail}: " + ", ".join(words))
+        self._status.update(escape(f"{event.detail}: " + ", ".join(words)))
 
 
 def _print(scenario: Scenario, summary: list[Row], disks: list[tuple[str, DiskCheck]], out: Path) -> None:

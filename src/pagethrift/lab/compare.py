@@ -46,6 +46,8 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
     last failure when nothing succeeded, and LabError before anything when this user may run nothing.
     """
     runs = plan(scenario)
+    paths = [planned.path(folder, scenario.name) for planned in runs]
+    kept = {path: _kept(path, scenario) for path in paths if path.exists()}
     if not all(planned.path(folder, scenario.name).exists() for planned in runs):
         require_rights()
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,9 +57,9 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
     for number, planned in enumerate(runs, 1):
         path = planned.path(folder, scenario.name)
         what = f"{number}/{len(runs)} {planned.mode.name}{' (RAM compared)' if planned.check_ram else ''}"
-        if path.exists():
+        if path in kept:
             show(Event("kept", what))
-            results.append(_kept(path, scenario))
+            results.append(kept[path])
             continue
         left = sum(not later.path(folder, scenario.name).exists() for later in runs[number - 1 :])
         show(Event("run", what + _time_left(scenario.name, took_s, left)))
@@ -85,6 +87,8 @@ def _time_left(scenario: str, took_s: Sequence[float], runs: int) -> str:
 
 def _kept(path: Path, scenario: Scenario) -> RunResult:
     result = RunResult.read(path)
-    if result.migration.bandwidth_bps != scenario.link.bandwidth_bps:
-        raise UsageError(f"{path} is of another bandwidth; choose another folder")
+    same_link = result.migration.bandwidth_bps == scenario.link.bandwidth_bps
+    if not same_link or (result.settings_digest or scenario.digest) != scenario.digest:
+        what = "other settings" if same_link else "another bandwidth"
+        raise UsageError(f"{path} is of {what} of the scenario; choose another folder")
     return result

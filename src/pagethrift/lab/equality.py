@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from pagethrift.lab.monitor import Monitor
+from pagethrift.lab.run_folder import run_folder
 from pagethrift.model.pages import PAGE_BYTES
 
 HOLE = range(0xA0000 // PAGE_BYTES, 0x100000 // PAGE_BYTES)
@@ -32,10 +30,8 @@ class RamEquality:
 def compare_ram(source: Monitor, destination: Monitor, memory_bytes: int) -> RamEquality:
     """Dump and compare both guests' RAM; both must be paused. Raises QmpError."""
     size = min(memory_bytes, BELOW_4G_BYTES)
-    shared_memory = Path("/dev/shm")
-    where = shared_memory if shared_memory.is_dir() and os.access(shared_memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="pagethrift-ram-", dir=where) as name:
-        dumps = [Path(name, side) for side in ("source", "destination")]
+    with run_folder(2 * size) as folder:
+        dumps = [folder / side for side in ("source", "destination")]
         for monitor, dump in zip((source, destination), dumps, strict=True):
             monitor.execute("pmemsave", {"val": 0, "size": size, "filename": str(dump)}, timeout_s=120)
         left, right = (np.memmap(dump, np.uint64, "r").reshape(-1, PAGE_BYTES // 8) for dump in dumps)

@@ -35,12 +35,14 @@ def read_compared(path: Path) -> list[Scenario]:
 def _matrix(data: Mapping[str, Any], folder: Path) -> list[Scenario]:
     top = TomlTable(data)
     names = top.get("scenarios", list, [])
-    modes = tuple(parse_mode(mode) for mode in top.get("modes", list, []))
+    modes = tuple(parse_mode(str(mode)) for mode in top.get("modes", list, []))
     repetitions = top.get("repetitions", int, 0)
     bandwidth_bps = top.quantity("bandwidth", parse_bandwidth, None)
     force_after_s = top.quantity("force_after", parse_seconds, None)
     series = [parse_qemu(text) for text in top.get("qemu", list, [])]
     top.refuse_rest()
+    if repetitions < 0:
+        raise UsageError(f"repetitions is {repetitions}; it must be at least 1")
     if not names or not all(isinstance(name, str) for name in names):
         raise UsageError("scenarios must name at least one scenario file")
     chosen = []

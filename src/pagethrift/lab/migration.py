@@ -34,8 +34,9 @@ def migrate_command(
     command = [
         sys.executable, "-m", "pagethrift", "migrate", "--json", "--out", str(out),
         "--qmp", str(source.qmp_path), "--destination-qmp", str(destination.qmp_path),
+        "--relay-folder", str(out.parent),
         "--to", route.to, "--incoming", route.incoming,
-        "--downtime-limit", f"{scenario.downtime_limit_s}s",
+        "--downtime-limit", f"{scenario.downtime_limit_s:.9f}s",
         "--force-after", f"{scenario.force_after_s}s",
         "--timeout", f"{scenario.force_after_s + SLACK_S}s",
         *mode.arguments,

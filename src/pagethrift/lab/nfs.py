@@ -16,11 +16,11 @@ from pagethrift.lab.processes import ProcessGroup
 
 _PORTMAPPER, _NFS, _MOUNT = 111, 2049, 20048
 _START_TIMEOUT_S = 20.0
-# rpcbind becomes this user, whom only its package's installation makes, and all its sockets are in
-# /run: both are given to it in a mount namespace of its own.
+# rpcbind becomes the user _rpc, whom only its package's installation makes: here that is root, because a
+# change of user would end the death signal. Its sockets are in /run: it gets one of its own.
 _OWN_RUN = """\
-mount -t tmpfs tmpfs /run && mkdir /run/ganesha && cp /etc/passwd /run/passwd &&
-{ grep -q ^_rpc: /run/passwd || echo '_rpc:x:65534:65534::/run:/bin/false' >> /run/passwd; } &&
+mount -t tmpfs tmpfs /run && mkdir /run/ganesha &&
+{ grep -v ^_rpc: /etc/passwd; echo '_rpc:x:0:0::/run:/bin/false'; } > /run/passwd &&
 mount --bind /run/passwd /etc/passwd && exec "$0" -f -w
 """
 

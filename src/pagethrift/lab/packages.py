@@ -149,7 +149,9 @@ def with_nfs_driver(binary: QemuBinary, *, fetch: bool = True) -> QemuBinary:
 
     Raises LabError when the driver of exactly that build cannot be found or fetched.
     """
-    root = _cached(f"nfs-driver-{binary.series}", lambda folder: _unpack_driver(binary, folder), fetch=fetch)
+    version = _package_version(binary)
+    name = f"nfs-driver-{version.replace(':', '_')}"
+    root = _cached(name, lambda folder: _unpack_driver(version, folder), fetch=fetch)
     own = _library_env(root)
     libraries = [env["LD_LIBRARY_PATH"] for env in (own, binary.env) if "LD_LIBRARY_PATH" in env]
     env = {**binary.env, "LD_LIBRARY_PATH": ":".join(libraries), "QEMU_MODULE_DIR": own["QEMU_MODULE_DIR"]}
@@ -206,13 +208,15 @@ def _unpack_nfs(folder: Path) -> dict[str, object]:
     return {"packages": _unpack(_NFS_PACKAGES, _codename(), folder)}
 
 
-def _unpack_driver(binary: QemuBinary, folder: Path) -> dict[str, object]:
+def _package_version(binary: QemuBinary) -> str:
     marker = binary.path.parents[2] / _MARKER
     if marker.exists():
-        version = json.loads(marker.read_text())["packages"]["qemu-system-x86"]
-    else:
-        asked = ["dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86"]
-        version = _run(asked, what=f"asking for the package of {binary.path}")
+        return str(json.loads(marker.read_text())["packages"]["qemu-system-x86"])
+    asked = ["dpkg-query", "-W", "-f", "${Version}", "qemu-system-x86"]
+    return _run(asked, what=f"asking for the package of {binary.path}")
+
+
+def _unpack_driver(version: str, folder: Path) -> dict[str, object]:
     options = _apt_options()
     shown = _run(
         ["apt-cache", *options, "show", f"{_DRIVERS_PACKAGE}={version}"], what=f"resolving {_DRIVERS_PACKAGE}"

@@ -151,6 +151,7 @@ class _Stage:
             self._scenario.name, self._mode.name, repetition, migration, client,
             source.accelerator.value, client["failed"], ram, rate_bps,
             link_record(self._scenario.link, route), *usage.with_relay(migration), disk_check,
+            self._scenario.digest,
         )  # fmt: skip
 
     def _start_guests(self, disk: Path | None) -> tuple[Machine, Machine]:

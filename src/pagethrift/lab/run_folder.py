@@ -1,4 +1,4 @@
-"""The folder of one run: sockets, logs, keys and the shared disk, gone when the run is over."""
+"""The folders of one run: sockets, logs, keys, the shared disk, dumps of RAM; gone when the run is over."""
 
 from __future__ import annotations
 
@@ -12,17 +12,28 @@ from pathlib import Path
 _PREFIX = "ptl-"
 
 
+_MEMORY = Path("/dev/shm")
+
+
 @contextmanager
-def run_folder() -> Iterator[Path]:
-    """Make a private folder with a short path (sockets live in it) and remove it at the end."""
+def run_folder(in_memory_bytes: int = 0) -> Iterator[Path]:
+    """Make a private folder with a short path (sockets live in it) and remove it at the end.
+
+    ``in_memory_bytes``: for files of that size together, in memory if it has the room.
+    """
     sweep_folders()
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as name:
+    roomy = in_memory_bytes > 0 and _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
+    roomy = roomy and shutil.disk_usage(_MEMORY).free > in_memory_bytes
+    with tempfile.TemporaryDirectory(
+        prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY if roomy else None
+    ) as name:
         yield Path(name)
 
 
 def sweep_folders() -> None:
     """Remove this user's folders of runs whose process no longer lives."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+    places = (Path(tempfile.gettempdir()), _MEMORY)
+    for folder in (found for place in places for found in place.glob(f"{_PREFIX}*-*")):
         pid = folder.name.removeprefix(_PREFIX).split("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists() and folder.stat().st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)

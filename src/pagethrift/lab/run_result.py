@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pagethrift.errors import UsageError
+from pagethrift.errors import LabError, UsageError
 from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.equality import RamEquality
 from pagethrift.lab.link_spec import LinkChange, LinkSpec
@@ -68,13 +68,20 @@ class RunResult:
     peak_rss_bytes: Mapping[str, int] | None = None
     """most memory of source, destination, tunnel, delay and relay since each began"""
     disk: DiskCheck | None = None
+    settings_digest: str = ""
+    """of the scenario's settings but modes and repetitions (`Scenario.digest`); empty in older files"""
 
     def write(self, path: Path) -> None:
-        """Write the result file."""
+        """Write the result file, whole or not at all. Raises LabError."""
         data = asdict(self)
         data["migration"] = json.loads(self.migration.to_json())
         text = json.dumps({"schema": RUN_SCHEMA, "version": RUN_VERSION, **data}, indent=1)
-        path.write_text(text + "\n")
+        draft = path.with_suffix(".part")
+        try:
+            draft.write_text(text + "\n")
+            draft.replace(path)
+        except OSError as error:
+            raise LabError(f"cannot write {path}: {error.strerror}") from error
 
     @classmethod
     def read(cls, path: Path) -> RunResult:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -55,6 +57,12 @@ class Scenario:
     repetitions: int = 1
     check_ram: tuple[ModeSpec, ...] = ()
     """modes that get one more run each, in which all RAM is compared byte by byte"""
+
+    @property
+    def digest(self) -> str:
+        """Name the settings that runs must share to be compared."""
+        settings = asdict(replace(self, description="", modes=(), repetitions=1, check_ram=()))
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def parse_mode(text: str) -> ModeSpec:
@@ -148,6 +156,8 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         table.refuse_rest()
     if scenario.load.protocol is Protocol.REDIS and scenario.guest.activity != "redis":
         raise UsageError('load.protocol = "redis" needs guest.activity = "redis"')
+    if not scenario.name or "/" in scenario.name:
+        raise UsageError(f"name is {scenario.name!r}; it names the result files, so no slash and not empty")
     if not scenario.modes or scenario.repetitions < 1:
         raise UsageError("migration.modes needs at least one mode, migration.repetitions at least 1")
     return scenario

@@ -16,6 +16,8 @@ from pagethrift.report.summary import by_mode, timed
 OWN = "pagethrift"
 """the strategy that is compared, with whatever parameters"""
 FEWEST_RUNS = 3
+CLOSE_S = 1800.0
+"""runs of a pair began within that: the machine was the same"""
 """with fewer nobody should call anything a difference"""
 
 
@@ -138,14 +140,26 @@ def _estimate(measure: Measure, runs: list[Run]) -> Estimate | None:
 
 
 def _paired_ratios(measure: Measure, own: list[Run], other: list[Run]) -> list[float]:
-    """Return own / other for each repetition both have: such runs were made close to each other."""
-    others = {(run.folder, run.repetition): measure.of(run) for run in other}
+    """Return own / other for each repetition both have, made within CLOSE_S of each other.
+
+    Empty when any of the other's values is 0: without that pair the rest would flatter.
+    """
+    others = {(run.call, run.repetition): run for run in other}
     ratios = []
     for run in own:
-        value, against = measure.of(run), others.get((run.folder, run.repetition))
-        if value is not None and against:
+        paired = others.get((run.call, run.repetition))
+        if paired is None or abs(_began_s(run) - _began_s(paired)) > CLOSE_S:
+            continue
+        value, against = measure.of(run), measure.of(paired)
+        if against == 0:
+            return []
+        if value is not None and against is not None:
             ratios.append(value / against)
     return ratios
+
+
+def _began_s(run: Run) -> float:
+    return run.migration.began_unix_s
 
 
 def _verdict(ratio: Estimate | None, pairs: int, more_is_better: bool) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ def _read(path: Path, number: int) -> Run | None:
         return _run(data, path, number)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    except (ArithmeticError, AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is not a result file: {label(repr(error))}") from error
 
 
 def _run(data: Any, path: Path, number: int) -> Run | None:
@@ -85,7 +87,9 @@ def _run(data: Any, path: Path, number: int) -> Run | None:
     folder, file = label(path.resolve().parent.name), label(path.name)
     match data:
         case {"schema": schema} if schema == RUN_SCHEMA:
-            return from_run_result(RunResult.from_data(data), folder, file)
+            run = from_run_result(RunResult.from_data(data), folder, file)
         case {"schema": schema} if schema == RESULT_SCHEMA:
-            return from_migration(MigrationResult.from_json(json.dumps(data)), number, folder, file)
-    return None
+            run = from_migration(MigrationResult.from_json(json.dumps(data)), number, folder, file)
+        case _:
+            return None
+    return replace(run, call=str(path.resolve().parent))

@@ -17,6 +17,7 @@ SIMULATED = "simulated migrations"
 """scenarios of results that ``pagethrift migrate`` and ``pagethrift simulate`` wrote"""
 LARGEST = 1e18
 """no byte count or time of a migration is larger"""
+SHORTEST_INTERVAL_S = 1e-3
 MOST_POINTS = 1_000_000
 """intervals of a series: more than a day at ten a second"""
 _LONGEST_TEXT = 200
@@ -79,6 +80,8 @@ class Run:
     """optional measures by name, e.g. ``cpu_s.vcpu``"""
     link: Mapping[str, Any] = field(default_factory=dict)
     """facts of the link"""
+    call: str = ""
+    """equal for runs whose repetitions count together: those of one folder; not to be shown"""
 
     @property
     def completed(self) -> bool:
@@ -170,7 +173,10 @@ def _way(result: MigrationResult) -> str:
 
 def _client(data: Any) -> Client:
     phases = {}
-    for phase in _table(data, "client").get("phases") or ():
+    found = _table(data, "client").get("phases") or []
+    if not isinstance(found, list):
+        raise UsageError(f"client.phases must be a list, not {label(repr(found))}")
+    for phase in found:
         where = "client.phases"
         phase = _table(phase, where)
         latency = _table(phase.get("latency_ms"), f"{where}.latency_ms")
@@ -201,7 +207,7 @@ def _series(data: Mapping[str, Any], where: str, middle: str = "p50") -> Series:
     interval_s = number(data.get("interval_s"), f"{where}.interval_s")
     columns = {name: data.get(name) for name in ("operations", "p50_ms", "p99_ms", "max_ms")}
     lengths = {len(column) if isinstance(column, Sequence) else -1 for column in columns.values()}
-    if interval_s <= 0 or len(lengths) != 1 or not 0 <= min(lengths) <= MOST_POINTS:
+    if interval_s < SHORTEST_INTERVAL_S or len(lengths) != 1 or not 0 <= min(lengths) <= MOST_POINTS:
         raise UsageError(f"{where} needs intervals and lists of one length up to {MOST_POINTS}")
 
     def column(name: str) -> tuple[float | None, ...]:

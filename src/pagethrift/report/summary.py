@@ -10,7 +10,7 @@ from pagethrift.model.result import Mode
 from pagethrift.report.estimate import Estimate, estimate
 from pagethrift.report.measures import MEASURES, Measure, further, interval
 from pagethrift.report.record import Run
-from pagethrift.units import format_bytes, format_seconds
+from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,16 @@ class Row:
 
 
 def by_scenario(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return runs by scenario, in order of first appearance."""
+    """Return runs by scenario, in order of first appearance; over several links, by link as well."""
+    every = list(runs)
+    links: dict[str, set[float | None]] = {}
+    for run in every:
+        links.setdefault(run.scenario, set()).add(run.migration.bandwidth_bps)
     scenarios: dict[str, list[Run]] = {}
-    for run in runs:
-        scenarios.setdefault(run.scenario, []).append(run)
+    for run in every:
+        rate_bps = run.migration.bandwidth_bps
+        link = f", {format_bandwidth(rate_bps) if rate_bps else 'not shaped'}"
+        scenarios.setdefault(run.scenario + link * (len(links[run.scenario]) > 1), []).append(run)
     return scenarios
 
 

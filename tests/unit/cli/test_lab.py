@@ -9,8 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pagethrift.cli.lab import app
+from pagethrift.errors import LabError, UsageError
 from pagethrift.lab.disk import DiskCheck
+from pagethrift.lab.run import Event, Show
+from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.scenario import Scenario
 
 DEMO = Path(__file__).parents[3] / "docs/results/demo/demo.plain.00.json"
 SOUND = DiskCheck(
@@ -43,6 +49,24 @@ def test_a_damaged_disk_is_an_error(tmp_path: Path, disk: DiskCheck) -> None:
     done = compare(tmp_path, disk)
     assert done.returncode == 6
     assert "pagethrift: the shared disk is damaged" in done.stderr
+
+
+def test_failed_runs_are_told_and_end_with_6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_fails(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
+        show(Event("failed", "2/2 plain: no guest in [/tmp/x]"))
+        return [RunResult.read(DEMO)]
+
+    monkeypatch.setattr("pagethrift.cli.lab.compare", one_fails)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\n')
+    files = [str(tmp_path / f"{name}.toml") for name in ("a", "b")]
+    done = CliRunner().invoke(app, ["compare", *files, "--out", str(tmp_path)])
+    assert isinstance(done.exception, LabError)
+    assert "2 of 2 scenarios had failures" in str(done.exception)
+    done = CliRunner().invoke(app, ["compare", files[0], "--out", str(tmp_path)])
+    assert "1 runs failed; the same command tries them again" in str(done.exception)
+    done = CliRunner().invoke(app, ["compare", files[0], files[0], "--out", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
 
 
 def test_programs_read_the_disks_too(tmp_path: Path) -> None:

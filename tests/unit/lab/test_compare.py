@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pagethrift.errors import UsageError
+from pagethrift.errors import LabError, UsageError
 from pagethrift.lab.compare import compare, plan
 from pagethrift.lab.run import Event
 from pagethrift.lab.run_result import RunResult
@@ -45,6 +46,25 @@ def test_results_of_another_bandwidth_are_refused(tmp_path: Path) -> None:
     other = replace(scenario, link=replace(scenario.link, bandwidth_bps=1_000_000))
     with pytest.raises(UsageError, match="another bandwidth"):
         compare(other, tmp_path, lambda event: None)
+
+
+@pytest.mark.parametrize("change", [{"force_after_s": 3.0}, {"qemu": "7.2"}, {"downtime_limit_s": 1.0}])
+def test_results_of_other_settings_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    scenario = replace(read_scenario(DEMO), modes=(parse_mode("plain"),), check_ram=())
+    (path,) = [each.path(tmp_path, scenario.name) for each in plan(scenario)]
+    kept = RunResult.read(RESULTS / path.name)
+    replace(kept, settings_digest=scenario.digest).write(path)
+    assert len(compare(replace(scenario, description="told better"), tmp_path, lambda event: None)) == 1
+    with pytest.raises(UsageError, match="other settings"):
+        compare(replace(scenario, **change), tmp_path, lambda event: None)
+
+
+def test_a_result_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    result = RunResult.read(next(RESULTS.glob("*.json")))
+    with pytest.raises(LabError, match="cannot write"):
+        result.write(tmp_path / "none" / "run.json")
+    result.write(tmp_path / "run.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_time_left_counts_what_has_no_result_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

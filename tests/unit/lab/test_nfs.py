@@ -1,11 +1,15 @@
 """The settings of the NFS server and of QEMU's driver; a real run is in tests/lab/test_migration.py."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pagethrift.errors import LabError, LinkError
 from pagethrift.lab import nfs, packages
+from pagethrift.lab.namespaces import sweep_leftovers
 from pagethrift.lab.packages import NfsPrograms
 
 PROGRAMS = NfsPrograms(Path("/x/rpcbind"), Path("/x/ganesha.nfsd"), Path("/x/plugins"), {})
@@ -41,6 +45,29 @@ def test_a_server_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPat
 def test_a_qemu_without_a_driver_for_nfs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PAGETHRIFT_CACHE", str(tmp_path))
     monkeypatch.setattr(packages, "_apt_options", list)
-    monkeypatch.setattr(packages, "_run", lambda command, what: "1:7.2\nDepends: libc6, librbd1 (>= 1)\n")
+    monkeypatch.setattr(packages, "_run", lambda command, what: "7.2\nDepends: libc6, librbd1 (>= 1)\n")
     with pytest.raises(LabError, match="no driver for NFS"):
         packages.with_nfs_driver(packages.QemuBinary(Path("/a/usr/bin/qemu-system-x86_64"), "7.2.1"))
+
+
+def test_the_port_mapper_dies_with_a_killed_lab(tmp_path: Path):
+    """It changes its user, which ends the death signal unless that user is root."""
+    code = (
+        "import pathlib, sys, time\n"
+        "from pagethrift.lab import nfs, packages\n"
+        "from pagethrift.lab.network import TwoHosts\n"
+        "from pagethrift.lab.processes import ProcessGroup\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "with TwoHosts() as hosts, ProcessGroup(folder) as group:\n"
+        "    nfs.serve(folder, hosts, group, folder)\n"
+        "    print(*(each.pid for each in group._processes), flush=True)\n"
+        "    time.sleep(60)"
+    )
+    lab = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert lab.stdout is not None
+    served = [psutil.Process(int(pid)) for pid in lab.stdout.readline().split()]
+    assert {each.name() for each in served} == {"rpcbind", "ganesha.nfsd"}
+    lab.kill()
+    lab.communicate()
+    sweep_leftovers()
+    assert not psutil.wait_procs(served, timeout=5)[1]

@@ -75,6 +75,13 @@ def test_impossible_memcaslap_series_are_refused(tmp_path: Path, series: object)
         load([tmp_path])
 
 
+@pytest.mark.parametrize("changes", [{"phases": 5}, {"series": client()["series"] | {"interval_s": 1e-300}}])
+def test_clients_that_cannot_be_drawn_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    write(tmp_path, result(client=client(**changes)))
+    with pytest.raises(UsageError, match=r"client\."):
+        load([tmp_path])
+
+
 def test_huge_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST_FILE_BYTES", 100)
     write(tmp_path, result())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pagethrift.lab.equality import RamEquality
 from pagethrift.model.result import Outcome
 from pagethrift.report.against import Verdict, comparisons
+from pagethrift.report.load import load
 from pagethrift.report.overview import overviews
 from pagethrift.report.summary import by_scenario, rows
 from pagethrift.report.tables import HEADINGS, cells, fitting, markdown, overview_markdown
-from tests.unit.report.samples import migration, run
+from tests.unit.report.samples import migration, result, run, write
 
 
 def test_forced_runs_count_and_are_named() -> None:
@@ -105,6 +108,46 @@ def test_without_pairs_medians_are_compared() -> None:
     assert found[0].pairs == 0
     assert found[0].ratio is not None
     assert found[0].ratio.median == 0.5
+
+
+def test_runs_made_hours_apart_are_no_pair() -> None:
+    own = [run("pagethrift", 5.0, i) for i in range(3)]
+    later = [run("plain", 10.0, i, migration=migration("plain", 10.0, began_unix_s=9000.0)) for i in range(3)]
+    (time,) = [one for one in comparisons(own + later)["pagethrift"] if one.measure.name == "TT"]
+    assert (time.pairs, time.verdict) == (0, Verdict.TOO_FEW)
+
+
+def test_folders_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    for day, own_s in (("monday", 8.0), ("tuesday", 4.0)):
+        qemu_s = own_s / 0.8
+        write(
+            tmp_path / day / "runs",
+            *(result("pagethrift", own_s, i) for i in range(2)),
+            *(result("plain", qemu_s, i) for i in range(2)),
+        )
+    runs = load([tmp_path / "monday" / "runs", tmp_path / "tuesday" / "runs"]).runs
+    (time,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "TT"]
+    assert time.ratio is not None
+    assert (time.ratio.low, time.ratio.high, time.pairs) == (pytest.approx(0.8), pytest.approx(0.8), 4)
+
+
+def test_a_pair_in_which_qemu_sent_nothing_again_is_not_left_out() -> None:
+    sent = [0, 0, 10_000_000, 10_000_000, 10_000_000]
+    runs = [
+        run(mode, 10.0, i, migration=migration(mode, retransferred_bytes=each))
+        for mode, values in (("plain", sent), ("pagethrift", [5_000_000] * 5))
+        for i, each in enumerate(values)
+    ]
+    (again,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "RD"]
+    assert (again.pairs, again.verdict) == (0, Verdict.TOO_FEW)
+
+
+def test_links_are_told_apart() -> None:
+    runs = [
+        run("plain", 10.0, i, migration=migration(bandwidth_bps=rate)) for i, rate in enumerate((25e6, 50e6))
+    ]
+    assert list(by_scenario(runs)) == ["small, 200 Mbit/s", "small, 400 Mbit/s"]
+    assert list(by_scenario(runs[:1])) == ["small"]
 
 
 def test_nothing_to_compare_with() -> None:
