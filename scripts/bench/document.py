@@ -83,15 +83,6 @@ def stages(document: Mapping[str, Any]) -> str:
     return markdown(["ns a page", *mixes], times) + "\n" + markdown(["MB/s, batches of", *mixes], sizes)
 
 
-def instructions(document: Mapping[str, Any]) -> str:
-    """Return callgrind's counts."""
-    cells = (
-        [name, str(each["instructions_per_page"]), str(each["noise_per_page"])]
-        for name, each in document["strategies"].items()
-    )
-    return markdown(["strategy", "instructions a page", "noise"], cells)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.document", description=__doc__)
@@ -109,7 +100,6 @@ def main(arguments: list[str] | None = None) -> None:
         ("Start", start(read("bench-cold-start"), read("bench-cold-start-jit"))),
         ("Memory", memory(read("bench-memory"))),
         ("Where the time goes", stages(read("bench-profile"))),
-        ("Instructions", instructions(bench["instructions"])),
     ):
         print(f"## {title}\n\n{text}")
 
