@@ -216,7 +216,7 @@ def begin(
     if destination is not None:
         destination.qmp.execute("migrate-set-capabilities", capabilities=rows)
         destination.qmp.execute("migrate-incoming", uri=listen or to or address)
-    source.qmp.execute("migrate", uri=to or listen or address)
+    source.qmp.migrate(to or listen or address)
 
 
 def finish(source: Machine, destination: Machine | None, timeout_s: float = 60.0) -> dict[str, Any]:

@@ -63,6 +63,18 @@ class Qmp:
         wait_s = self.timeout_s if timeout_s is None else timeout_s
         return _run(self._client.execute(command, arguments or None, oob), wait_s)
 
+    def migrate(self, uri: str) -> None:
+        """Start a migration, waiting for QEMU to have cleared up after one it has called failed."""
+        deadline_s = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                self.execute("migrate", uri=uri)
+                return
+            except ExecuteError as error:
+                if "duplicate yank instance" not in str(error) or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(0.02)
+
     def event(self, name: str, timeout_s: float | None = None, after: int = 0) -> Event:
         """Return the first event called ``name`` at index ``after`` or later, waiting for it if needed.
 

@@ -68,7 +68,7 @@ def begin(a: Machine, b: Machine, to: str, listen: str, channels: int, **paramet
     values = {"multifd-channels": channels, "max-bandwidth": SLOW_BPS, "downtime-limit": 1, **parameters}
     a.qmp.command("migrate-set-parameters", values)
     b.qmp.execute("migrate-incoming", uri=listen)
-    a.qmp.execute("migrate", uri=to)
+    a.qmp.migrate(to)
 
 
 def let_it_run(a: Machine, seconds: float) -> None:

@@ -82,7 +82,7 @@ class Pilot:
             await settings.set({"max-bandwidth": start_bps})
         source.on_event(self._on_event)
         self._watch.begin(time.monotonic())
-        await source.execute("migrate", {"uri": self._ends.uri})
+        await source.migrate(self._ends.uri)
         self._poller = asyncio.create_task(self._poll())
 
     async def watch_until_end(self) -> None:

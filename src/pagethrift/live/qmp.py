@@ -23,6 +23,9 @@ OLDEST_VERSION = (7, 2, 0)
 GREETING_S = 3.0
 """A healthy QEMU greets within milliseconds; a busy or foreign socket never does."""
 ANSWER_S = 10.0
+UNTIDY = "duplicate yank instance"
+"""QEMU's refusal while it clears up after a migration that it has already called failed or cancelled"""
+TIDY_S = 5.0
 _PEER = struct.Struct("3i")
 
 Version = tuple[int, int, int]
@@ -200,6 +203,21 @@ class QmpMonitor:
     async def set_parameters(self, values: Mapping[str, Any]) -> None:
         """Set migration parameters, also during a migration. Raises QmpError."""
         await self.execute("migrate-set-parameters", dict(values))
+
+    async def migrate(self, uri: str, tidy_s: float = TIDY_S) -> None:
+        """Start a migration, waiting ``tidy_s`` for QEMU to have cleared up after an earlier one.
+
+        Raises QmpError.
+        """
+        deadline_s = time.monotonic() + tidy_s
+        while True:
+            try:
+                await self.execute("migrate", {"uri": uri})
+                return
+            except QmpError as error:
+                if UNTIDY not in str(error) or time.monotonic() > deadline_s:
+                    raise
+            await asyncio.sleep(0.05)
 
     async def cancel_migration(self, answer_s: float = 1.0) -> None:
         """Cancel the migration; break its sockets out of band when the monitor is blocked.

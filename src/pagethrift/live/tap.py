@@ -38,7 +38,7 @@ class Tap:
     async def open(self, monitor: QmpMonitor) -> None:
         """Tell QEMU to migrate into us. Raises QmpError."""
         await monitor.give_descriptor(NAME, self._theirs.fileno())
-        await monitor.execute("migrate", {"uri": f"fd:{NAME}"})
+        await monitor.migrate(f"fd:{NAME}")
 
     def widen(self) -> None:
         """Let QEMU write ahead: fast reading."""

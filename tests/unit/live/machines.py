@@ -146,9 +146,15 @@ async def sink(path: Path, bytes_per_s: int | None = None) -> AsyncIterator[None
 
 @contextlib.asynccontextmanager
 async def fake_monitor(
-    path: Path, greeting: bytes, answers: dict[str, Any] | None = None
+    path: Path,
+    greeting: bytes,
+    answers: dict[str, Any] | None = None,
+    refusals: dict[str, list[str]] | None = None,
 ) -> AsyncIterator[None]:
-    """Listen with ``greeting`` and answer each command with what ``answers`` names (or {})."""
+    """Listen with ``greeting`` and answer each command with what ``answers`` names (or {}).
+
+    ``refusals`` are used up first, one for each command of that name.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
@@ -161,10 +167,10 @@ async def fake_monitor(
                 name = asked.get("execute") or asked["exec-oob"]
                 if answers is not None and name in answers and answers[name] is None:
                     continue
-                writer.write(
-                    json.dumps({"return": (answers or {}).get(name, {}), "id": asked.get("id")}).encode()
-                )
-                writer.write(b"\r\n")
+                said: dict[str, Any] = {"return": (answers or {}).get(name, {})}
+                if refusals and refusals.get(name):
+                    said = {"error": {"class": "GenericError", "desc": refusals[name].pop(0)}}
+                writer.write(json.dumps({**said, "id": asked.get("id")}).encode() + b"\r\n")
         writer.close()
 
     server = await asyncio.start_unix_server(serve, path)

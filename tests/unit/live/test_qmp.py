@@ -101,6 +101,25 @@ def test_blocked_cancel_falls_back_to_yank(folder: Path) -> None:
     asyncio.run(ask())
 
 
+def test_migrate_waits_for_qemu_to_clear_up_after_an_earlier_one(folder: Path) -> None:
+    async def ask(refusals: list[str], tidy_s: float) -> None:
+        async with fake_monitor(folder / "m.qmp", greeting(), refusals={"migrate": refusals}):
+            monitor = await QmpMonitor.connect(str(folder / "m.qmp"))
+            await monitor.migrate("unix:/nowhere", tidy_s)
+            await monitor.close()
+
+    untidy = "duplicate yank instance"
+    left = [untidy, untidy]
+    asyncio.run(ask(left, 5.0))
+    assert left == []
+    with pytest.raises(QmpError, match=untidy):
+        asyncio.run(ask([untidy, untidy], 0.0))
+    left = ["There's a migration process in progress", untidy]
+    with pytest.raises(QmpError, match="in progress"):
+        asyncio.run(ask(left, 5.0))
+    assert left == [untidy]
+
+
 def test_migrate_info_reads_what_qemu_leaves_out() -> None:
     assert MigrateInfo.from_answer({}) == MigrateInfo()
     failed = MigrateInfo.from_answer({"status": "failed", "error-desc": "no route"})
