@@ -78,22 +78,23 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
             row["bandwidth_bps"], row["speed"], row["delay_s"], row["downtime_limit_s"],
             row["trace"].removesuffix(".parquet"),
         )  # fmt: skip
-        cases.setdefault(case, {}).setdefault(_label(row), []).append(row)
+        cases.setdefault(case, {}).setdefault(label(row), []).append(row)
     lines = [NOTE]
     link = ""
     for case, strategies in cases.items():
         if case.link != link:
             link = case.link
             lines += ["", f"## {link}"]
-        lines += ["", f"### {case.trace}", "", _line(HEADINGS), _line(["---"] * len(HEADINGS))]
-        measured = {label: _measures(group) for label, group in strategies.items()}
+        lines += ["", f"### {case.trace}", "", line(HEADINGS), line(["---"] * len(HEADINGS))]
+        measured = {name: _measures(group) for name, group in strategies.items()}
         baseline = measured.get(BASELINE)
-        lines += [_line(_cells(label, each, baseline)) for label, each in measured.items()]
+        lines += [line(_cells(name, each, baseline)) for name, each in measured.items()]
         lines += _notes(strategies)
     return "\n".join(lines) + "\n"
 
 
-def _label(row: Mapping[str, Any]) -> str:
+def label(row: Mapping[str, Any]) -> str:
+    """Return a row's strategy with its settings, as the tables name it."""
     parts = [str(row["strategy"])]
     if row["stop"]:
         parts.append(f"stop {row['stop']}")
@@ -153,7 +154,8 @@ def _change(value: float, before: float | None) -> str:
     return f"{value / before - 1:+.0%}" if before else ""
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """Return one row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 

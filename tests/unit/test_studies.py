@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scripts.studies import faithful, scaling, table
+from scripts.studies import faithful, scaling, summary, table
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.run_result import RunResult
@@ -43,6 +43,27 @@ def swept(folder: Path) -> Path:
     made(folder, Load.COUNTERS, writes_per_s=4000.0)
     (folder / "spec.toml").write_text(SPEC)
     return run_sweep(read_spec(folder / "spec.toml"), folder / "out", workers=1)
+
+
+def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pq.read_table(swept(tmp_path)).to_pylist()
+    summary.main([str(tmp_path / "out/results.parquet")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [text for text in lines if text.startswith("## ")] == [
+        "## 100 Mbit/s, downtime limit 300 ms, 1 trace",
+        "## 1 Gbit/s, downtime limit 300 ms, 1 trace",
+    ]
+    told = [text.split(" | ") for text in lines if text.startswith("| `")]
+    assert len(told) == 2 * 4
+    hu = sorted(
+        (row for row in rows if row["strategy"] == "hu" and row["bandwidth_bps"] == 12_500_000),
+        key=lambda row: row["ratio"],
+    )
+    kept = sum(row["converged"] and row["downtime_s"] <= 0.3 for row in hu)
+    assert told[1][:3] == ["| `hu`", f"{sum(row['converged'] for row in hu)} of 3", f"{kept} of 3"]
+    ratios = [row["ratio"] for row in hu]
+    assert told[1][3] == f"{ratios[1]:.2f} ({ratios[0]:.2f} to {ratios[2]:.2f})"
+    assert told[3][0] == "| `pagethrift, margin: 0.5`"
 
 
 def test_a_sweep_as_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
