@@ -1,4 +1,4 @@
-"""``python -m scripts.studies.summary SWEEP.parquet``: each strategy and its settings over all traces.
+"""``python -m scripts.studies.table --over-traces``: each strategy and its settings over all traces.
 
 Total times and data are in passes: related to sending the non-zero pages once over the same link, so that
 guests of different size count alike. Medians over the traces, with the smallest and the largest.
@@ -6,15 +6,11 @@ guests of different size count alike. Medians over the traces, with the smallest
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from scripts.studies.table import label, line
+from scripts.studies.rows import label, line
 
 from pagethrift.units import format_bandwidth, format_seconds
 
@@ -70,17 +66,3 @@ def _spread(values: list[float]) -> str:
 def _times(values_s: list[float]) -> str:
     shown = (format_seconds(each) for each in (statistics.median(values_s), min(values_s), max(values_s)))
     return "{} ({} to {})".format(*shown)
-
-
-def main(arguments: list[str]) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.studies.summary", description=__doc__)
-    parser.add_argument(
-        "sweep", type=Path, metavar="SWEEP.parquet", help="results.parquet of pagethrift sweep"
-    )
-    chosen = parser.parse_args(arguments)
-    sys.stdout.write(markdown(pq.read_table(chosen.sweep).to_pylist()))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

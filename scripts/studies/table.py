@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from scripts.studies import summary
+from scripts.studies.rows import label, line
 
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
@@ -93,18 +95,6 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def label(row: Mapping[str, Any]) -> str:
-    """Return a row's strategy with its settings, as the tables name it."""
-    parts = [str(row["strategy"])]
-    if row["stop"]:
-        parts.append(f"stop {row['stop']}")
-    if row["parameters"] != "{}":
-        parts.append(row["parameters"].strip("{}").replace('"', ""))
-    if row["as_live"]:
-        parts.append("as live")
-    return ", ".join(parts)
-
-
 def _measures(group: list[Mapping[str, Any]]) -> Measures:
     downtimes = [row["downtime_s"] for row in group if row["downtime_s"] is not None]
     return Measures(
@@ -154,19 +144,18 @@ def _change(value: float, before: float | None) -> str:
     return f"{value / before - 1:+.0%}" if before else ""
 
 
-def line(cells: Iterable[str]) -> str:
-    """Return one row of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
-
-
 def main(arguments: list[str]) -> None:
     """Print the tables of a sweep."""
     parser = argparse.ArgumentParser(prog="python -m scripts.studies.table", description=__doc__)
     parser.add_argument(
         "sweep", type=Path, metavar="SWEEP.parquet", help="results.parquet of pagethrift sweep"
     )
+    parser.add_argument(
+        "--over-traces", action="store_true", help="one table a link, medians over the traces"
+    )
     chosen = parser.parse_args(arguments)
-    sys.stdout.write(markdown(pq.read_table(chosen.sweep).to_pylist()))
+    tables = summary.markdown if chosen.over_traces else markdown
+    sys.stdout.write(tables(pq.read_table(chosen.sweep).to_pylist()))
 
 
 if __name__ == "__main__":

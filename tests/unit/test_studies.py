@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scripts.studies import faithful, scaling, summary, table
+from scripts.studies import faithful, scaling, table
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.run_result import RunResult
@@ -47,7 +47,7 @@ def swept(folder: Path) -> Path:
 
 def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pq.read_table(swept(tmp_path)).to_pylist()
-    summary.main([str(tmp_path / "out/results.parquet")])
+    table.main(["--over-traces", str(tmp_path / "out/results.parquet")])
     lines = capsys.readouterr().out.splitlines()
     assert [text for text in lines if text.startswith("## ")] == [
         "## 100 Mbit/s, downtime limit 300 ms, 1 trace",
