@@ -117,18 +117,18 @@ def _ended(group: list[Mapping[str, Any]]) -> str:
 def _notes(strategies: Mapping[str, list[Mapping[str, Any]]]) -> list[str]:
     """Return the simulator's warnings, each with the strategies it was given for."""
     found: dict[str, list[str]] = {}
-    for label, group in strategies.items():
+    for name, group in strategies.items():
         for warning in dict.fromkeys(text for row in group for text in row["warnings"].split("; ") if text):
             if not warning.startswith("scaled trace"):
-                found.setdefault(warning, []).append(f"`{label}`")
+                found.setdefault(warning, []).append(f"`{name}`")
     return ["", *(f"* {', '.join(labels)}: {warning}" for warning, labels in found.items())] if found else []
 
 
-def _cells(label: str, each: Measures, baseline: Measures | None) -> list[str]:
+def _cells(name: str, each: Measures, baseline: Measures | None) -> list[str]:
     sent = each.first_round_bytes + each.retransferred_bytes
     before = baseline.first_round_bytes + baseline.retransferred_bytes if baseline else None
     return [
-        f"`{label}`",
+        f"`{name}`",
         each.ended,
         format_seconds(each.total_time_s),
         format_bytes(each.first_round_bytes),
@@ -136,7 +136,7 @@ def _cells(label: str, each: Measures, baseline: Measures | None) -> list[str]:
         "-" if each.downtime_s is None else format_seconds(each.downtime_s),
         _change(each.total_time_s, baseline.total_time_s if baseline else None),
         _change(sent, before),
-        PUBLISHED.get(label, ""),
+        PUBLISHED.get(name, ""),
     ]
 
 
