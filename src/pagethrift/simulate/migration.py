@@ -92,7 +92,7 @@ class _Migration:
 
     def run(self) -> MigrationResult:
         """Carry it out."""
-        nonzero = int(np.count_nonzero((self.trace.content > 0) & (self.left_out == 0)))
+        nonzero = int(np.count_nonzero(self.trace.content > 0))
         self._ask(begun=True)
         while not self._stops():
             if self.now_s >= self.options.give_up_s:
@@ -154,12 +154,16 @@ class _Migration:
 
     def _forward(self, pages: Snapshot, last: bool) -> None:
         began_s = self.now_s
-        zero_pages = int(np.count_nonzero(pages.content == 0))
         size = self.relay.thin(pages, self._moment(last))
-        read_s = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / defaults.ZERO_BPS
-        self._put(size, began_s + read_s * PAGE_BYTES)
+        self._put(size, began_s + self._read_s(pages))
         if len(pages):
             self.pace_s = max(1e-7, (self.now_s - began_s) / len(pages))
+
+    def _read_s(self, pages: Snapshot) -> float:
+        """Return how long QEMU and the relay need for these pages where the link does not matter."""
+        zero_pages = int(np.count_nonzero(pages.content == 0))
+        seconds = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / defaults.ZERO_BPS
+        return seconds * PAGE_BYTES
 
     def _put(self, size_bytes: int, not_before_s: float) -> None:
         """Queue bytes on the link; QEMU's clock waits while more than the buffer is unsent."""
@@ -229,7 +233,9 @@ class _Migration:
 
     def _post_copy(self, nonzero: int) -> MigrationResult:
         self.source.sync()
-        end = run_post_copy(self.guest, self.source, self.relay, self.link, self.now_s, self._moment(True))
+        end = run_post_copy(
+            self.guest, self.source, self.relay, self.link, self.now_s, self._moment(True), self._read_s
+        )
         self.warnings.append(end.note)
         self.now_s = end.total_s
         return self._result(nonzero, End(Outcome.COMPLETED, end.total_s, end.downtime_s))
@@ -295,7 +301,7 @@ class _Migration:
 
     def _watch(self) -> U8 | None:
         """Count each page's writes in the window before round 0, if the strategy wants it."""
-        window_s = self.strategy.simulated.watch_s
+        window_s = self.strategy.simulated.watch_s / self.trace.speed
         if window_s <= 0 or not self.as_defined:
             return None
         counts = np.zeros(self.trace.pages, np.int64)

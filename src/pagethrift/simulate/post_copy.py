@@ -6,6 +6,7 @@ other, as on one vCPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from pagethrift.simulate.guest import VirtualGuest
 from pagethrift.simulate.kernels import find_faults
 from pagethrift.simulate.link import VirtualLink
 from pagethrift.simulate.relay import Now, VirtualRelay
-from pagethrift.simulate.source import VirtualSource
+from pagethrift.simulate.source import Snapshot, VirtualSource
 from pagethrift.strategies.stops import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
 
 FAULT_S = 0.0005
@@ -42,20 +43,30 @@ class PostCopyEnd:
 
 
 def run_post_copy(
-    guest: VirtualGuest, source: VirtualSource, relay: VirtualRelay, link: VirtualLink, now_s: float, now: Now
+    guest: VirtualGuest,
+    source: VirtualSource,
+    relay: VirtualRelay,
+    link: VirtualLink,
+    now_s: float,
+    now: Now,
+    read_s: Callable[[Snapshot], float],
 ) -> PostCopyEnd:
-    """Move the guest now and send the rest behind it; the guest's memory stands still at the source."""
+    """Move the guest now and send the rest behind it; the guest's memory stands still at the source.
+
+    ``read_s`` says how long the source needs for some pages, whatever the link does.
+    """
     delay_s = link.spec.delay_s
     discard_bytes = len(source.bitmap) * DISCARD_BITS // 8
     left_s = link.send(DEVICE_STATE_BYTES + discard_bytes, now_s)
     resumed_s = left_s + delay_s + FIXED_DOWNTIME_S
     arrives_s = np.zeros(len(source.bitmap))
+    ready_s = left_s
     while source.remaining:
         pages = source.take(1024, 0.0)
-        begin_s = link.free_s
-        size = relay.thin(pages, now)
-        link.send(size, begin_s)
-        step_s = (link.free_s - begin_s) / max(1, len(pages))
+        begin_s = max(link.free_s, ready_s)
+        ready_s = begin_s + read_s(pages)
+        link.send(relay.thin(pages, now), begin_s)
+        step_s = (max(link.free_s, ready_s) - begin_s) / max(1, len(pages))
         arrives_s[pages.page] = begin_s + step_s * np.arange(1, len(pages) + 1) + delay_s - resumed_s
     writes = guest.trace.writes
     cursor, offset_s = guest.position()
@@ -63,5 +74,5 @@ def run_post_copy(
     faults, stalled_s = find_faults(
         guest.now_s - offset_s, stall_s, cursor, writes.time_s, writes.page, arrives_s
     )
-    total_s = link.free_s + 2 * delay_s
+    total_s = max(link.free_s, ready_s) + 2 * delay_s
     return PostCopyEnd(max(total_s, resumed_s + delay_s), resumed_s - now_s, int(faults), float(stalled_s))

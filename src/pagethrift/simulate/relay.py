@@ -217,6 +217,7 @@ class VirtualRelay:
             now.now_s, now.round, pages, self._held_since_s[pages], self._held_since_round[pages],
             self._arrivals[pages], self._held_size[pages], now.link_bps, now.downtime_limit_s,
             self._history.of(pages, now.round) if self._history else None, again, self._as_defined,
+            self._watched[pages] if self._watched is not None else None,
         )  # fmt: skip
 
     def _hold(self, pages: Snapshot, facts: PageFacts, methods: U8, sizes: I32, now: Now) -> None:

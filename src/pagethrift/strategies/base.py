@@ -99,6 +99,8 @@ class HeldFacts:
     dirty_again: Bools | None = None
     """simulator: written again since the newest content was taken"""
     as_defined: bool = False
+    watched: U8 | None = None
+    """as in PageFacts"""
 
 
 class Hold(Protocol):

@@ -12,6 +12,9 @@ from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.stops import CONTINUE, fits, switch_over
 
+LEAST_GIB = 2
+"""Nova's `_live_migration_data_gb`"""
+
 
 def _within(facts: StopFacts, limit_s: float, who: str) -> StopDecision:
     if fits(facts, limit_s):
@@ -23,7 +26,8 @@ def _within(facts: StopFacts, limit_s: float, who: str) -> StopDecision:
 class Nova:
     """OpenStack Nova, virt/libvirt/migration.py, `downtime_steps` and `update_downtime`.
 
-    ``steps`` + 1 limits on a line from downtime / steps to downtime, delay x GiB apart.
+    ``steps`` + 1 limits on a line from downtime / steps to downtime, delay x GiB apart; Nova takes a
+    guest for 2 GiB at least.
     """
 
     downtime_s: float = 0.5
@@ -35,7 +39,7 @@ class Nova:
 
     def decide(self, facts: StopFacts) -> StopDecision:
         """Apply QEMU's test with the limit reached by now."""
-        delay_s = self.delay_s * facts.total_pages * PAGE_BYTES / (1 << 30)
+        delay_s = self.delay_s * max(LEAST_GIB, facts.total_pages * PAGE_BYTES / (1 << 30))
         step = min(self.steps, max(0, facts.now_s) // delay_s) if delay_s > 0 else self.steps
         base_s = self.downtime_s / self.steps
         return _within(facts, base_s + (self.downtime_s - base_s) / self.steps * step, "Nova")

@@ -2,8 +2,9 @@
 SpringerPlus 5:1022, 2016 (TPO).
 
 Reconstructed. Phase 1: before round 0 the guest is watched for one window, and round 0 leaves out
-what was written in it. Phase 2: a page updated more than theta times waits for the last round; the
-rounds end after n of them, or when the dirty pages that are not frequent number at most V_thd.
+what was written in it (our total times do not count the window). Phase 2: a page updated more than
+theta times waits for the last round; the rounds end after n of them, or when the dirty pages that are
+not frequent number at most V_thd.
 Phase 3: the last round is run-length encoded. The window, theta, n and V_thd are ours.
 
 Live: there is no window (nobody outside QEMU sees single pages before the migration), each arrival
@@ -44,8 +45,12 @@ class HoldUpdated:
         return fitting(updates > self.theta, facts, self.share)
 
     def release(self, facts: HeldFacts) -> Bools | None:
-        """Release nothing before the last round, but what no longer fits."""
-        return overflowing(facts, self.share)
+        """Release what no longer fits and, from round 1 on, what only the watching before round 0 kept."""
+        rarely = facts.arrivals.astype(np.int64)
+        if facts.watched is None:
+            return overflowing(facts, self.share)
+        rarely += facts.watched
+        return overflowing(facts, self.share) | ((rarely <= self.theta) & (facts.round >= 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,21 @@ def test_post_copy_moves_once_and_counts_faults(tmp_path: Path) -> None:
     assert "faults" in result.warnings[0]
 
 
+def test_post_copy_waits_for_a_slow_source(tmp_path: Path) -> None:
+    """Half of the link's speed: the source takes as long as it takes, twice the link's time."""
+    trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=4000.0)
+    result = run(trace, "kvm-post-copy", source_bps=6.25e6)
+    assert result.total_time_s == pytest.approx(SMALL_PAGES * 4096 / 6.25e6, rel=0.05)
+
+
+def test_the_window_before_round_0_runs_on_the_guests_clock(tmp_path: Path) -> None:
+    """A guest ten times as fast on a link ten times as fast is the same migration in a tenth of the time."""
+    trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=400.0)
+    slow = run(trace, "tpo")
+    fast = run(trace.faster(10), "tpo", link=LinkSpec(125e6), downtime_limit_s=0.03)
+    assert fast.first_round_bytes == pytest.approx(slow.first_round_bytes, rel=0.1)
+
+
 def test_counters_are_cheap_as_deltas(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.COUNTERS, writes_per_s=4000.0)
     ours = run(trace, "pagethrift", force_after_s=60.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pagethrift.model.facts import StopAction
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.tpo import FewLeft, HoldUpdated, RunLengthAtTheEnd, tpo
@@ -29,6 +31,17 @@ def test_pages_updated_more_than_theta_times_wait() -> None:
     assert released is not None
     assert not released.any()
     assert HoldUpdated().hold(page_facts(1, 9, arrivals=[9], last=True)) is None
+
+
+def test_what_only_the_window_kept_is_sent_in_round_one() -> None:
+    """arrivals are 1 each: with theta 2, one update in the window is rare, two are frequent."""
+    watched = np.array([1, 2, 9], np.uint8)
+    for round_, expected in ((0, [False, False, False]), (1, [True, False, False])):
+        released = HoldUpdated(theta=2).release(
+            held_facts([0, 0, 0], round_, watched=watched, as_defined=True)
+        )
+        assert released is not None
+        assert released.tolist() == expected
 
 
 def test_the_last_round_is_run_length_encoded() -> None:

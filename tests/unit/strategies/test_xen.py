@@ -57,6 +57,13 @@ def test_xens_last_round(dirty: list[int], sent: list[int] | None, reason: str) 
     assert decision.reason == reason
 
 
+def test_a_growing_round_ends_it_only_if_asked_for() -> None:
+    facts = stop_facts([9000, 9001, 100])
+    assert XenRule().decide(facts).action is GO
+    assert XenRule(growth=0).decide(facts).action is ON
+    assert xen(growth=0).stop == XenRule(growth=0)
+
+
 def test_the_first_round_is_never_the_last() -> None:
     assert XenRule().decide(stop_facts([])).action is ON
 
