@@ -3,7 +3,9 @@
 Reconstructed: in phase 1 a page that was dirty in round i - 1 gets a second chance: it is sent in
 round i only if it stays quiet in it. Phase 2 is plain pre-copy. The phase changes when the backlog
 has not shrunk for two rounds or fits the downtime, so that the last round carries no more than
-plain pre-copy's would.
+plain pre-copy's would. Backlog here is what is held. Simulated, a held page counts as quiet
+when it is not dirty again at the end of a section of RAM (a round in which everything is held takes no
+longer).
 
 Live: what arrives after round 0 is held until it does not come again for a whole round. Held pages
 may fill a share of the downtime limit, so the second condition of the change never applies.

@@ -45,6 +45,10 @@ def test_the_comparison_and_its_summary() -> None:
     assert [row for row in ratios if row not in told] == []
 
 
+def test_the_strategies_of_the_literature() -> None:
+    assert reported("literature") == rows_of((ROOT / "docs/literature.md").read_text())
+
+
 def test_every_strategy_on_every_trace(capsys: pytest.CaptureFixture[str]) -> None:
     table.main([str(RESULTS / "all-rows.parquet")])
     found = rows_of(capsys.readouterr().out)
