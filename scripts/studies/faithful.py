@@ -32,7 +32,7 @@ from pagethrift.units import format_bandwidth, format_bytes, format_seconds, par
 PAYLOAD_SHARE = 1448 / 1514
 """of the shaped rate: tbf counts Ethernet frames, a full one carries 1448 bytes of TCP payload"""
 MEASURES = ("total_time_s", "first_round_bytes", "retransferred_bytes", "downtime_s")
-JUDGED = ("total_time_s", "first_round_bytes")
+JUDGED = MEASURES
 QEMU_ROWS = {
     "plain": "kvm-default",
     "xbzrle": "kvm-xbzrle",
@@ -211,7 +211,7 @@ def main(arguments: list[str]) -> None:
         required=True,
         metavar="DIR[=SCENARIOS]",
         help="results of pagethrift lab compare, and the folder of scenarios or the file that was compared"
-        " (for force_after; default: scenarios); repeatable",
+        " (for force_after; default: scenarios); repeatable: what several have is taken from the first",
     )
     parser.add_argument(
         "--traces", type=Path, default=Path("traces"), metavar="DIR", help="SCENARIO.parquet each"
@@ -221,10 +221,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="e.g. docs/results/faithful.json")
     chosen = parser.parse_args(arguments)
 
+    seen: set[tuple[str, str, float]] = set()
+
     def wanted(group: Group) -> bool:
-        return (not chosen.scenario or group.scenario in chosen.scenario) and (
+        key = (group.scenario, group.mode, group.bandwidth_bps)
+        fits = (not chosen.scenario or group.scenario in chosen.scenario) and (
             not chosen.mode or group.mode in chosen.mode
         )
+        new = key not in seen
+        seen.add(key)
+        return fits and new
 
     comparisons, left_out = [], []
     for text in chosen.live:

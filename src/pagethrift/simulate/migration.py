@@ -1,7 +1,7 @@
 """One simulated migration: QEMU's rounds on virtual time, from the first page to RESUME.
 
-Two clocks: ``now_s`` is QEMU's (what it has read and handed to the relay), the link's ``free_s`` runs at
-most a tenth of a second ahead of it: the relay's bounded buffer.
+Two clocks: ``now_s`` is QEMU's (what it has read and handed on), the link's ``free_s`` runs ahead of it
+by what a relay, or the kernel, has taken and not sent.
 """
 
 from __future__ import annotations
@@ -174,6 +174,8 @@ class _Migration:
 
     def _buffer_s(self) -> float:
         rate_bps = max(1.0, self.link.rate_bps(self.now_s))
+        if self.strategy.qemu_decides:
+            return min(1.0, defaults.SOCKET_BYTES / rate_bps)
         bound = min(defaults.MAX_BUFFER_BYTES, max(defaults.MIN_BUFFER_BYTES, rate_bps * defaults.BUFFER_S))
         return min(1.0, bound / rate_bps)
 

@@ -8,13 +8,17 @@ from pagethrift.errors import UsageError
 from pagethrift.simulate.link import LinkSpec
 from pagethrift.simulate.source import CHUNK_PAGES
 
-GO_DELAY_S = 0.03
+GO_DELAY_S = 0.05
 """the planner's question and its answer over QMP: 24 to 62 ms measured from the beginning of a round to
 the guest's STOP where the link does not matter; QEMU then ends its section"""
-BUFFER_S = 0.1
+BUFFER_S = 0.05
 MIN_BUFFER_BYTES = 256 << 10
 MAX_BUFFER_BYTES = 8 << 20
-"""what a relay may have swallowed and not sent (live/link.py)"""
+"""what a relay has swallowed and not sent: it may be twice as many seconds (live/link.py), but is so only
+at times; half fits the downtimes of live runs better (docs/studies.md)"""
+SOCKET_BYTES = 1.25e6
+"""the same of a QEMU without a relay: its kernel's send buffer and the queue of the link; fits the
+downtimes of live runs on links of 100, 200 and 400 Mbit/s (docs/studies.md)"""
 TICK_S = 0.05
 """how often the planner is asked (live/pilot.py)"""
 SECTION_S = 0.05

@@ -126,6 +126,22 @@ def test_post_copy_moves_once_and_counts_faults(tmp_path: Path) -> None:
     assert "faults" in result.warnings[0]
 
 
+def test_what_the_kernel_holds_without_a_relay_is_downtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=4000.0)
+
+    def downtime_s(name: str) -> float:
+        found = run(trace, name, force_after_s=5.0).downtime_s
+        assert found is not None
+        return found
+
+    few, with_relay = downtime_s("kvm-default"), downtime_s("thesis")
+    monkeypatch.setattr("pagethrift.simulate.options.SOCKET_BYTES", 5e6)
+    assert downtime_s("kvm-default") - few == pytest.approx((5e6 - 1.25e6) / 12.5e6, abs=0.1)
+    assert downtime_s("thesis") == with_relay
+
+
 def test_post_copy_waits_for_a_slow_source(tmp_path: Path) -> None:
     """Half of the link's speed: the source takes as long as it takes, twice the link's time."""
     trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=4000.0)
