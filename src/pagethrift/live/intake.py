@@ -24,10 +24,14 @@ from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.live.address import Address, listen
 from pagethrift.stream.multifd import CHANNEL_BUFFER_BYTES
-from pagethrift.stream.wire import MULTIFD_MAGIC
+from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC
 
 SOCKETS_MAX = 512
 """QEMU connects up to 255 channels and main before anybody accepts"""
+CHANNELS_MAX = 255
+"""parameter multifd-channels has eight bits"""
+TLS_RECORD = b"\x16\x03"
+"""passed through as main: QEMU speaks TLS with its destination itself"""
 MIN_RECEIVE_BYTES = 64 << 10
 STRANGER_TIMEOUT_S = 10.0
 """a connection that has not said by then what it is, is closed"""
@@ -88,7 +92,8 @@ class Intake:
             # Whoever connected before these bytes were written is known before they are used: QEMU
             # has connected every channel by the end of RAM's first section.
             self._accept()
-            while self._strangers:
+            connected = set(self._strangers)
+            while connected & self._strangers.keys():
                 self._poll(main=False)
         thinner.received(count)
 
@@ -186,10 +191,10 @@ class Intake:
             first = b""
         del self._strangers[stranger]
         self._poller.unregister(stranger)
-        if not first:
-            stranger.close()
-        elif first == MULTIFD_MAGIC.to_bytes(4, "big"):
+        if first == MULTIFD_MAGIC.to_bytes(4, "big"):
             self._join(stranger)
+        elif first != MAGIC.to_bytes(4, "big") and not first.startswith(TLS_RECORD):
+            stranger.close()  # not QEMU; the destination must not hear of it: it takes one connection only
         elif self.main is None:
             self.main = stranger
         else:
@@ -204,6 +209,9 @@ class Intake:
         if not thinner.joinable:
             connection.close()
             raise LinkError("QEMU opened a multifd channel after the beginning of RAM; migrate again")
+        if len(self._feeders) >= CHANNELS_MAX:
+            connection.close()
+            return
         channel = thinner.add_channel()
         self._feeders[channel] = _Feeder(connection, channel, self._share_bytes, self._wake)
 

@@ -204,6 +204,8 @@ class Relay:
                 return self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror}"))
         if self._thinner.mode not in (Mode.TAIL, Mode.PIPE):
             return self.abort(LinkError("the destination closed the link before the end of RAM"))
+        if self._answers.seen and self._answers.understood and self._answers.shut is None:
+            return self.abort(LinkError("the destination closed the link before it had loaded the guest"))
         with contextlib.suppress(OSError):
             source.shutdown(socket.SHUT_WR)
 

@@ -15,6 +15,8 @@ class ReturnPath:
 
     def __init__(self) -> None:
         self.shut: int | None = None
+        self.seen = False
+        """the destination has answered something: it will say SHUT in the end"""
         self.understood = True
         self._rest = b""
 
@@ -31,6 +33,7 @@ class ReturnPath:
                 return
             if len(self._rest) < 4 + length:
                 return
+            self.seen = True
             if kind == SHUT and length == 4:
                 self.shut = int.from_bytes(self._rest[4:8], "big")
             self._rest = self._rest[4 + length :]

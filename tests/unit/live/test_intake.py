@@ -176,6 +176,61 @@ def test_strangers_do_not_disturb(scene: Scene) -> None:
     assert scene.thread.is_alive()
 
 
+@pytest.mark.parametrize(
+    "bytes_", [b"GET / HTTP/1.1\r\n\r\n", bytes(64), b"\xff\xfe\xfd\xfc"], ids=["http", "zeros", "ones"]
+)
+def test_who_is_not_qemu_never_reaches_the_destination(scene: Scene, bytes_: bytes) -> None:
+    """The destination takes one connection: a port scanner's must not be it, nor end a migration."""
+    early = scene.connect(bytes_)
+    assert is_closed(early)
+    scene.listener.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        scene.listener.accept()
+    scene.listener.settimeout(None)
+    main = scene.connect(StreamBuilder().finish()[:20])
+    scene.accept()
+    assert is_closed(scene.connect(bytes_))
+    main.sendall(StreamBuilder().finish()[20:])
+    time.sleep(0.1)
+    assert scene.relay.status().state is RelayState.RAM
+    assert scene.thread.is_alive()
+
+
+def test_idle_connections_that_keep_coming_do_not_hold_main_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pagethrift.live.intake.STRANGER_TIMEOUT_S", 0.5)
+    scene.connect(StreamBuilder().finish()[:60])
+    far = scene.accept()
+    far.setblocking(False)
+    got = b""
+    for _ in range(50):
+        scene.connect()
+        time.sleep(0.1)
+        with contextlib.suppress(BlockingIOError):
+            got += far.recv(4096)
+    assert got
+
+
+@pytest.mark.parametrize("verdict", [b"", b"\x00\x01\x00\x04\x00\x00\x00\x00"], ids=["none", "loaded"])
+def test_a_destination_that_answers_must_say_that_it_has_loaded(scene: Scene, verdict: bytes) -> None:
+    """PONG, later SHUT with 0, or the end of the connection without it."""
+    builder = StreamBuilder()
+    builder.begin_body(last=True)
+    builder.end_body()
+    main = scene.connect(builder.finish())
+    far = scene.accept()
+    far.sendall(b"\x00\x02\x00\x04\x00\x00\x00\x01")
+    main.shutdown(socket.SHUT_WR)
+    while far.recv(4096):
+        pass
+    far.sendall(verdict)
+    far.close()
+    assert scene.ended() == (
+        "" if verdict else "the destination closed the link before it had loaded the guest"
+    )
+
+
 def test_a_second_main_socket_is_refused_by_name(scene: Scene) -> None:
     main = scene.connect(StreamBuilder().finish()[:60])
     far = scene.accept()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripts.studies import table
+from scripts.studies import grid, table
 from typer.testing import CliRunner
 
 from pagethrift.cli.report import app
@@ -54,3 +54,21 @@ def test_every_strategy_on_every_trace(capsys: pytest.CaptureFixture[str]) -> No
     found = rows_of(capsys.readouterr().out)
     assert len(found) > 462
     assert found == rows_of((ROOT / "docs/all-rows.md").read_text())
+
+
+def test_parameters_and_stop_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    table.main(["--over-traces", str(RESULTS / "parameters.parquet")])
+    assert rows_of(capsys.readouterr().out) == rows_of((ROOT / "docs/parameters.md").read_text())
+    table.main(["--over-traces", str(RESULTS / "all-rows.parquet")])
+    slow_link = capsys.readouterr().out.split("## 1 Gbit/s")[0]
+    told = rows_of((ROOT / "docs/studies.md").read_text())
+    assert [row for row in rows_of(slow_link) if row not in told] == []
+
+
+@pytest.mark.parametrize("name", ["faithful", "faithful-comparison"])
+def test_the_simulator_against_live_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    grid.main([str(RESULTS / f"{name}.json")])
+    told = rows_of((ROOT / "docs/studies.md").read_text())
+    found = rows_of(capsys.readouterr().out)
+    assert len(found) > 15
+    assert [row for row in found if row not in told] == []
