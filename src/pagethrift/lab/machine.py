@@ -43,6 +43,8 @@ class GuestSpec:
     """further arguments without spaces or commas, such as ("-c", "2048")"""
     clear_free: bool = False
     """zero what booting leaves in free memory, so that less has to move"""
+    huge_pages: bool = True
+    """let its kernel gather pages into huge ones (khugepaged), which writes 16 MiB every ten seconds"""
     activity: str = "idle"
     """one of ACTIVITIES, from the start of the guest to its end"""
     activity_bytes: int = 32 * _MIB
@@ -202,6 +204,8 @@ def kernel_command_line(guest: GuestSpec) -> str:
     ]
     activity = (guest.activity, str(guest.activity_bytes // _MIB), str(guest.activity_bps // _MIB))
     words += [f"pt.clear={guest.clear_free:d}", f"pt.activity={','.join(activity)}"]
+    if not guest.huge_pages:
+        words.append("transparent_hugepage=never")
     if guest.disk_bytes:
         words.append(f"pt.disk={DISK_PORT},{DISK_SLOTS}")
     if guest.tells_page_classes:

@@ -22,6 +22,9 @@ def test_kernel_command_line_carries_memcached():
     assert not any("classes" in word for word in words)
     telling = machine.kernel_command_line(machine.GuestSpec(tells_page_classes=True)).split()
     assert f"pt.classes={machine.CLASSES_PORT}" in telling
+    assert "transparent_hugepage=never" not in words
+    small = machine.kernel_command_line(machine.GuestSpec(huge_pages=False)).split()
+    assert "transparent_hugepage=never" in small
 
 
 @pytest.mark.parametrize("word", ["a b", "a,b", 'a"b'])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,21 @@ from pagethrift.lab.machine import ACTIVITIES, GuestSpec, kernel_command_line
 from pagethrift.lab.scenario import Scenario, parse_mode, parse_scenario, read_scenario
 
 MIB = 1 << 20
-SHIPPED = sorted((Path(__file__).parents[3] / "scenarios").glob("*.toml"))
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
+SHIPPED = sorted(SCENARIOS.glob("*.toml"))
 COMPARED = {
     "steady-uniform", "hot-zipf", "counters", "refresh", "churn", "redis", "compressible", "idle",
     "random-writer", "page-flipper", "build", "thesis",
 }  # fmt: skip
+
+
+def test_huge_pages_are_another_setting_and_their_default_is_what_older_results_were_made_with() -> None:
+    demo = read_scenario(SCENARIOS / "demo.toml")
+    small = read_scenario(SCENARIOS / "demo-small-pages.toml")
+    assert small.digest != demo.digest
+    assert replace(small, name="demo", guest=demo.guest).digest == demo.digest
+    made_before = json.loads((SCENARIOS.parent / "docs/results/demo/demo.plain.00.json").read_text())
+    assert made_before["settings_digest"] == demo.digest
 
 
 def test_nothing_said_gives_the_defaults() -> None:
@@ -31,6 +43,7 @@ def test_guest_load_and_timing_are_read() -> None:
             "activity_size": "12MiB",
             "activity_rate": "3MiB",
             "clear_free": True,
+            "huge_pages": False,
         },
         "load": {"counters": 50, "increment_share": 0.5, "evicting": True},
         "memcaslap": {"window": "4k", "overwrite_share": 0.9},
@@ -38,7 +51,11 @@ def test_guest_load_and_timing_are_read() -> None:
     }
     scenario = parse_scenario(data, "x")
     assert scenario.guest == GuestSpec(
-        activity="page-flipper", activity_bytes=12 * MIB, activity_bps=3 * MIB, clear_free=True
+        activity="page-flipper",
+        activity_bytes=12 * MIB,
+        activity_bps=3 * MIB,
+        clear_free=True,
+        huge_pages=False,
     )
     assert scenario.load == LoadSpec(counters=50, increment_share=0.5, evicting=True)
     assert scenario.memcaslap is not None
