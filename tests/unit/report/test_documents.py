@@ -27,7 +27,9 @@ def reported(folder: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("document", "folder"), [("README.md", "demo"), ("docs/studies.md", "thesis")], ids=lambda name: name
+    ("document", "folder"),
+    [("README.md", "demo"), ("docs/studies.md", "thesis"), ("docs/lab.md", "demo-small-pages")],
+    ids=lambda name: name,
 )
 def test_the_measures_of_one_scenario(document: str, folder: str) -> None:
     told = set(rows_of((ROOT / document).read_text()))
