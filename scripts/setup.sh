@@ -10,8 +10,8 @@ venv=${1:?usage: scripts/setup.sh VENV}
 import sys
 
 from pagethrift.errors import PagethriftError
-from pagethrift.lab.image import guest_image
-from pagethrift.lab.packages import qemu
+from pagethrift.lab.guest.image import guest_image
+from pagethrift.lab.guest.packages import qemu
 
 for name, fetch in (("QEMU 7.2", lambda: qemu("7.2")), ("QEMU 10.0", lambda: qemu("10.0")), ("guest image", guest_image)):
     try:

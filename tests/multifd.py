@@ -6,12 +6,12 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from pagethrift.engine.multifd import Channel
-from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.output import Output, PauseReason
+from pagethrift.engine.source_channels import Channel
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import Strategy
-from pagethrift.stream.multifd import PacketFlag
+from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 from pagethrift.stream.wire import Section
 from pagethrift.stream.writer import RUN_BYTES
@@ -243,13 +243,13 @@ class Scene:
             self.out.clear()
             back = self.thinner.given_back()
             self._idle += [to for to, channel in self._channels.items() if channel in back]
-            if progress is Progress.ENDED:
+            if progress is PauseReason.ENDED:
                 return bytes(self.result)
             if self.rng.random() < 0.03:
                 self.thinner.begin_round(self.thinner.round + 1)
-            if progress is Progress.NEED_INPUT or self.rng.random() < 0.3:
-                moved = self._read(main=progress is Progress.NEED_INPUT and self.thinner.wants_main)
-                if progress is Progress.NEED_INPUT and not moved and not back:
+            if progress is PauseReason.NEED_INPUT or self.rng.random() < 0.3:
+                moved = self._read(main=progress is PauseReason.NEED_INPUT and self.thinner.wants_main)
+                if progress is PauseReason.NEED_INPUT and not moved and not back:
                     self._stuck()
 
     def _write(self) -> None:

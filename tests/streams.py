@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8, Block
@@ -144,14 +144,14 @@ def thin_in_pieces(
         now_s += rng.random()
         unsent.append(idle.pop())
         progress = thinner.run(unsent[-1], now_s)
-        while len(unsent) > (0 if progress is Progress.ENDED else late):
+        while len(unsent) > (0 if progress is PauseReason.ENDED else late):
             out = unsent.popleft()
             result += b"".join(out.pieces())
             out.clear()
             idle.append(out)
-        if progress is Progress.ENDED:
+        if progress is PauseReason.ENDED:
             return bytes(result), thinner
-        if progress is Progress.NEED_INPUT:
+        if progress is PauseReason.NEED_INPUT:
             room = thinner.room(rng.choice((1, 100, 5000, 1 << 20)))
             count = min(len(room), len(view), rng.choice((1, 13, 4000, 100_000)))
             room[:count] = view[:count]

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pagethrift import kernels
+from pagethrift.kernels import machine_code
 
 PACKAGES = ("pagethrift", "numpy", "numba", "llvmlite", "matplotlib", "xxhash", "blake3")
 
@@ -29,7 +29,7 @@ def facts() -> dict[str, Any]:
         "cat": _first_line(["cat", "--version"]),
         "openssl": _openssl(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
-        "kernels": "compiled when called" if kernels.EXTENSION is None else "built",
+        "kernels": "compiled when called" if machine_code.extension() is None else "built",
         "commit": _first_line(["git", "rev-parse", "--short", "HEAD"]),
         "modified": bool(_first_line(["git", "status", "--porcelain", "--", "src"])),
     }

@@ -12,7 +12,7 @@ from scripts.bench.rounds import Sample
 
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, Sha256Signer, SubpageSigner
-from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import U8, U32, BlockTable, PageBatch
@@ -160,7 +160,7 @@ def thin_alone(stream: StreamFile, name: str, batch_pages: int = BATCH_PAGES) ->
     for count, timed in chunks(stream, thinner.room):
         began_ns = time.perf_counter_ns()
         thinner.received(count)
-        while thinner.run(out, 0.0) is Progress.OUTPUT_FULL:
+        while thinner.run(out, 0.0) is PauseReason.OUTPUT_FULL:
             out.clear()
         out.clear()
         if timed:

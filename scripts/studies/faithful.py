@@ -17,13 +17,13 @@ from scripts.bench import machine, output
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.matrix import read_compared
-from pagethrift.lab.run_result import RunResult
-from pagethrift.live.options import PlainFeatures
+from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulate.link import LinkSpec
-from pagethrift.simulate.migration import simulate
-from pagethrift.simulate.options import SimulateOptions
-from pagethrift.simulate.source import CHUNK_PAGES
+from pagethrift.model.run_result import RunResult
+from pagethrift.simulate.simulate_options import SimulateOptions
+from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulate.virtual_migration import simulate
+from pagethrift.simulate.virtual_source import CHUNK_PAGES
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.trace.read import Trace, read_trace

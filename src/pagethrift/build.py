@@ -4,7 +4,7 @@ Numba compiles every kernel for the types the data path calls it with; LLVM emit
 once more, as position-independent object code for this processor; the C compiler adds a
 function for each that takes Python's arguments, releases the GIL and calls it, and links all into
 one module that Python loads without Numba. Needs a C compiler and Python's headers. What it cannot
-build, Numba compiles when it is called. ``kernels.py`` says when the module is used.
+build, Numba compiles when it is called. ``kernels.machine_code`` says when the module is used.
 
 Numba's own ``pycc`` is deprecated, and what it makes keeps the GIL.
 """
@@ -28,6 +28,7 @@ from numba.core.registry import cpu_target
 
 from pagethrift import kernels
 from pagethrift.engine.warmup import warm_up
+from pagethrift.kernels import machine_code
 
 NPY_TYPES = {
     types.uint8: "NPY_UINT8", types.int32: "NPY_INT32", types.uint32: "NPY_UINT32",
@@ -187,7 +188,7 @@ def build(path: Path) -> int:
             source += text
             methods.append(METHOD.format(symbol=kernel.symbol))
             (folder / f"{kernel.symbol}.o").write_bytes(_object_code(machine, kernel, signature))
-        source += TAIL.format(methods=" ".join(methods), module=kernels.EXTENSION_NAME)
+        source += TAIL.format(methods=" ".join(methods), module=machine_code.EXTENSION_NAME)
         (folder / "module.c").write_text(source)
         subprocess.run(
             [
@@ -197,7 +198,7 @@ def build(path: Path) -> int:
             ],
             check=True,
         )  # fmt: skip
-        if kernels.load_extension(folder / "module.so") is None:
+        if machine_code.load_extension(folder / "module.so") is None:
             raise OSError("the extension that was built cannot be loaded")
         with (folder / "module.so").open("rb") as file:
             os.fsync(file.fileno())  # half a library after a power failure would kill whoever loads it
@@ -207,7 +208,7 @@ def build(path: Path) -> int:
 
 def main() -> None:
     """Run the command line. Exit code 1: nothing was built, Numba compiles kernels as they are called."""
-    path = kernels.extension_path()
+    path = machine_code.extension_path()
     try:
         if path is None:
             raise OSError("no folder may be written")

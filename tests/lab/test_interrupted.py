@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from pagethrift.lab.doctor import CheckStatus, examine
-from pagethrift.lab.network import sweep_leftovers
-from pagethrift.lab.run_folder import sweep_folders
+from pagethrift.lab.hosts.network import sweep_leftovers
+from pagethrift.lab.hosts.run_folder import sweep_folders
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 

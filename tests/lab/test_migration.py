@@ -9,12 +9,13 @@ import pytest
 
 from pagethrift.lab.compare import compare
 from pagethrift.lab.doctor import CheckStatus, examine
-from pagethrift.lab.link_spec import LinkChange, LinkSpec, Security
-from pagethrift.lab.load_spec import LoadSpec
-from pagethrift.lab.machine import GuestSpec
+from pagethrift.lab.guest.machine import GuestSpec
+from pagethrift.lab.link.spec import LinkSpec, Security
+from pagethrift.lab.load.spec import LoadSpec
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario, parse_mode
-from pagethrift.report.record import from_run_result
+from pagethrift.model.run_result import LinkChange
+from pagethrift.report.runs import from_run_result
 from pagethrift.report.summary import rows
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]

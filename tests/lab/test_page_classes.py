@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from pagethrift.lab.doctor import CheckStatus, examine
-from pagethrift.lab.image import MEMCACHED_PORT
-from pagethrift.lab.machine import GuestSpec
-from pagethrift.lab.monitor import Monitor
-from pagethrift.lab.network import GUEST_ADDRESS, TwoHosts
-from pagethrift.lab.processes import ProcessGroup
-from pagethrift.lab.record import copy_page_flags
+from pagethrift.lab.guest.image import MEMCACHED_PORT
+from pagethrift.lab.guest.machine import GuestSpec
+from pagethrift.lab.guest.monitor import Monitor
+from pagethrift.lab.hosts.network import GUEST_ADDRESS, TwoHosts
+from pagethrift.lab.hosts.processes import ProcessGroup
+from pagethrift.lab.recording import copy_page_flags
 from pagethrift.lab.run import BOOT_TIMEOUT_S, boot
 from pagethrift.lab.scenario import Scenario
 from pagethrift.model.facts import PageClass

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pagethrift.lab.doctor import CheckStatus, examine
-from pagethrift.lab.load_spec import LoadSpec, Protocol
-from pagethrift.lab.machine import GuestSpec
-from pagethrift.lab.record import record
+from pagethrift.lab.guest.machine import GuestSpec
+from pagethrift.lab.load.spec import LoadSpec, Protocol
+from pagethrift.lab.recording import record
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario
 from pagethrift.model.facts import PageClass

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagethrift.engine.output import Mode
+from pagethrift.engine.output import StreamPhase
 from pagethrift.errors import StreamError
 from pagethrift.stream.image import image
 from pagethrift.stream.reader import StreamReader
@@ -51,7 +51,7 @@ def test_mutated_streams(seed: int) -> None:
         assert 0 <= problem.offset <= len(stream)
         assert "\n" not in str(problem)
         return
-    if thinner.mode is Mode.PIPE:
+    if thinner.phase is StreamPhase.PIPE:
         assert thinned == stream
         assert thinner.warning
         return

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.planner import Planner
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
@@ -91,7 +91,7 @@ def thin_rounds(chosen: Strategy, seed: int, link_bps: float = LINK_BPS) -> tupl
         room = thinner.room(len(piece))
         room[: len(piece)] = piece
         thinner.received(len(piece))
-        while thinner.run(out, float(number)) is Progress.OUTPUT_FULL:
+        while thinner.run(out, float(number)) is PauseReason.OUTPUT_FULL:
             pass
         thinned += b"".join(out.pieces())
         out.clear()

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pagethrift.lab.packages import QemuSeries
+from pagethrift.lab.guest.packages import QemuSeries
 from tests.qemu.machines import HOLE, Machine, QemuLike, begin, destination, find_qemu, finish, source
 from tests.qemu.tiny import MIB, PAGE_BYTES, Pattern, Region, TinyGuest
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pagethrift.errors import PagethriftError
-from pagethrift.lab import packages
+from pagethrift.lab.guest import packages
 from tests.qemu.qmp import Qmp
 from tests.qemu.tiny import MIB, PAGE_BYTES, READY_MAGIC, STATUS, TinyGuest
 

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 
 
 class RelayProcess:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.model.status import RelayState
+from pagethrift.model.relay_protocol import RelayState
 from tests.qemu.machines import (
     Machine,
     QemuLike,

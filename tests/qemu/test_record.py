@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pagethrift.errors import PagethriftError, QmpError, UsageError
-from pagethrift.live.record import RecordOptions, RecordProgress, record
-from pagethrift.simulate.link import LinkSpec
-from pagethrift.simulate.migration import simulate
-from pagethrift.simulate.options import SimulateOptions
+from pagethrift.live.recorder import RecordOptions, RecordProgress, record
+from pagethrift.simulate.simulate_options import SimulateOptions
+from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulate.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.format import DeltaSource, TraceHeader
 from pagethrift.trace.read import read_header, read_trace

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.model.status import RelayState
+from pagethrift.model.relay_protocol import RelayState
 from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
 from tests.qemu.machines import (

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numba import types
 
-from pagethrift import kernels
 from pagethrift.build import wrapper
-from pagethrift.stream.multifd import cut_offsets
+from pagethrift.kernels import Kernel, machine_code
+from pagethrift.stream.packets import cut_offsets
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM, room_bytes
 
@@ -38,9 +38,9 @@ print(digest.hexdigest(), *sorted({"numba", "llvmlite", "scipy"} & set(sys.modul
 
 WHICH = """
 import numpy
-from pagethrift import kernels
+from pagethrift.kernels import Kernel, machine_code
 from pagethrift.stream.xbzrle import put_uleb
-print(kernels.EXTENSION is not None, put_uleb(numpy.zeros(4, numpy.uint8), 1, 300))
+print(machine_code.extension() is not None, put_uleb(numpy.zeros(4, numpy.uint8), 1, 300))
 """
 
 
@@ -51,7 +51,7 @@ OFFSETS = np.frombuffer(np.array([3 << 12, 0, 0], ">u8").tobytes(), np.uint8)
 @pytest.fixture(scope="module")
 def path() -> Path:
     """The extension of these sources; built if set-up has not."""
-    path = kernels.extension_path()
+    path = machine_code.extension_path()
     assert path is not None
     if not path.is_file():
         subprocess.run([sys.executable, "-m", "pagethrift.build"], check=True)
@@ -60,18 +60,18 @@ def path() -> Path:
 
 @pytest.fixture(scope="module")
 def extension(path: Path) -> Any:
-    return kernels.load_extension(path)
+    return machine_code.load_extension(path)
 
 
 def run(code: str, **more: str) -> list[str]:
-    env = {name: value for name, value in os.environ.items() if name != kernels.ONLY_JIT} | more
+    env = {name: value for name, value in os.environ.items() if name != machine_code.ONLY_JIT} | more
     command = [sys.executable, "-B", "-c", code]
     return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.split()
 
 
 def test_the_same_bytes_with_numba_and_without(path: Path) -> None:
     """Every live strategy and chaos, plain and multifd: no kernel they call is missing."""
-    built, compiled = run(SAME_BYTES), run(SAME_BYTES, **{kernels.ONLY_JIT: "1"})
+    built, compiled = run(SAME_BYTES), run(SAME_BYTES, **{machine_code.ONLY_JIT: "1"})
     assert built == compiled[:1]
     assert "numba" in compiled
 
@@ -104,14 +104,14 @@ def test_commands_start_without_numba(command: str, path: Path, tmp_path: Path) 
 
 def test_what_is_missing_stale_or_broken_is_compiled(path: Path, tmp_path: Path) -> None:
     package = tmp_path / "pagethrift"
-    shutil.copytree(Path(kernels.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(machine_code.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     cache = tmp_path / "cache"
     cache.mkdir()
     env = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(cache)}
     assert run(WHICH, **env) == ["False", "3"]
     shutil.copy(path, cache)
     assert run(WHICH, **env) == ["True", "3"]
-    assert run(WHICH, **env, **{kernels.ONLY_JIT: "1"}) == ["False", "3"]
+    assert run(WHICH, **env, **{machine_code.ONLY_JIT: "1"}) == ["False", "3"]
     (cache / path.name).write_text("not a library")
     assert run(WHICH, **env) == ["False", "3"]
     shutil.copy(path, cache)
@@ -122,9 +122,9 @@ def test_what_is_missing_stale_or_broken_is_compiled(path: Path, tmp_path: Path)
 
 def test_processors_differ_by_features_not_by_what_changes_all_the_time() -> None:
     text = "processor\t: 0\nmodel name\t: EPYC\ncpu MHz\t\t: {}\nflags\t\t: fpu {}\n\nprocessor\t: 1\n{}"
-    name = kernels.processor(text.format(2450.0, "avx2 avx512f", ""))
-    assert name == kernels.processor(text.format(3100.0, "avx2 avx512f", "flags\t: other"))
-    assert name != kernels.processor(text.format(2450.0, "avx2", ""))
+    name = machine_code.processor(text.format(2450.0, "avx2 avx512f", ""))
+    assert name == machine_code.processor(text.format(3100.0, "avx2 avx512f", "flags\t: other"))
+    assert name != machine_code.processor(text.format(2450.0, "avx2", ""))
 
 
 def test_arguments_of_other_types_are_left_to_numba(extension: Any) -> None:
@@ -138,7 +138,7 @@ def test_arguments_of_other_types_are_left_to_numba(extension: Any) -> None:
         assert room(other) is NotImplemented
     assert room() is NotImplemented
     assert room(kinds, kinds) is NotImplemented
-    cut = extension.pagethrift_stream_multifd_cut_offsets
+    cut = extension.pagethrift_stream_packets_cut_offsets
     offsets, pages, seen = OFFSETS.copy(), np.zeros(3, np.int64), np.zeros(8, np.int64)
     assert cut(offsets, 0, 2, 5, 9, pages, seen) == (2, False)
     assert pages.tolist() == [8, 5, 0]
@@ -158,7 +158,7 @@ def test_a_kernel_takes_them_all_the_same(extension: Any) -> None:
             (2, True),
         ),
     ):
-        kernel = kernels.Kernel(function.py_func)  # type: ignore[attr-defined]
+        kernel = Kernel(function.py_func)  # type: ignore[attr-defined]
         kernel.built = getattr(extension, kernel.symbol)
         assert kernel.built(*arguments) is NotImplemented
         assert kernel(*arguments) == result

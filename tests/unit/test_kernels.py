@@ -12,8 +12,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagethrift import kernels
-from pagethrift.kernels import copy_bytes, kernel, load64, load64_be, mul_add_128, store64_be
+from pagethrift.kernels import copy_bytes, kernel, load64, load64_be, machine_code, mul_add_128, store64_be
 from pagethrift.model.pages import U8, U64
 
 word = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 2**63, 2**64 - 1])
@@ -82,7 +81,7 @@ def test_without_a_folder_to_keep_them_kernels_are_compiled_each_time(tmp_path: 
     """A user without a home and with a read-only installation."""
     code = "import numpy; from pagethrift.stream.xbzrle import put_uleb\n"
     code += "print(put_uleb(numpy.zeros(4, numpy.uint8), 1, 300))"
-    package = Path(kernels.__file__).parent
+    package = machine_code.PACKAGE
     copy = tmp_path / "pagethrift"
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "file").write_text("")

@@ -13,8 +13,9 @@ import pytest
 from scripts.studies import faithful, grid, scaling, table
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.run_files import write_run
 from pagethrift.model.result import MigrationResult
+from pagethrift.model.run_result import RunResult
 from pagethrift.simulate.sweep import run_sweep
 from pagethrift.simulate.sweep_spec import read_spec
 from pagethrift.strategies.table import TABLE
@@ -100,7 +101,7 @@ def live_run(result: MigrationResult, mode: str, number: int, folder: Path, **ch
     """Write a simulated migration down as if it were a lab's run."""
     values = {"simulated": False, "accelerator": "tcg", "bandwidth_bps": 12.5e6, **changes}
     run_result = RunResult("counters", mode, number, replace(result, **values), {}, "tcg", 0)
-    run_result.write(folder / f"counters.{mode.replace(':', '-')}.{number:02d}.json")
+    write_run(run_result, folder / f"counters.{mode.replace(':', '-')}.{number:02d}.json")
 
 
 def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,13 +20,13 @@ from rich.table import Table
 from pagethrift.cli.common import Json
 from pagethrift.errors import LabError, PagethriftError, UsageError
 from pagethrift.lab.compare import compare
-from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.matrix import read_compared
-from pagethrift.lab.record import record as record_scenario
+from pagethrift.lab.recording import record as record_scenario
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario, parse_mode, read_scenario
-from pagethrift.report.record import from_run_result
+from pagethrift.model.run_result import DiskCheck
+from pagethrift.report.runs import from_run_result
 from pagethrift.report.summary import Row, as_json, rows
 from pagethrift.report.tables import HEADINGS, cells, fitting
 from pagethrift.units import format_bytes, format_seconds, parse_bandwidth, parse_seconds

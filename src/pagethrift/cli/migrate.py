@@ -19,10 +19,10 @@ from pagethrift.cli.common import (
     StopName,
     StrategyName,
 )
+from pagethrift.cli.progress import view
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate import migrate as migrate_live
-from pagethrift.live.options import MigrateOptions, PlainFeatures
-from pagethrift.live.progress import view
+from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import MigrationResult
 from pagethrift.strategies.table import parse_parameters

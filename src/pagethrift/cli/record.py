@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from pagethrift.cli.common import Json
-from pagethrift.live.record import RecordOptions, RecordProgress
-from pagethrift.live.record import record as record_live
+from pagethrift.live.recorder import RecordOptions, RecordProgress
+from pagethrift.live.recorder import record as record_live
 from pagethrift.trace.format import TraceHeader
 from pagethrift.units import format_bytes, parse_seconds
 

@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
+from pagethrift.address import parse_address
 from pagethrift.cli.collecting import collecting_later
 from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StrategyName, chosen_strategy
 from pagethrift.engine.warmup import warm_up
 from pagethrift.errors import LinkError
-from pagethrift.live.address import parse_address
-from pagethrift.live.relay import STALL_TIMEOUT_S, Relay
-from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
 from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

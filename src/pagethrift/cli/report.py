@@ -14,7 +14,7 @@ from pagethrift.errors import UsageError
 from pagethrift.report.against import comparisons
 from pagethrift.report.load import Loaded, load
 from pagethrift.report.overview import overviews
-from pagethrift.report.record import label
+from pagethrift.report.runs import label
 from pagethrift.report.summary import as_json, by_scenario, rows
 from pagethrift.report.tables import LEGEND, markdown, overview_markdown
 

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StopName, StrategyName
+from pagethrift.cli.progress import summary
 from pagethrift.errors import UsageError
-from pagethrift.live.progress import summary
-from pagethrift.simulate.link import LinkSpec
-from pagethrift.simulate.migration import simulate as simulate_trace
-from pagethrift.simulate.options import SimulateOptions
+from pagethrift.simulate.simulate_options import SimulateOptions
+from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulate.virtual_migration import simulate as simulate_trace
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.strategies.table import strategy as strategy_row
 from pagethrift.trace.read import read_trace

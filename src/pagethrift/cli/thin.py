@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, chosen_strategy
-from pagethrift.engine.output import Output, Progress, drop_bytes, first_bytes
+from pagethrift.engine.output import Output, PauseReason, drop_bytes, first_bytes
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
 
@@ -57,9 +57,9 @@ def _copy(thinner: Thinner, source: int, target: int) -> None:
         while pieces:
             drop_bytes(pieces, os.writev(target, first_bytes(pieces, PIPE_BYTES)))
         output.clear()
-        if progress is Progress.ENDED:
+        if progress is PauseReason.ENDED:
             return
-        if progress is Progress.NEED_INPUT:
+        if progress is PauseReason.NEED_INPUT:
             thinner.received(os.readv(source, [thinner.room()]))
 
 

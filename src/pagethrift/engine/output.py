@@ -91,7 +91,7 @@ def drop_bytes(pieces: deque[memoryview], count: int) -> None:
     pieces[0] = pieces[0][count:]
 
 
-class Progress(Enum):
+class PauseReason(Enum):
     """Why ``run`` returned."""
 
     NEED_INPUT = "need input"
@@ -101,7 +101,7 @@ class Progress(Enum):
     ENDED = "ended"
 
 
-class Mode(Enum):
+class StreamPhase(Enum):
     """What the thinner is doing with bytes."""
 
     PREAMBLE = "preamble"

@@ -13,9 +13,9 @@ from pagethrift.content.ledger import ALL_CHANGED, Ledger
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.history import RoundHistory
 from pagethrift.engine.holding import HoldBuffer
-from pagethrift.engine.multifd import Channel, Channels, Frame
-from pagethrift.engine.output import Mode, Output, Progress
+from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.signing import signer_for
+from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.errors import StreamError
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, U64, BlockTable, PageBatch, read_only
@@ -61,7 +61,7 @@ class Thinner:
     ) -> None:
         self.strategy = strategy
         self.counters = Counters()
-        self.mode = Mode.PREAMBLE
+        self.phase = StreamPhase.PREAMBLE
         self.warning = ""
         self.round = 0
         self.link_bps = 0.0
@@ -122,7 +122,7 @@ class Thinner:
     @property
     def joinable(self) -> bool:
         """Whether a multifd channel may still come: until the end of RAM's first section."""
-        return self.mode is Mode.PREAMBLE and not self._sealed
+        return self.phase is StreamPhase.PREAMBLE and not self._sealed
 
     @property
     def wants_main(self) -> bool:
@@ -148,7 +148,7 @@ class Thinner:
         """The switchover is decided: hold nothing more, release at the next section end."""
         self._going = True
 
-    def run(self, out: Output, now_s: float) -> Progress:
+    def run(self, out: Output, now_s: float) -> PauseReason:
         """Process received bytes into ``out``. Raises StreamError."""
         before = out.total_bytes
         try:
@@ -156,38 +156,38 @@ class Thinner:
         finally:
             self.counters.out_bytes += out.total_bytes - before
 
-    def _run(self, out: Output, now_s: float) -> Progress:
+    def _run(self, out: Output, now_s: float) -> PauseReason:
         while True:
             stuck = self._advance(out, now_s)
-            if self._channels and (stuck is None or stuck is Progress.NEED_INPUT):
+            if self._channels and (stuck is None or stuck is PauseReason.NEED_INPUT):
                 stuck = self._take_batch(self._channels, out, now_s) or stuck
             if stuck is not None:
                 return stuck
 
-    def _advance(self, out: Output, now_s: float) -> Progress | None:
+    def _advance(self, out: Output, now_s: float) -> PauseReason | None:
         """Handle main's next event; returns why that was not possible."""
-        if self.mode is Mode.PIPE:
+        if self.phase is StreamPhase.PIPE:
             return self._pipe(out)
         if self._pending is None:
             try:
                 self._pending = self._reader.next_event()
             except NotUnderstood as error:
-                if self.mode is not Mode.PREAMBLE or self._channels:
+                if self.phase is not StreamPhase.PREAMBLE or self._channels:
                     raise
-                self.mode = Mode.PIPE
+                self.phase = StreamPhase.PIPE
                 self.warning = f"{error}; forwarding everything untouched"
                 return None
         if self._pending is Signal.NEED_DATA:
             self._pending = None
-            return Progress.NEED_INPUT
+            return PauseReason.NEED_INPUT
         if self._pending is Signal.END:
-            return Progress.ENDED
+            return PauseReason.ENDED
         if not self._handle(self._pending, out, now_s):
-            return Progress.OUTPUT_FULL if self.wants_main else Progress.NEED_INPUT
+            return PauseReason.OUTPUT_FULL if self.wants_main else PauseReason.NEED_INPUT
         self._pending = None
         return None
 
-    def _take_batch(self, channels: Channels, out: Output, now_s: float) -> Progress | None:
+    def _take_batch(self, channels: Channels, out: Output, now_s: float) -> PauseReason | None:
         channel = channels.next()
         found = channel.batch() if channel else None
         if channel is None or found is None or self._frame is None:
@@ -195,17 +195,17 @@ class Thinner:
         batch, signs = found
         # The head of a PART section fits into what room_bytes allows for too much.
         if out.free < room_bytes(batch.kind):
-            return Progress.OUTPUT_FULL
+            return PauseReason.OUTPUT_FULL
         self._frame.open(out)
-        self.mode = Mode.RAM
+        self.phase = StreamPhase.RAM
         self._thin(batch, out, now_s, signs)
         channels.give_back(channel)
-        return Progress.TAKEN
+        return PauseReason.TAKEN
 
     def _handle(self, event: Event, out: Output, now_s: float) -> bool:
         match event:
             case Raw(data):
-                if self._frame is None or self.mode is Mode.TAIL:
+                if self._frame is None or self.phase is StreamPhase.TAIL:
                     return self._copy(data, out)
                 self._frame.keep(data, self._reader.offset)
             case BodyBegins() | Signal.SECTION_ENDS:
@@ -229,7 +229,7 @@ class Thinner:
                     raise StreamError(self._reader.offset, "full pages", got)
                 if out.free < room:
                     return False
-                self.mode = Mode.RAM
+                self.phase = StreamPhase.RAM
                 self._thin(batch, out, now_s, runs=self._runs)
             case BodyEnds(last):
                 if self._to_release is None and not self._at_mark(flush=False):
@@ -239,7 +239,7 @@ class Thinner:
                 if self._channels:
                     self._channels.ram_over = last
             case RamEnds():
-                self.mode = Mode.TAIL
+                self.phase = StreamPhase.TAIL
                 if len(self.held):
                     raise StreamError(self._reader.offset, "no page owed after RAM", f"{len(self.held)} held")
             case _:
@@ -370,14 +370,14 @@ class Thinner:
         self._raw_done = 0
         return True
 
-    def _pipe(self, out: Output) -> Progress:
+    def _pipe(self, out: Output) -> PauseReason:
         if self._pending is None:
             self._pending = Raw(self._reader.unread())
         assert isinstance(self._pending, Raw)
         if not self._copy(self._pending.data, out):
-            return Progress.OUTPUT_FULL
+            return PauseReason.OUTPUT_FULL
         self._pending = None
-        return Progress.ENDED if self._ended else Progress.NEED_INPUT
+        return PauseReason.ENDED if self._ended else PauseReason.NEED_INPUT
 
 
 def thin(
@@ -390,9 +390,9 @@ def thin(
         progress = thinner.run(out, 0.0)
         result += b"".join(out.pieces())
         out.clear()
-        if progress is Progress.ENDED:
+        if progress is PauseReason.ENDED:
             return bytes(result)
-        if progress is Progress.NEED_INPUT:
+        if progress is PauseReason.NEED_INPUT:
             room = thinner.room()
             count = min(len(room), len(view))
             room[:count] = view[:count]

@@ -11,7 +11,7 @@ from pagethrift.engine.thinner import thin
 from pagethrift.model.pages import PAGE_BYTES, BlockTable
 from pagethrift.strategies.base import HeldFacts, PageFacts
 from pagethrift.strategies.pagethrift import pagethrift
-from pagethrift.stream.multifd import ChannelReader, PacketFlag
+from pagethrift.stream.packets import ChannelReader, PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 
 

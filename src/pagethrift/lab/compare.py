@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pagethrift.errors import PagethriftError, UsageError
-from pagethrift.lab.namespaces import require_rights
+from pagethrift.lab.hosts.namespaces import require_rights
 from pagethrift.lab.run import Event, Show, run
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.run_files import read_run, write_run
 from pagethrift.lab.scenario import ModeSpec, Scenario
+from pagethrift.model.run_result import RunResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
             failure = error
             continue
         took_s.append(time.monotonic() - began_s)
-        result.write(path)
+        write_run(result, path)
         results.append(result)
     if failure and not results:
         raise failure
@@ -86,7 +87,7 @@ def _time_left(scenario: str, took_s: Sequence[float], runs: int) -> str:
 
 
 def _kept(path: Path, scenario: Scenario) -> RunResult:
-    result = RunResult.read(path)
+    result = read_run(path)
     same_link = result.migration.bandwidth_bps == scenario.link.bandwidth_bps
     if not same_link or (result.settings_digest or scenario.digest) != scenario.digest:
         what = "other settings" if same_link else "another bandwidth"

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from pagethrift.errors import LabError, PagethriftError
-from pagethrift.lab import namespaces
-from pagethrift.lab.acceleration import probe_kvm
-from pagethrift.lab.disk import disk_program, make_disk
-from pagethrift.lab.packages import QemuSeries, cache_dir, kernel, nfs_programs, qemu, with_nfs_driver
-from pagethrift.lab.tunnels import ssh_tunnel, tls_tunnel
+from pagethrift.lab.guest.acceleration import probe_kvm
+from pagethrift.lab.guest.disk import disk_program, make_disk
+from pagethrift.lab.guest.packages import QemuSeries, cache_dir, kernel, nfs_programs, qemu, with_nfs_driver
+from pagethrift.lab.hosts import namespaces
+from pagethrift.lab.link.tunnels import ssh_tunnel, tls_tunnel
 from pagethrift.units import format_bytes
 
 _SETUP = "run scripts/setup-system.sh as root"

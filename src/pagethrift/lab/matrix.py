@@ -10,7 +10,7 @@ from typing import Any
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.scenario import Scenario, parse_mode, parse_qemu, read_scenario
-from pagethrift.lab.toml_table import TomlTable
+from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_bandwidth, parse_seconds
 
 

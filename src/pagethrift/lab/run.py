@@ -10,32 +10,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pagethrift.lab.acceleration import accelerator
-from pagethrift.lab.client import Clients
-from pagethrift.lab.dirty_rate import dirty_rate, require_dirty_rate
-from pagethrift.lab.disk import (
-    DiskCheck,
+from pagethrift.lab.clients import Clients
+from pagethrift.lab.guest.acceleration import accelerator
+from pagethrift.lab.guest.dirty_rate import dirty_rate, require_dirty_rate
+from pagethrift.lab.guest.disk import (
     check_disk,
     local_drive,
     make_disk,
     stop_writer,
     written_bytes,
 )
-from pagethrift.lab.equality import RamEquality, compare_ram
-from pagethrift.lab.image import guest_image
-from pagethrift.lab.machine import Machine, start_qemu
-from pagethrift.lab.migration import SLACK_S, START_S, Journey, migrate_command
-from pagethrift.lab.monitor import Monitor
-from pagethrift.lab.network import Host, TwoHosts, sweep_leftovers
-from pagethrift.lab.nfs import nfs_drive, serve
-from pagethrift.lab.packages import qemu, with_nfs_driver
-from pagethrift.lab.processes import ProcessGroup
-from pagethrift.lab.route import Route, open_route
-from pagethrift.lab.run_folder import run_folder
-from pagethrift.lab.run_result import RunResult, link_record
+from pagethrift.lab.guest.equality import compare_ram
+from pagethrift.lab.guest.image import guest_image
+from pagethrift.lab.guest.machine import Machine, start_qemu
+from pagethrift.lab.guest.monitor import Monitor
+from pagethrift.lab.guest.nfs import nfs_drive, serve
+from pagethrift.lab.guest.packages import qemu, with_nfs_driver
+from pagethrift.lab.hosts.network import Host, TwoHosts, sweep_leftovers
+from pagethrift.lab.hosts.processes import ProcessGroup
+from pagethrift.lab.hosts.run_folder import run_folder
+from pagethrift.lab.hosts.usage import Usage
+from pagethrift.lab.journey import SLACK_S, START_S, Journey, migrate_command
+from pagethrift.lab.link.route import Route, link_record, open_route
 from pagethrift.lab.scenario import ModeSpec, Scenario
-from pagethrift.lab.usage import Usage
 from pagethrift.model.result import MigrationResult
+from pagethrift.model.run_result import DiskCheck, RamEquality, RunResult
 from pagethrift.units import format_bytes, format_seconds
 
 BOOT_TIMEOUT_S = 120.0

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.link_spec import LinkSpec, read_link
-from pagethrift.lab.load_spec import Distribution, LoadSpec, Protocol
-from pagethrift.lab.machine import ACTIVITIES, DISKS_ON, GuestSpec
-from pagethrift.lab.memcaslap import MemcaslapSpec
-from pagethrift.lab.packages import QemuSeries
-from pagethrift.lab.toml_table import TomlTable
+from pagethrift.lab.guest.machine import ACTIVITIES, DISKS_ON, GuestSpec
+from pagethrift.lab.guest.packages import QemuSeries
+from pagethrift.lab.link.spec import LinkSpec, read_link
+from pagethrift.lab.load.memcaslap import MemcaslapSpec
+from pagethrift.lab.load.spec import Distribution, LoadSpec, Protocol
 from pagethrift.strategies.table import TABLE, live_strategy, parse_parameters
+from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_seconds, parse_size
 
 PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from pagethrift.address import parse_address
 from pagethrift.errors import QmpError
-from pagethrift.live.address import parse_address
-from pagethrift.live.options import MigrateOptions
+from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpEvent, QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
 

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from pagethrift.live.address import parse_address
+from pagethrift.address import parse_address
 from pagethrift.live.destination import Destination
-from pagethrift.live.options import MigrateOptions
-from pagethrift.live.outcome import Identity, identify
+from pagethrift.live.live_result import Identity, identify
+from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.preflight import check_source, prepare_destination, prepare_source
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.live.settings import BorrowedSettings
 from pagethrift.live.undisturbed import undisturbed
-from pagethrift.model.status import RelayStatus
+from pagethrift.model.relay_protocol import RelayStatus
 
 
 @dataclass(slots=True)

@@ -16,15 +16,15 @@ from dataclasses import replace
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import PagethriftError, QmpError
 from pagethrift.live.ends import Ends, open_ends
-from pagethrift.live.facts_log import logged
 from pagethrift.live.host import qemu_cpu_s
-from pagethrift.live.options import MigrateOptions
-from pagethrift.live.outcome import build_result
+from pagethrift.live.live_result import build_result
+from pagethrift.live.logging_decider import logged
+from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.pilot import Decider, Pilot, one_line
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.model.result import MigrationResult, Outcome
-from pagethrift.model.status import RelayState, RelayStatus
 from pagethrift.strategies.table import live_strategy
 
 CANCEL_S = 10.0

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pagethrift.errors import LinkError, PagethriftError, QmpError
 from pagethrift.live.ends import Ends
-from pagethrift.live.options import MigrateOptions, switchover_deadline
+from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch

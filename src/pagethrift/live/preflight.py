@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pagethrift.errors import QmpError
-from pagethrift.live.options import MigrateOptions
+from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
 

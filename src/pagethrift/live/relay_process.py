@@ -25,7 +25,7 @@ from pathlib import Path
 
 from pagethrift import errors
 from pagethrift.errors import LinkError, PagethriftError, StreamError
-from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 
 START_S = 180.0
 """Compiling the kernels without a cache takes tens of seconds on a busy machine."""

@@ -12,8 +12,8 @@ import contextlib
 import socket
 
 from pagethrift.errors import LinkError, QmpError
-from pagethrift.live.address import close_both_ways
 from pagethrift.live.qmp import QmpMonitor
+from pagethrift.sockets import close_both_ways
 
 NAME = "pagethrift-tap"
 WIDE_BYTES = 32 << 10

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.model.facts import StopDecision, StopFacts
+from pagethrift.model.relay_protocol import RelayStatus
 from pagethrift.model.result import PageCounters, RoundRecord
-from pagethrift.model.status import RelayStatus
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 

@@ -10,7 +10,7 @@ from typing import Any
 from pagethrift.model.result import Mode
 from pagethrift.report.estimate import Estimate, estimate
 from pagethrift.report.measures import MEASURES, Measure, interval
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.report.summary import by_mode, timed
 
 OWN = "pagethrift"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from pagethrift.report.record import Run, label
+from pagethrift.report.runs import Run, label
 from pagethrift.report.summary import by_mode
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 

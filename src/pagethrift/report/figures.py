@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pagethrift.report import plots
 from pagethrift.report.drawing import Draw
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.report.series import TABLE_BINS, Bar, TimeLine, bars, representative, shared_span_s, time_line
 from pagethrift.report.summary import by_mode, timed
 from pagethrift.units import format_bytes, format_seconds

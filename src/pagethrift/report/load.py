@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.run_result import RUN_SCHEMA, RunResult
 from pagethrift.model.result import RESULT_SCHEMA, MigrationResult
-from pagethrift.report.record import Run, from_migration, from_run_result, label
+from pagethrift.model.run_result import RUN_SCHEMA, RunResult
+from pagethrift.report.runs import Run, from_migration, from_run_result, label
 
 LARGEST_FILE_BYTES = 32 << 20
 """a run of an hour with ten intervals a second is 2 MB"""

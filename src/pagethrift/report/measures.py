@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pagethrift.model.result import Mode
 from pagethrift.report.estimate import Estimate, Spread
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.units import format_bytes, format_seconds
 
 PHASES = ("before", "during", "after")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pagethrift.model.result import Mode
 from pagethrift.report.against import OWN, Comparison, against, comparisons, ratio_in_words
 from pagethrift.report.measures import MEASURES
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.report.summary import by_mode
 
 SHOWN = {

@@ -18,7 +18,7 @@ from pagethrift.report.figures import Figure, round_figures, scatter_figure, tim
 from pagethrift.report.load import Loaded
 from pagethrift.report.measures import MEASURES, Measure
 from pagethrift.report.overview import overviews
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.report.summary import Row, by_scenario, further_measures, rows
 
 

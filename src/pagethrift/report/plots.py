@@ -8,7 +8,7 @@ from math import nan
 from typing import TYPE_CHECKING
 
 from pagethrift.report.drawing import INK, Draw
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.report.series import Bar, TimeLine
 from pagethrift.report.summary import by_mode
 

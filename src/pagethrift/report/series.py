@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pagethrift.model.result import RoundRecord
-from pagethrift.report.record import Client, Run
+from pagethrift.report.runs import Client, Run
 
 MOST_BINS = 300
 """points of a line: about one for each pixel of a small plot"""

@@ -9,7 +9,7 @@ from typing import Any
 from pagethrift.model.result import Mode
 from pagethrift.report.estimate import Estimate, estimate
 from pagethrift.report.measures import MEASURES, Measure, further, interval
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
 

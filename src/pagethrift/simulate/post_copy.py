@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pagethrift.simulate.guest import VirtualGuest
 from pagethrift.simulate.kernels import find_faults
-from pagethrift.simulate.link import VirtualLink
-from pagethrift.simulate.relay import Now, VirtualRelay
-from pagethrift.simulate.source import Snapshot, VirtualSource
-from pagethrift.strategies.stops import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
+from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulate.virtual_link import VirtualLink
+from pagethrift.simulate.virtual_relay import Now, VirtualRelay
+from pagethrift.simulate.virtual_source import VirtualSource
+from pagethrift.strategies.stop.rules import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
 
 FAULT_S = 0.0005
 """userfault, request, placing the page: without the link's part"""

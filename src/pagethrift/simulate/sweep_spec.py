@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.kernels import source_digest
-from pagethrift.simulate.link import LinkSpec
-from pagethrift.simulate.options import SimulateOptions
+from pagethrift.kernels.machine_code import source_digest
+from pagethrift.simulate.simulate_options import SimulateOptions
+from pagethrift.simulate.virtual_link import LinkSpec
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import fingerprint
 from pagethrift.units import parse_bandwidth, parse_seconds
@@ -24,7 +24,7 @@ _TOP = {
     "traces", "bandwidths", "speeds", "downtime_limits", "delays", "seeds", "force_after", "give_up",
     "strategies",
 }  # fmt: skip
-_SIMULATING = ("model", "stream", "content", "engine", "strategies", "trace", "simulate")
+_SIMULATING = ("kernels", "model", "stream", "content", "engine", "strategies", "trace", "simulate")
 """floors whose code a result depends on"""
 _ROW = {"name", "stop", "parameters", "as_live"}
 

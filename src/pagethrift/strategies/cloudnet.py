@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Simulated, Status, Strategy
-from pagethrift.strategies.stops import CONTINUE, switch_over
+from pagethrift.strategies.stop.rules import CONTINUE, switch_over
 
 
 @dataclass(frozen=True, slots=True)

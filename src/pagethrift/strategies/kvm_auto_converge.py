@@ -16,7 +16,7 @@ from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
-from pagethrift.strategies.stops import CONTINUE, PendingFits
+from pagethrift.strategies.stop.rules import CONTINUE, PendingFits
 
 REFUSAL = "auto-converge is QEMU's own, without the relay: use --plain --auto-converge"
 

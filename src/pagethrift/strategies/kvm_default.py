@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
-from pagethrift.strategies.stops import PendingFits
+from pagethrift.strategies.stop.rules import PendingFits
 
 
 def kvm_default() -> Strategy:

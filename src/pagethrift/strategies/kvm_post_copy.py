@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
-from pagethrift.strategies.stops import CONTINUE
+from pagethrift.strategies.stop.rules import CONTINUE
 
 REFUSAL = "post-copy is QEMU's own, without the relay: use --plain --post-copy"
 

@@ -18,7 +18,7 @@ from pagethrift.kernels import kernel
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8
 from pagethrift.strategies.base import HoldNothing, PageFacts, Signing, Status, Strategy
-from pagethrift.strategies.stops import PendingFits
+from pagethrift.strategies.stop.rules import PendingFits
 
 LIFETIME_ROUNDS = 2
 """CACHED_PAGE_LIFETIME"""

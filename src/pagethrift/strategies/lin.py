@@ -20,7 +20,7 @@ import numpy as np
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing, quiet
-from pagethrift.strategies.stops import PendingFits
+from pagethrift.strategies.stop.rules import PendingFits
 
 
 @dataclass(slots=True)

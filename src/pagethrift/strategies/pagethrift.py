@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing, quiet, rounds_changed
-from pagethrift.strategies.stops import DowntimePredicted
+from pagethrift.strategies.stop.rules import DowntimePredicted
 
 
 @dataclass(frozen=True, slots=True)

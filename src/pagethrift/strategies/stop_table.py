@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pagethrift.strategies import kvm_auto_converge, kvm_post_copy
 from pagethrift.strategies.base import Status, StopRule
 from pagethrift.strategies.cloudnet import SmartStop
-from pagethrift.strategies.kubevirt import KubeVirtStall
-from pagethrift.strategies.ladders import CloudHypervisor, Nova, OVirt, Ramp
-from pagethrift.strategies.stops import DowntimePredicted, PendingFits, RetransferShare
+from pagethrift.strategies.stop.kubevirt import KubeVirtStall
+from pagethrift.strategies.stop.ladders import CloudHypervisor, Nova, OVirt, Ramp
+from pagethrift.strategies.stop.rules import DowntimePredicted, PendingFits, RetransferShare
 from pagethrift.strategies.tpo import FewLeft
 from pagethrift.strategies.xen import XenRule
 from pagethrift.strategies.xen_libxl import LibxlPolicy

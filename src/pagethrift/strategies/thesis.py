@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
-from pagethrift.strategies.stops import RetransferShare
+from pagethrift.strategies.stop.rules import RetransferShare
 
 
 def thesis(threshold: float = 0.75, per_round: float = 0) -> Strategy:

@@ -22,7 +22,7 @@ from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Signing, Simulated, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing
-from pagethrift.strategies.stops import CONTINUE, switch_over
+from pagethrift.strategies.stop.rules import CONTINUE, switch_over
 
 
 @dataclass(frozen=True, slots=True)

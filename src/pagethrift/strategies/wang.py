@@ -19,7 +19,7 @@ from __future__ import annotations
 from pagethrift.model.facts import PageClass
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Simulated, Status, Strategy
-from pagethrift.strategies.stops import PendingFits
+from pagethrift.strategies.stop.rules import PendingFits
 
 REFUSAL = (
     "strategy wang needs the guest's consent: give it a virtio-balloon with free-page-hint=on, or let it"

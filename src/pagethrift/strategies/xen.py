@@ -30,7 +30,7 @@ from pagethrift.strategies.base import (
     Strategy,
 )
 from pagethrift.strategies.holds import fitting, overflowing, quiet, rounds_changed
-from pagethrift.strategies.stops import CONTINUE, switch_over
+from pagethrift.strategies.stop.rules import CONTINUE, switch_over
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Simulated, Status, Strategy
-from pagethrift.strategies.stops import CONTINUE, switch_over
+from pagethrift.strategies.stop.rules import CONTINUE, switch_over
 from pagethrift.strategies.xen import SkipDirtyAgain
 
 

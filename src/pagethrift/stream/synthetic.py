@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pagethrift.model.pages import PAGE_BYTES, U8
-from pagethrift.stream.multifd import HANDSHAKE_BYTES, MULTIFD_VERSION, NAME_BYTES, PACKET_PAGES
+from pagethrift.stream.packets import HANDSHAKE_BYTES, MULTIFD_VERSION, NAME_BYTES, PACKET_PAGES
 from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, RAM_VERSION, VERSION, RamFlag, Section
 
 RAM_ID = 2

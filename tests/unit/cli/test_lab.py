@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from pagethrift.cli.lab import app
 from pagethrift.errors import LabError, UsageError
-from pagethrift.lab.disk import DiskCheck
 from pagethrift.lab.run import Event, Show
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.run_files import read_run
 from pagethrift.lab.scenario import Scenario
+from pagethrift.model.run_result import DiskCheck, RunResult
 
 DEMO = Path(__file__).parents[3] / "docs/results/demo/demo.plain.00.json"
 SOUND = DiskCheck(
@@ -54,7 +54,7 @@ def test_a_damaged_disk_is_an_error(tmp_path: Path, disk: DiskCheck) -> None:
 def test_failed_runs_are_told_and_end_with_6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def one_fails(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
         show(Event("failed", "2/2 plain: no guest in [/tmp/x]"))
-        return [RunResult.read(DEMO)]
+        return [read_run(DEMO)]
 
     monkeypatch.setattr("pagethrift.cli.lab.compare", one_fails)
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""``pagethrift replay`` from the command line (of a real migration: tests/unit/live/test_facts_log.py)."""
+"""``pagethrift replay`` from the command line; tests/qemu/live/test_logging_decider.py."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import U8
 from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Status, Strategy
-from pagethrift.strategies.stops import PendingFits
+from pagethrift.strategies.stop.rules import PendingFits
 from tests.unit import twins
 from tests.unit.stream.pieces import BLOCKS, HEADER, configuration, ram_start
 
@@ -77,10 +77,10 @@ class Bench:
             progress = self.thinner.run(out, self.now_s)
             self.output += b"".join(out.pieces())
             out.clear()
-            if progress is Progress.ENDED:
+            if progress is PauseReason.ENDED:
                 self.ended = True
                 return bytes(self.output[before:])
-            if progress is Progress.NEED_INPUT:
+            if progress is PauseReason.NEED_INPUT:
                 if not len(view):
                     return bytes(self.output[before:])
                 room = self.thinner.room()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pagethrift.engine.output import Mode, Output, Progress
+from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.thinner import Thinner, thin
 from pagethrift.errors import StreamError
 from pagethrift.model.methods import Allow, Method
@@ -50,7 +50,7 @@ def test_what_was_sent_is_not_sent_again_and_what_changed_is(strategy: str) -> N
     assert bench.memory()[3] == PAGE_A
     bench.end()
     assert bench.ended
-    assert bench.thinner.mode is Mode.TAIL
+    assert bench.thinner.phase is StreamPhase.TAIL
     assert bench.thinner.counters.out_bytes == len(bench.output)
 
 
@@ -144,11 +144,11 @@ def test_a_small_output_is_filled_again_and_again() -> None:
     records = [page(i, content=bytes([i + 1]) * 4096) for i in range(8)]
     stream = HEAD + part(*records) + part(last=True) + TAIL
     view, out, result, full = memoryview(stream), Output(2 * PAGE_ROOM), bytearray(), 0
-    while (progress := thinner.run(out, 0.0)) is not Progress.ENDED:
+    while (progress := thinner.run(out, 0.0)) is not PauseReason.ENDED:
         result += b"".join(out.pieces())
         out.clear()
-        full += progress is Progress.OUTPUT_FULL
-        if progress is Progress.NEED_INPUT:
+        full += progress is PauseReason.OUTPUT_FULL
+        if progress is PauseReason.NEED_INPUT:
             room = thinner.room()
             room[: len(view)] = view
             thinner.received(len(view))
@@ -256,7 +256,7 @@ def test_unknown_before_the_first_page_makes_a_pipe(what: str, chunk: int) -> No
     bench = Bench.of(TABLE["pagethrift"]())
     for i in range(0, len(stream), chunk):
         bench.feed(stream[i : i + chunk])
-    assert bench.thinner.mode is Mode.PIPE
+    assert bench.thinner.phase is StreamPhase.PIPE
     assert not bench.ended
     bench.end()
     assert bench.ended
@@ -271,7 +271,7 @@ def test_a_pipe_with_a_tiny_output() -> None:
     stream = UNKNOWN["a command"]
     thinner.room()[: len(stream)] = stream
     thinner.received(len(stream))
-    while thinner.run(out, 0.0) is Progress.OUTPUT_FULL:
+    while thinner.run(out, 0.0) is PauseReason.OUTPUT_FULL:
         result += b"".join(out.pieces())
         out.clear()
     assert bytes(result + b"".join(out.pieces())) == stream
@@ -285,7 +285,7 @@ def test_unknown_after_the_first_page_is_an_error(held: bool) -> None:
     with pytest.raises(StreamError, match="a known command, got 12") as caught:
         bench.feed(command(12))
     assert caught.value.offset == len(HEAD + part(page(1))) + 1
-    assert bench.thinner.mode is Mode.RAM
+    assert bench.thinner.phase is StreamPhase.RAM
     assert not bench.thinner.warning
 
 

@@ -9,12 +9,12 @@ import os
 import subprocess
 import sys
 
-from pagethrift.kernels import ONLY_JIT
+from pagethrift.kernels.machine_code import ONLY_JIT
 
 PROGRAM = """
 import gc
 from numba.core.dispatcher import Dispatcher
-from pagethrift.engine.output import Output, Progress
+from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.engine.warmup import warm_up
 from pagethrift.strategies.table import TABLE

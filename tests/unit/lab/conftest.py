@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from pagethrift.lab import doctor, packages
+from pagethrift.lab import doctor
 from pagethrift.lab.doctor import CheckStatus
+from pagethrift.lab.guest import packages
 
 
 @pytest.fixture(scope="session")

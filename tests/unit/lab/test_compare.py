@@ -12,8 +12,9 @@ import pytest
 from pagethrift.errors import LabError, UsageError
 from pagethrift.lab.compare import compare, plan
 from pagethrift.lab.run import Event
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.run_files import read_run, write_run
 from pagethrift.lab.scenario import parse_mode, read_scenario
+from pagethrift.model.run_result import RunResult
 
 DEMO = Path("scenarios/demo.toml")
 RESULTS = Path("docs/results/demo")
@@ -52,25 +53,25 @@ def test_results_of_another_bandwidth_are_refused(tmp_path: Path) -> None:
 def test_results_of_other_settings_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     scenario = replace(read_scenario(DEMO), modes=(parse_mode("plain"),), check_ram=())
     (path,) = [each.path(tmp_path, scenario.name) for each in plan(scenario)]
-    kept = RunResult.read(RESULTS / path.name)
-    replace(kept, settings_digest=scenario.digest).write(path)
+    kept = read_run(RESULTS / path.name)
+    write_run(replace(kept, settings_digest=scenario.digest), path)
     assert len(compare(replace(scenario, description="told better"), tmp_path, lambda event: None)) == 1
     with pytest.raises(UsageError, match="other settings"):
         compare(replace(scenario, **change), tmp_path, lambda event: None)
 
 
 def test_a_result_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    result = RunResult.read(next(RESULTS.glob("*.json")))
+    result = read_run(next(RESULTS.glob("*.json")))
     with pytest.raises(LabError, match="cannot write"):
-        result.write(tmp_path / "none" / "run.json")
-    result.write(tmp_path / "run.json")
+        write_run(result, tmp_path / "none" / "run.json")
+    write_run(result, tmp_path / "run.json")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_time_left_counts_what_has_no_result_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = read_scenario(DEMO)
     shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
-    kept = {each.mode.name: RunResult.read(each.path(tmp_path, scenario.name)) for each in plan(scenario)}
+    kept = {each.mode.name: read_run(each.path(tmp_path, scenario.name)) for each in plan(scenario)}
     for each in plan(scenario)[1:]:
         each.path(tmp_path, scenario.name).unlink()
     now_s = 0.0

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.lab import doctor, tunnels
+from pagethrift.lab import doctor
 from pagethrift.lab.doctor import CheckStatus
+from pagethrift.lab.link import tunnels
 
 
 def test_every_check_that_is_not_ok_has_a_remedy():

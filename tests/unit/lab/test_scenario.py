@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.load_spec import LoadSpec, Protocol
-from pagethrift.lab.machine import ACTIVITIES, GuestSpec, kernel_command_line
+from pagethrift.lab.guest.machine import ACTIVITIES, GuestSpec, kernel_command_line
+from pagethrift.lab.load.spec import LoadSpec, Protocol
 from pagethrift.lab.scenario import Scenario, parse_mode, parse_scenario, read_scenario
 
 MIB = 1 << 20

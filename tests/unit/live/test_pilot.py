@@ -8,13 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pagethrift.live.options import MigrateOptions
+from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.pilot import Pilot
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopFacts
-from pagethrift.model.status import RelayState, RelayStatus
-from pagethrift.strategies.stops import DowntimePredicted
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.strategies.stop.rules import DowntimePredicted
 
 LINK_BPS = 10_000_000.0
 

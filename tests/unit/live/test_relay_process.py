@@ -14,7 +14,7 @@ import pytest
 
 from pagethrift.errors import LinkError, QmpError, StreamError, UsageError
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
-from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 
 
 def script(body: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopAction, StopDecision
-from pagethrift.model.status import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 
 TOTAL = 1000 * 4096
 

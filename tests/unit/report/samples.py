@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pagethrift.lab.run_result import RunResult
+from pagethrift.lab.run_files import write_run
 from pagethrift.model.result import MigrationResult, Mode, Outcome, RoundRecord
-from pagethrift.report.record import Run, from_run_result
+from pagethrift.model.run_result import RunResult
+from pagethrift.report.runs import Run, from_run_result
 
 
 def migration(mode: str = "plain", total_s: float = 10.0, **changes: Any) -> MigrationResult:
@@ -79,7 +80,7 @@ def run(mode: str = "plain", total_s: float = 10.0, repetition: int = 0, **chang
 def write(folder: Path, *results: RunResult) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(results):
-        one.write(folder / f"{number:02d}.json")
+        write_run(one, folder / f"{number:02d}.json")
 
 
 def change(path: Path, **values: Any) -> None:
@@ -88,7 +89,7 @@ def change(path: Path, **values: Any) -> None:
 
 
 def memcaslap(**changes: Any) -> dict[str, Any]:
-    """memcaslap's series, as lab/memcaslap.py gives it, of 15 s that began 2 s after the client."""
+    """memcaslap's series, as lab/load/memcaslap.py gives it, of 15 s that began 2 s after the client."""
     return {
         "began_s": 52.0, "began_unix_s": 995.0, "interval_s": 1.0, "operations": [4000] * 15,
         "misses": [0] * 15, "max_ms": [30.5] * 15, "mean_ms": [4.5] * 15,

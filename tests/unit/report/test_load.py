@@ -11,7 +11,7 @@ import pytest
 from pagethrift.errors import UsageError
 from pagethrift.report import load as module
 from pagethrift.report.load import load
-from pagethrift.report.record import NO_CLIENT
+from pagethrift.report.runs import NO_CLIENT
 from tests.unit.report.samples import change, client, memcaslap, migration, result, write
 
 

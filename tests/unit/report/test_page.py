@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from pagethrift.report.load import Loaded
 from pagethrift.report.page import figures, html
-from pagethrift.report.record import Run
+from pagethrift.report.runs import Run
 from tests.unit.report.samples import client, memcaslap, migration, result, run, write
 
 NASTY = "<script>alert(1)</script> $x^ & _y"

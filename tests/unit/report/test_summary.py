@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.lab.equality import RamEquality
 from pagethrift.model.result import Outcome
+from pagethrift.model.run_result import RamEquality
 from pagethrift.report.against import Verdict, comparisons
 from pagethrift.report.load import load
 from pagethrift.report.overview import overviews

@@ -10,12 +10,12 @@ import pytest
 
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import UsageError
-from pagethrift.live.facts_log import logged
+from pagethrift.live.logging_decider import logged
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.simulate.link import LinkSpec
-from pagethrift.simulate.migration import simulate
-from pagethrift.simulate.options import SimulateOptions
 from pagethrift.simulate.replay import logged_strategy, replay
+from pagethrift.simulate.simulate_options import SimulateOptions
+from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulate.virtual_migration import simulate
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.stop_table import STOPS
 from pagethrift.strategies.table import TABLE, strategy

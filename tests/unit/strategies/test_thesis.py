@@ -5,7 +5,7 @@ from __future__ import annotations
 from pagethrift.model.facts import StopAction
 from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import Signing
-from pagethrift.strategies.stops import RetransferShare
+from pagethrift.strategies.stop.rules import RetransferShare
 from pagethrift.strategies.thesis import thesis
 from pagethrift.strategies.thesis_literal import thesis_literal
 from tests.unit.strategies.facts import page_facts, stop_facts

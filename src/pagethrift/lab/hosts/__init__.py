@@ -1,0 +1,1 @@
+"""Two hosts on one machine: namespaces, their network, the processes in them."""

@@ -1,0 +1,1 @@
+"""The migration link of a lab: rate, delay, tunnels."""

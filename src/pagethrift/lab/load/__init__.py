@@ -1,0 +1,1 @@
+"""The load on a guest: generator, clients, what they measured."""

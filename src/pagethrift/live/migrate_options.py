@@ -1,0 +1,115 @@
+"""What an operator asks of one live migration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pagethrift.address import parse_address
+from pagethrift.errors import UsageError
+from pagethrift.model.result import ParameterValue
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFeatures:
+    """QEMU's own ways to converge, for a migration without the relay."""
+
+    xbzrle_cache_bytes: int | None = None
+    """switches xbzrle on; a power of two of at least 4096"""
+    auto_converge: bool = False
+    post_copy: bool = False
+    post_copy_round: int = 1
+    """the round whose beginning starts post-copy; 0 = at once"""
+    multifd_channels: int | None = None
+    """switches multifd on, at both ends"""
+    multifd_compression: str = "none"
+    max_bandwidth_bps: int | None = None
+    """bytes per second, 0 = unlimited; None leaves QEMU's setting"""
+
+    def as_features(self) -> dict[str, ParameterValue]:
+        """Return what is switched on, by QEMU's names, for the result."""
+        found: dict[str, ParameterValue] = {}
+        if self.xbzrle_cache_bytes is not None:
+            found["xbzrle-cache-size"] = self.xbzrle_cache_bytes
+        if self.auto_converge:
+            found["auto-converge"] = True
+        if self.post_copy:
+            found["postcopy-ram"] = True
+        if self.multifd_channels is not None:
+            found["multifd-channels"] = self.multifd_channels
+            found["multifd-compression"] = self.multifd_compression
+        if self.max_bandwidth_bps is not None:
+            found["max-bandwidth"] = self.max_bandwidth_bps
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateOptions:
+    """One migration: from the QEMU behind ``source_qmp`` to ``destination``."""
+
+    source_qmp: str
+    """path of the source's QMP unix socket"""
+    destination: str
+    """where the destination QEMU listens: HOST:PORT or unix:PATH"""
+    destination_qmp: str | None = None
+    """path of the destination's QMP unix socket, if it can be reached from here"""
+    incoming_uri: str | None = None
+    """what a destination started with `-incoming defer` shall listen on; default: ``destination``"""
+    start_destination: bool = True
+    """start the guest at the destination (needs ``destination_qmp``); False leaves it paused there"""
+    strategy: str = "pagethrift"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """parameters of the strategy and of ``stop``"""
+    stop: str = ""
+    """a stop rule instead of the strategy's own"""
+    stop_parameters: Mapping[str, float] = field(default_factory=dict)
+    """filled in from ``parameters`` by `migrate`"""
+    downtime_limit_s: float = 0.3
+    bandwidth_bps: int | None = None
+    """link bandwidth in bytes per second, if the operator knows it"""
+    force_after_s: float | None = None
+    """switch over at this time whatever is predicted"""
+    timeout_s: float | None = None
+    """give the migration up after this time"""
+    switchover_deadline_s: float | None = None
+    """give up a switchover that takes longer; default: see `switchover_deadline`"""
+    plain: bool = False
+    """without the relay: QEMU connects straight to the destination and decides itself"""
+    features: PlainFeatures = PlainFeatures()
+    """only for ``plain``; but ``multifd_channels``, uncompressed, also with the relay: at the source only"""
+    result_path: Path | None = None
+    """the result is written there, whatever the outcome"""
+    facts_log: Path | None = None
+    """the planner's facts and decisions are written there, for replay"""
+    relay_folder: Path | None = None
+    """where the relay's socket is made; default: a fresh temporary folder"""
+
+    def check(self) -> None:
+        """Raise UsageError when the options contradict each other."""
+        parse_address(self.destination)
+        if not self.downtime_limit_s > 0:
+            raise UsageError("the downtime limit must be positive, e.g. 300ms")
+        compressed = self.features.multifd_channels and self.features.multifd_compression != "none"
+        through = () if compressed else ("multifd-channels", "multifd-compression")
+        names = [name for name in self.features.as_features() if name not in through]
+        if not self.plain and names:
+            raise UsageError(
+                f"QEMU's own {', '.join(names)} cannot go through the relay; add --plain or drop it"
+            )
+        cache = self.features.xbzrle_cache_bytes
+        if cache is not None and (cache < 4096 or cache & (cache - 1)):
+            raise UsageError(f"xbzrle cache of {cache} bytes: QEMU wants a power of two, e.g. 512MiB")
+        if self.features.multifd_channels is not None and not 1 <= self.features.multifd_channels <= 255:
+            raise UsageError("multifd channels: QEMU takes 1 to 255")
+        if self.features.post_copy and self.destination_qmp is None:
+            raise UsageError("post-copy must be prepared at both ends: give --destination-qmp too")
+
+
+def switchover_deadline(limit_s: float, predicted_s: float | None) -> float:
+    """Return how long a switchover may take before it is broken off, in seconds.
+
+    Three times the prediction leaves room for a link that slows down; ten seconds at least, because
+    breaking off late costs little and breaking off early costs the migration.
+    """
+    return max(10.0, 20 * limit_s, 3 * (predicted_s or 0.0))

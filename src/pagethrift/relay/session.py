@@ -1,0 +1,231 @@
+"""The relay: QEMU's socket on one side, the link on the other, the thinner in between.
+
+Threads: this one receives and thins, one for each multifd channel receives and signs, the
+link's writes, one carries the return path back, one reports. The first error of any of them
+closes all sockets, so the source QEMU fails the migration at once and its guest runs on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import secrets
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pagethrift.address import Address
+from pagethrift.engine.output import Output, PauseReason, StreamPhase
+from pagethrift.engine.thinner import DOWNTIME_LIMIT_S, Thinner
+from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.model.methods import Method
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.relay.intake import Intake
+from pagethrift.relay.link import Link
+from pagethrift.sockets import close_both_ways, connect
+from pagethrift.strategies.base import Strategy
+from pagethrift.stream.reader import BUFFER_BYTES
+from pagethrift.stream.return_path import ReturnPath
+
+REPORT_S = 0.1
+STALL_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 600.0
+"""how long the destination may take to load device state and close"""
+
+_STATES = {
+    StreamPhase.PREAMBLE: RelayState.RAM,
+    StreamPhase.RAM: RelayState.RAM,
+    StreamPhase.TAIL: RelayState.TAIL,
+    StreamPhase.PIPE: RelayState.PIPE,
+}
+
+
+class Relay:
+    """One migration through one relay.
+
+    ``report`` is called from a thread about ten times a second and at state changes.
+    """
+
+    def __init__(
+        self,
+        listen_on: Address,
+        destination: Address,
+        strategy: Strategy,
+        report: Callable[[RelayStatus], None],
+        bandwidth_bps: float = 0.0,
+        stall_timeout_s: float = STALL_TIMEOUT_S,
+        downtime_limit_s: float = DOWNTIME_LIMIT_S,
+    ) -> None:
+        self._destination = destination
+        self._report = report
+        self._bandwidth_bps = bandwidth_bps
+        self._stall_timeout_s = stall_timeout_s
+        self._thinner = Thinner(strategy, secrets.token_bytes(32))
+        self._thinner.downtime_limit_s = downtime_limit_s
+        self._state = RelayState.LISTENING
+        self._error: PagethriftError | None = None
+        self._link_socket: socket.socket | None = None
+        self._link: Link | None = None
+        self._answers = ReturnPath()
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._listen_on = listen_on
+        self._intake = Intake(listen_on, self._thinner)
+
+    def run(self) -> None:
+        """Serve one migration. Raises the first error."""
+        reporter = threading.Thread(target=self._report_always, name="report", daemon=True)
+        reporter.start()
+        try:
+            self._forward(self._intake.wait_for_main())
+            self._state = RelayState.DONE
+        except PagethriftError as error:
+            self.abort(error)
+        except OSError as error:
+            self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror or error}"))
+        except BaseException as error:
+            self.abort(PagethriftError(f"unexpected {type(error).__name__}: {error}; please report it"))
+            raise
+        finally:
+            self._state = RelayState.FAILED if self._error else self._state
+            self._over.set()
+            self._close()
+            reporter.join()
+            self._report(self.status())
+        if self._error:
+            raise self._error
+
+    def begin_round(self, number: int) -> None:
+        """Tell the strategy that QEMU began a round."""
+        self._thinner.begin_round(number)
+
+    def go(self) -> None:
+        """The switchover is decided."""
+        self._thinner.go()
+
+    def tell(self) -> None:
+        """Report the counters of this moment, besides the regular reports."""
+        self._report(self.status())
+
+    def abort(self, error: PagethriftError) -> None:
+        """Close both sides: the source fails the migration and its guest runs on."""
+        with self._lock:
+            if self._over.is_set():
+                return
+            self._error = self._error or error
+        if self._link:
+            self._link.abandon()
+        self._intake.stop()
+        close_both_ways(self._link_socket)
+
+    def status(self) -> RelayStatus:
+        """Return the counters as they are now."""
+        thinner, link = self._thinner, self._link
+        counters = thinner.counters
+        state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        method = counters.method
+        return RelayStatus(
+            state=state,
+            now_s=time.monotonic(),
+            in_bytes=thinner.in_bytes,
+            out_bytes=link.sent_bytes if link else 0,
+            unsent_bytes=link.unsent_bytes if link and not self._over.is_set() else 0,
+            link_bps=link.rate_bps if link else self._bandwidth_bps,
+            pages_in=counters.pages_in,
+            zero_pages=method(Method.ZERO),
+            full_pages=method(Method.FULL),
+            delta_pages=method(Method.DELTA) + method(Method.SPARSE) + method(Method.FROM_ZERO),
+            skipped_pages=method(Method.SKIP),
+            held_pages=len(thinner.held),
+            held_bytes=thinner.held.held_bytes,
+            first_round_bytes=counters.first_round_bytes,
+            retransferred_bytes=counters.retransferred_bytes,
+            retransferred_pages=counters.retransferred_pages,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            peak_rss_bytes=usage.ru_maxrss << 10,
+            error=str(self._error or ""),
+            warning=thinner.warning,
+        )
+
+    def _forward(self, source: socket.socket) -> None:
+        # An early or idle connection counts as a migration at the destination: connect with bytes in hand.
+        self._link_socket = connect(self._destination)
+        self._link = link = Link(self._link_socket, self._stall_timeout_s, self.abort, self._bandwidth_bps)
+        back = threading.Thread(
+            target=self._carry_back, args=(source, self._link_socket), name="return", daemon=True
+        )
+        back.start()
+        self._state = RelayState.RAM
+        while (progress := self._thin_received(link)) is not PauseReason.ENDED:
+            if progress is PauseReason.NEED_INPUT:
+                self._intake.receive_bytes = min(BUFFER_BYTES, link.bound_bytes // 2)
+                self._intake.fill(link.busy)
+            else:
+                self._intake.hand_back()
+        link.finish()
+        back.join(CLOSE_TIMEOUT_S)
+        if back.is_alive():
+            raise LinkError(f"the destination did not close the link within {CLOSE_TIMEOUT_S:.0f} s")
+        if self._error:
+            raise self._error
+
+    def _thin_received(self, link: Link) -> PauseReason:
+        """Thin what was received into one output."""
+        output: Output = link.take()
+        self._thinner.link_bps = link.rate_bps
+        try:
+            return self._thinner.run(output, time.monotonic())
+        finally:
+            link.put(output)
+
+    def _carry_back(self, source: socket.socket, link: socket.socket) -> None:
+        """Forward the return path; a failed load or an early end fails the migration."""
+        poller = _readable(link)
+        while not self._over.is_set():
+            try:
+                if not poller(0.5):
+                    continue
+                data = link.recv(65536)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                return self.abort(LinkError(f"the destination closed the link: {error.strerror}"))
+            if not data:
+                break
+            self._answers.feed(data)
+            if self._answers.shut:
+                return self.abort(LinkError("the destination failed to load the stream; see its log"))
+            try:
+                source.sendall(data)
+            except OSError as error:
+                return self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror}"))
+        if self._thinner.phase not in (StreamPhase.TAIL, StreamPhase.PIPE):
+            return self.abort(LinkError("the destination closed the link before the end of RAM"))
+        if self._answers.seen and self._answers.understood and self._answers.shut is None:
+            return self.abort(LinkError("the destination closed the link before it had loaded the guest"))
+        with contextlib.suppress(OSError):
+            source.shutdown(socket.SHUT_WR)
+
+    def _report_always(self) -> None:
+        self._report(self.status())
+        before = self._state
+        while not self._over.wait(REPORT_S):
+            if self._state is not RelayState.LISTENING or before is not self._state:
+                self._report(self.status())
+            before = self._state
+
+    def _close(self) -> None:
+        self._intake.close()
+        close_both_ways(self._link_socket)
+        if self._listen_on.path:
+            Path(self._listen_on.path).unlink(missing_ok=True)
+
+
+def _readable(connection: socket.socket) -> Callable[[float], bool]:
+    poller = select.poll()
+    poller.register(connection, select.POLLIN)
+    return lambda timeout_s: bool(poller.poll(timeout_s * 1000))

@@ -1,0 +1,60 @@
+"""What is asked of one simulated migration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pagethrift.errors import UsageError
+from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulate.virtual_source import CHUNK_PAGES
+
+GO_DELAY_S = 0.05
+"""the planner's question and its answer over QMP: 24 to 62 ms measured from the beginning of a round to
+the guest's STOP where the link does not matter; QEMU then ends its section"""
+BUFFER_S = 0.05
+MIN_BUFFER_BYTES = 256 << 10
+MAX_BUFFER_BYTES = 8 << 20
+"""what a relay has swallowed and not sent: it may be twice as many seconds (relay/link.py), but is so only
+at times; half fits the downtimes of live runs better (docs/studies.md)"""
+SOCKET_BYTES = 1.25e6
+"""the same of a QEMU without a relay: its kernel's send buffer and the queue of the link; fits the
+downtimes of live runs on links of 100, 200 and 400 Mbit/s (docs/studies.md)"""
+TICK_S = 0.05
+"""how often the planner is asked (live/pilot.py)"""
+SECTION_S = 0.05
+"""QEMU ends a section of RAM after 50 ms (ram.c, MAX_WAIT)"""
+SYNC_S = 0.001
+"""reading the dirty log of a gigabyte; also what keeps a round without pages from taking no time"""
+SOURCE_BPS = 1.2e9
+"""how fast QEMU and the relay hand on pages with content: one core each"""
+ZERO_BPS = 8e9
+"""how fast QEMU passes over zero pages: its migration thread took 0.07 to 0.12 CPU seconds for 1 GiB
+of which a quarter was content"""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateOptions:
+    """One virtual migration: everything but the trace and the strategy."""
+
+    link: LinkSpec
+    downtime_limit_s: float = 0.3
+    force_after_s: float | None = None
+    """switch over at this virtual time whatever is predicted"""
+    give_up_s: float = 3600.0
+    """virtual time after which the migration counts as failed"""
+    as_live: bool = False
+    """rows of other systems run as the relay's analogue, not as defined"""
+    go_delay_s: float = GO_DELAY_S
+    chunk_pages: int = CHUNK_PAGES
+    """pages of dirty log cleared at once; 0: all at each sync"""
+    source_bps: float = SOURCE_BPS
+    warm_up_s: float = 0.0
+    """guest time played before the migration begins"""
+
+    def check(self) -> None:
+        """Raise UsageError when the options make no sense."""
+        self.link.check()
+        if not self.downtime_limit_s > 0:
+            raise UsageError("the downtime limit must be positive, e.g. 300ms")
+        if not self.give_up_s > 0 or self.warm_up_s < 0 or self.go_delay_s < 0 or self.source_bps <= 0:
+            raise UsageError("simulation times and rates must not be negative")

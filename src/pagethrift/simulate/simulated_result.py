@@ -1,0 +1,93 @@
+"""Turning a simulated migration into the result record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pagethrift.model.facts import StopDecision
+from pagethrift.model.methods import Method
+from pagethrift.model.pages import PAGE_BYTES
+from pagethrift.model.result import MigrationResult, Mode, Outcome, PageCounters, ParameterValue
+from pagethrift.simulate.rounds import Rounds
+from pagethrift.simulate.simulate_options import SimulateOptions
+from pagethrift.simulate.virtual_link import VirtualLink
+from pagethrift.simulate.virtual_relay import VirtualRelay
+from pagethrift.strategies.base import Strategy
+from pagethrift.trace.read import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a migration ended, in virtual seconds."""
+
+    outcome: Outcome
+    total_s: float
+    downtime_s: float | None = None
+    error: str = ""
+    forced_at_s: float | None = None
+    decision: StopDecision | None = None
+    stale_pages: int = 0
+
+
+def build_result(
+    trace: Trace,
+    strategy: Strategy,
+    options: SimulateOptions,
+    relay: VirtualRelay,
+    link: VirtualLink,
+    rounds: Rounds,
+    end: End,
+    nonzero_pages: int,
+    warnings: tuple[str, ...],
+) -> MigrationResult:
+    """Return the record; ``nonzero_pages``: not zero when the migration began."""
+    bound_s = nonzero_pages * PAGE_BYTES / options.link.bandwidth_bps
+    completed = end.outcome is Outcome.COMPLETED
+    counters = relay.counters
+    method = counters.method
+    header = trace.header
+    decision = end.decision if completed else None
+    return MigrationResult(
+        mode=Mode.RELAY,
+        strategy=strategy.name,
+        outcome=end.outcome,
+        simulated=True,
+        began_unix_s=0.0,
+        ended_unix_s=end.total_s,
+        downtime_limit_s=options.downtime_limit_s,
+        total_time_s=end.total_s,
+        downtime_s=end.downtime_s,
+        first_round_bytes=counters.first_round_bytes,
+        retransferred_bytes=counters.retransferred_bytes,
+        transferred_bytes=link.sent_bytes,
+        stale_pages=end.stale_pages if completed else None,
+        one_pass_bound_s=bound_s,
+        ratio=end.total_s / bound_s if completed and bound_s else None,
+        parameters=_parameters(strategy),
+        converged=completed and end.forced_at_s is None,
+        forced_at_s=end.forced_at_s,
+        switchover_reason=decision.reason if decision else "",
+        predicted_downtime_s=decision.predicted_downtime_s if decision else None,
+        error=end.error,
+        warnings=warnings,
+        bandwidth_bps=options.link.bandwidth_bps,
+        ram_bytes=header.memory_bytes,
+        pages=PageCounters(
+            full=method(Method.FULL),
+            delta=method(Method.DELTA) + method(Method.SPARSE) + method(Method.FROM_ZERO),
+            zero=method(Method.ZERO),
+            skipped=method(Method.SKIP),
+        ),
+        rounds=rounds.records(),
+        source_qemu=header.qemu_version,
+        machine=header.machine,
+        accelerator=header.accelerator,
+    )
+
+
+def _parameters(strategy: Strategy) -> dict[str, ParameterValue]:
+    """As a live migration's record has them (live/live_result.py)."""
+    if not strategy.stop_name:
+        return dict(strategy.parameters)
+    stop = {f"stop.{name}": value for name, value in strategy.stop_parameters.items()}
+    return {**strategy.parameters, "stop": strategy.stop_name, **stop}

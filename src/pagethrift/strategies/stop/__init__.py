@@ -1,0 +1,1 @@
+"""When to switch over: the stop rules and the prediction they share."""

@@ -1,0 +1,18 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short name: a unix socket's path ends at 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="ptl"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,186 @@
+"""Two real QEMUs for the driver's tests, and fakes that misbehave as real ones rarely do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pagethrift.live.migrate_options import MigrateOptions
+from pagethrift.model.facts import StopAction, StopDecision, StopFacts
+from tests.qemu import machines
+from tests.qemu.tiny import MIB, Pattern, Region, TinyGuest
+
+WRITER = TinyGuest(
+    (
+        Region(Pattern.STATIC, 4 * MIB, 1024),
+        Region(Pattern.RANDOM_PAGES, 8 * MIB, 512, writes=64),
+        Region(Pattern.RANDOM_WORDS, 12 * MIB, 256, writes=64),
+    ),
+    writes_per_s=5000,
+)
+"""7 MiB of content; rewrites its 2 MiB of random pages faster than `slow_link` carries them"""
+SLOW_BPS = 6 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A source that runs the writer and a deferred destination, each with a second, free monitor."""
+
+    source: machines.Machine
+    destination: machines.Machine
+    folder: Path
+
+    def options(self, **changes: Any) -> MigrateOptions:
+        """Return options for this pair: by relay unless ``plain``."""
+        values: dict[str, Any] = {
+            "source_qmp": str(self.folder / "a.qmp"),
+            "destination": f"unix:{self.folder}/link.sock",
+            "destination_qmp": str(self.folder / "b.qmp"),
+            "downtime_limit_s": 0.5,
+        }
+        return MigrateOptions(**(values | changes))
+
+    def states(self) -> tuple[str, str]:
+        """Return the run states of source and destination."""
+        return (
+            self.source.qmp.execute("query-status")["status"],
+            self.destination.qmp.execute("query-status")["status"],
+        )
+
+    def parameter(self, name: str) -> object:
+        """Return a migration parameter of the source."""
+        return self.source.qmp.execute("query-migrate-parameters")[name]
+
+
+@contextlib.contextmanager
+def running_pair(
+    binary: machines.QemuLike,
+    folder: Path,
+    destination_ram_bytes: int = 64 * MIB,
+    incoming: str = "defer",
+    paused: bool = True,
+) -> Iterator[Pair]:
+    """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``."""
+    image = WRITER.write(folder / "guest.bin")
+    arguments = f"-machine pc -accel tcg -cpu qemu64 -m {destination_ram_bytes // 1024}k -nodefaults"
+    arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
+    arguments_of_destination = [*arguments.split(), *_monitor(folder / "b.qmp")]
+    with (
+        machines.source(binary, WRITER, folder, extra=_monitor(folder / "a.qmp")) as source,
+        machines.Machine(
+            binary, arguments_of_destination, folder, destination_ram_bytes, "destination"
+        ) as destination,
+    ):
+        source.wait_ready()
+        yield Pair(source, destination, folder)
+
+
+def _monitor(path: Path) -> Sequence[str]:
+    return ("-qmp", f"unix:{path},server=on,wait=off")
+
+
+@dataclass(slots=True)
+class After:
+    """A stop rule of the tests: switches over at a round, or never."""
+
+    round: int | None
+    seen: StopFacts | None = None
+
+    def decide(self, facts: StopFacts) -> StopDecision:
+        self.seen = facts
+        if self.round is not None and facts.round >= self.round:
+            return StopDecision(StopAction.SWITCH_OVER, f"round {self.round}", 0.1)
+        return StopDecision(StopAction.CONTINUE)
+
+
+@contextlib.asynccontextmanager
+async def slow_link(pair: Pair) -> AsyncIterator[MigrateOptions]:
+    """Carry one migration at SLOW_BPS; yields the options that go through it."""
+    far = pair.folder / "far.sock"
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(far)
+        back = asyncio.create_task(_copy(far_reader, writer, None))
+        await _copy(reader, far_writer, SLOW_BPS)
+        await back
+
+    server = await asyncio.start_unix_server(carry, pair.folder / "link.sock", limit=65536)
+    try:
+        yield pair.options(incoming_uri=f"unix:{far}")
+    finally:
+        server.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_per_s: int | None) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+            if bytes_per_s is not None:
+                await asyncio.sleep(len(data) / bytes_per_s)
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def sink(path: Path, bytes_per_s: int | None = None) -> AsyncIterator[None]:
+    """Listen like a destination that swallows the stream and never answers."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while await reader.read(65536 if bytes_per_s is None else bytes_per_s // 20):
+                if bytes_per_s is not None:
+                    await asyncio.sleep(0.05)
+        writer.close()
+
+    server = await asyncio.start_unix_server(swallow, path, limit=65536)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def fake_monitor(
+    path: Path,
+    greeting: bytes,
+    answers: dict[str, Any] | None = None,
+    refusals: dict[str, list[str]] | None = None,
+) -> AsyncIterator[None]:
+    """Listen with ``greeting`` and answer each command with what ``answers`` names (or {}).
+
+    ``refusals`` are used up first, one for each command of that name.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        with contextlib.suppress(OSError):
+            text = ""
+            while data := await reader.read(65536):
+                text += data.decode()
+                asked, end = json.JSONDecoder().raw_decode(text)  # qemu.qmp ends no line
+                text = text[end:].lstrip()
+                name = asked.get("execute") or asked["exec-oob"]
+                if answers is not None and name in answers and answers[name] is None:
+                    continue
+                said: dict[str, Any] = {"return": (answers or {}).get(name, {})}
+                if refusals and refusals.get(name):
+                    said = {"error": {"class": "GenericError", "desc": refusals[name].pop(0)}}
+                writer.write(json.dumps({**said, "id": asked.get("id")}).encode() + b"\r\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, path)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def greeting(major: int = 7, minor: int = 2) -> bytes:
+    """Return the first line of a QEMU of that version."""
+    version = {"qemu": {"major": major, "minor": minor, "micro": 0}, "package": ""}
+    return json.dumps({"QMP": {"version": version, "capabilities": ["oob"]}}).encode() + b"\r\n"

@@ -1,0 +1,67 @@
+"""`migrate` with multifd at the source: as the operator set it, or as asked; the relay ends it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pagethrift.errors import QmpError
+from pagethrift.live.migrate import migrate
+from pagethrift.live.migrate_options import PlainFeatures
+from pagethrift.model.result import Mode, Outcome
+from tests.qemu.live.pair import Pair
+from tests.qemu.machines import Machine, differing_pages
+
+pytestmark = pytest.mark.qemu
+
+
+def capabilities(machine: Machine) -> list[str]:
+    """Return what is switched on."""
+    rows = machine.qmp.execute("query-migrate-capabilities")
+    return [row["capability"] for row in rows if row["state"]]
+
+
+def switch_on(machine: Machine, **parameters: object) -> None:
+    machine.qmp.set_capabilities(multifd=True)
+    machine.qmp.execute("migrate-set-parameters", **parameters)
+
+
+def test_as_asked(pair: Pair) -> None:
+    options = pair.options(features=PlainFeatures(multifd_channels=3), start_destination=False)
+    result = asyncio.run(migrate(options))
+    assert (result.mode, result.outcome) == (Mode.RELAY, Outcome.COMPLETED)
+    assert result.features == {"multifd-channels": 3, "multifd-compression": "none"}
+    assert pair.source.qmp.execute("query-migrate")["ram"]["multifd-bytes"] > 1 << 20
+    assert differing_pages(pair.source.dump_ram(), pair.destination.dump_ram()) == []
+    assert capabilities(pair.source) == []
+    assert pair.parameter("multifd-channels") == 2
+
+
+def test_as_the_operator_set_it(pair: Pair) -> None:
+    """At both ends, as for a migration without a relay: the destination gets it off and back."""
+    switch_on(pair.source, multifd_channels=4)
+    switch_on(pair.destination, multifd_channels=4)
+    result = asyncio.run(migrate(pair.options(start_destination=False)))
+    assert result.outcome is Outcome.COMPLETED
+    assert pair.source.qmp.execute("query-migrate")["ram"]["multifd-bytes"] > 1 << 20
+    assert differing_pages(pair.source.dump_ram(), pair.destination.dump_ram()) == []
+    assert capabilities(pair.source) == ["multifd"]
+    assert capabilities(pair.destination) == ["multifd"]
+    assert pair.parameter("multifd-channels") == 4
+
+
+def test_compression_is_refused_by_name(pair: Pair) -> None:
+    switch_on(pair.source, multifd_compression="zstd")
+    with pytest.raises(QmpError, match=r"multifd-compression is zstd, .* set it to none"):
+        asyncio.run(migrate(pair.options()))
+    assert pair.states() == ("running", "inmigrate")
+    assert capabilities(pair.source) == ["multifd"]
+
+
+def test_asking_overrides_the_operators_compression(pair: Pair) -> None:
+    switch_on(pair.source, multifd_compression="zlib")
+    result = asyncio.run(migrate(pair.options(features=PlainFeatures(multifd_channels=2))))
+    assert result.outcome is Outcome.COMPLETED
+    assert pair.states() == ("postmigrate", "running")
+    assert pair.parameter("multifd-compression") == "zlib"

@@ -1,0 +1,57 @@
+"""Options that contradict each other are refused before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pagethrift.errors import UsageError
+from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switchover_deadline
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"destination": "nonsense"}, "not an address"),
+        ({"downtime_limit_s": 0.0}, "must be positive"),
+        ({"features": PlainFeatures(auto_converge=True)}, "--plain"),
+        (
+            {"features": PlainFeatures(multifd_channels=2, multifd_compression="zstd")},
+            "multifd-compression .*--plain",
+        ),
+        ({"features": PlainFeatures(multifd_channels=0)}, "1 to 255"),
+        ({"plain": True, "features": PlainFeatures(xbzrle_cache_bytes=5000)}, "power of two"),
+        ({"plain": True, "features": PlainFeatures(multifd_channels=256)}, "1 to 255"),
+        ({"plain": True, "features": PlainFeatures(post_copy=True)}, "--destination-qmp"),
+    ],
+)
+def test_refused(changes: dict[str, Any], message: str) -> None:
+    options = MigrateOptions(**({"source_qmp": "/q", "destination": "host:4444"} | changes))
+    with pytest.raises(UsageError, match=message):
+        options.check()
+
+
+def test_accepted() -> None:
+    MigrateOptions("/q", "host:4444").check()
+    MigrateOptions("/q", "host:4444", features=PlainFeatures(multifd_channels=4)).check()
+    MigrateOptions("/q", "unix:/d", plain=True, features=PlainFeatures(xbzrle_cache_bytes=1 << 29)).check()
+
+
+def test_features_by_qemus_names() -> None:
+    features = PlainFeatures(1 << 29, True, True, 1, 4, "zstd", 0)
+    assert features.as_features() == {
+        "xbzrle-cache-size": 1 << 29,
+        "auto-converge": True,
+        "postcopy-ram": True,
+        "multifd-channels": 4,
+        "multifd-compression": "zstd",
+        "max-bandwidth": 0,
+    }
+    assert PlainFeatures().as_features() == {}
+
+
+def test_deadline_of_a_switchover() -> None:
+    assert switchover_deadline(0.3, None) == 10.0
+    assert switchover_deadline(2.0, 1.0) == 40.0
+    assert switchover_deadline(0.3, 60.0) == 180.0
