@@ -17,9 +17,9 @@ from scripts.bench import machine, output
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.matrix import read_compared
+from pagethrift.lab.run_files import read_run
 from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.model.result import MigrationResult
-from pagethrift.model.run_result import RunResult
 from pagethrift.simulate.simulate_options import SimulateOptions
 from pagethrift.simulate.virtual_link import LinkSpec
 from pagethrift.simulate.virtual_migration import simulate
@@ -77,7 +77,7 @@ def live_groups(folder: Path) -> list[Group]:
     """Return the timed runs of a folder, grouped; runs with RAM compared stay out. Raises UsageError."""
     found: dict[tuple[str, str, float], list[MigrationResult]] = {}
     for path in sorted(folder.rglob("*.json")):
-        result = RunResult.read(path)
+        result = read_run(path)
         bandwidth_bps = result.migration.bandwidth_bps
         if result.ram is None and bandwidth_bps:
             found.setdefault((result.scenario, result.mode, bandwidth_bps), []).append(result.migration)
