@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from scripts.bench import machine, output
 from scripts.bench.mixes import SECTION_PAGES, Pieces, records, zero_records
-from scripts.bench.pipes import POLL_S, status_bytes
+from scripts.bench.pipes import POLL_S
 
 from pagethrift.content.signature import SUBPAGE_BYTES
 from pagethrift.model.pages import PAGE_BYTES, U8
+from pagethrift.process_memory import memory_bytes
 
 THIN = str(Path(sys.executable).parent / "pagethrift")
 SIZES_GIB = (1, 4, 16, 64)
@@ -111,7 +112,7 @@ def run(guest: Guest, strategy: str = "pagethrift") -> dict[str, Any]:
         if state != "S":
             quiet_s = time.monotonic()
         time.sleep(POLL_S)
-    figures = {key: status_bytes(process.pid, key) for key in ("VmHWM", "VmRSS", "RssAnon", "RssFile")}
+    figures = {key: memory_bytes(process.pid, key) for key in ("VmHWM", "VmRSS", "RssAnon", "RssFile")}
     process.stdin.close()
     if process.wait():
         raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")

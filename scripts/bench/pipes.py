@@ -24,6 +24,8 @@ from pathlib import Path
 from scripts.bench.mixes import StreamFile
 from scripts.bench.rounds import Sample
 
+from pagethrift.process_memory import memory_bytes
+
 PIPE_BYTES = 1 << 20
 """what `pagethrift thin` asks for; cat gets the same"""
 SOCKET_PIECE_BYTES = 1 << 20
@@ -85,7 +87,7 @@ def run_command(arguments: Sequence[str], stream: StreamFile, sockets: bool = Fa
         fed_s = time.perf_counter()
         _wait_idle(process, ends)
         cpu_s = _cpu_s(process.pid) - cpu_s
-        peak_rss_bytes = status_bytes(process.pid, "VmHWM")
+        peak_rss_bytes = memory_bytes(process.pid)
         os.close(ends.feed)
         drain.join(STALL_S)
         end_s = max(fed_s, drain.last_s)
@@ -155,18 +157,6 @@ def _cpu_s(pid: int) -> float:
     for task in Path(f"/proc/{pid}/task").iterdir():
         total_ns += int((task / "schedstat").read_text().split()[0])
     return total_ns / 1e9
-
-
-def status_bytes(pid: int | str, key: str) -> int:
-    """Return a figure of /proc/PID/status in bytes.
-
-    VmHWM belongs to the program alone; ru_maxrss starts at the size of the process it
-    was forked from.
-    """
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/{pid}/status has no {key}")
 
 
 def command_measure(

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import RelayEnd, RelayState, RelayStatus, decode_message
 
 
 class RelayProcess:
@@ -21,6 +21,7 @@ class RelayProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.status = RelayStatus()
+        self.end: RelayEnd | None = None
         self._listening = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
         if not self._listening.wait(60) or self.process.poll() is not None:
@@ -54,7 +55,11 @@ class RelayProcess:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.status = RelayStatus.from_json(line)
+            match decode_message(line.encode()):
+                case RelayStatus() as status:
+                    self.status = status
+                case RelayEnd() as end:
+                    self.end = end
             self._listening.set()
         self._listening.set()
 

@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import DEFAULT, live_strategy, parse_parameters
 
@@ -23,6 +24,7 @@ StopName: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 DEFAULT_STRATEGY = DEFAULT
+DEFAULT_DOWNTIME_LIMIT = f"{DOWNTIME_LIMIT_S * 1000:g}ms"
 
 
 def chosen_strategy(name: str, parameters: list[str] | None) -> Strategy:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from pagethrift.cli.common import (
+    DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
     Json,
     Parameters,
@@ -72,7 +73,7 @@ def migrate(
     ] = None,
     downtime_limit: Annotated[
         str, typer.Option(help="Downtime that is acceptable.", rich_help_panel=_SWITCHOVER)
-    ] = "300ms",
+    ] = DEFAULT_DOWNTIME_LIMIT,
     force_after: Annotated[
         str | None,
         typer.Option(help="Switch over then, whatever is predicted.", rich_help_panel=_SWITCHOVER),

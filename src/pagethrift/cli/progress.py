@@ -156,9 +156,10 @@ def _rows(progress: Progress) -> list[tuple[str, str]]:
         ("pages", f"{pages.full} full {pages.delta} delta {pages.zero} zero {pages.skipped} skipped"),
         ("held", f"{progress.held_pages} pages"),
         ("link", format_bandwidth(progress.link_bps) if progress.link_bps else "unknown"),
-        ("downtime if stopped now", _seconds(progress.predicted_downtime_s)),
         ("round through in", _seconds(progress.eta_s)),
     ]
+    if progress.predicted_downtime_s is not None:
+        rows.append(("downtime if stopped now", _seconds(progress.predicted_downtime_s)))
     if progress.warning:
         rows.append(("warning", progress.warning))
     return rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sys
 import threading
@@ -13,10 +11,18 @@ import typer
 
 from pagethrift.address import parse_address
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StrategyName, chosen_strategy
+from pagethrift.cli.common import (
+    DEFAULT_DOWNTIME_LIMIT,
+    DEFAULT_STRATEGY,
+    Json,
+    Parameters,
+    StrategyName,
+    chosen_strategy,
+)
 from pagethrift.engine.warmup import warm_up
 from pagethrift.errors import LinkError
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.relay.control import Speaker, obey
 from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
 from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds
 
@@ -35,7 +41,7 @@ def relay(
     bandwidth: Annotated[str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.")] = None,
     downtime_limit: Annotated[
         str, typer.Option(help="Downtime that is acceptable: bounds what is held back.")
-    ] = "300ms",
+    ] = DEFAULT_DOWNTIME_LIMIT,
     stall_timeout: Annotated[str, typer.Option(help="Give up when the link stands still this long.")] = (
         f"{STALL_TIMEOUT_S:.0f}s"
     ),
@@ -43,24 +49,38 @@ def relay(
 ) -> None:
     """Run the relay alone, for one migration.
 
-    With --json it writes a status line about ten times a second and reads commands on
-    standard input ({"round": 3}, {"go": true}, {"status": true}); the end of standard input ends it.
+    With --json it writes a status as a line about ten times a second and how it ended as the last line,
+    and reads commands on standard input ({"round": 3}, {"go": true}, {"status": true}); the end of
+    standard input ends it.
     Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
     """
-    chosen = chosen_strategy(strategy, param)
-    with collecting_later():
-        warm_up()
-    report = _write_json if json else _Words()
-    server = Relay(
-        parse_address(listen),
-        parse_address(connect),
-        chosen,
-        report,
-        parse_bandwidth(bandwidth) if bandwidth else 0.0,
-        parse_seconds(stall_timeout),
-        parse_seconds(downtime_limit),
-    )
+    speaker = Speaker(sys.stdout.fileno()) if json else None
     interrupted = threading.Event()
+
+    def make() -> Relay:
+        chosen = chosen_strategy(strategy, param)
+        near, far = parse_address(listen), parse_address(connect)
+        bandwidth_bps = parse_bandwidth(bandwidth) if bandwidth else 0.0
+        stall_timeout_s, downtime_limit_s = parse_seconds(stall_timeout), parse_seconds(downtime_limit)
+        with collecting_later():
+            warm_up()
+        report = speaker.status if speaker else _Words()
+        return Relay(near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s)
+
+    try:
+        _serve(make(), speaker is not None, interrupted)
+    except Exception as error:
+        if speaker:
+            speaker.end(error)
+        if interrupted.is_set():
+            sys.exit(130)
+        raise
+    if speaker:
+        speaker.end(None)
+
+
+def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
+    """Run the relay in a thread of its own, so that signals are dealt with at once; raises its error."""
 
     def stop(signum: int, frame: object) -> None:
         interrupted.set()
@@ -68,15 +88,13 @@ def relay(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    if json:
-        threading.Thread(target=_obey, args=(server,), name="commands", daemon=True).start()
+    if driven:
+        threading.Thread(target=obey, args=(server, sys.stdin.fileno()), name="commands", daemon=True).start()
     failures: list[Exception] = []
     worker = threading.Thread(target=_run, args=(server, failures), name="relay")
     worker.start()
     while worker.is_alive():
         worker.join(0.2)
-    if interrupted.is_set():
-        sys.exit(130)
     if failures:
         raise failures[0]
 
@@ -86,28 +104,6 @@ def _run(server: Relay, failures: list[Exception]) -> None:
         server.run()
     except Exception as error:
         failures.append(error)
-
-
-def _obey(server: Relay) -> None:
-    for line in sys.stdin:
-        try:
-            command = json.loads(line)
-            if "round" in command:
-                server.begin_round(int(command["round"]))
-            if command.get("go"):
-                server.go()
-            if command.get("status"):
-                server.tell()
-        except (ValueError, TypeError, AttributeError):
-            print(f"pagethrift: ignored command {line[:60]!r}", file=sys.stderr)
-    server.abort(LinkError("the process that started this relay is gone"))
-
-
-def _write_json(status: RelayStatus) -> None:
-    try:
-        os.write(sys.stdout.fileno(), status.to_json().encode() + b"\n")
-    except OSError:
-        return
 
 
 class _Words:

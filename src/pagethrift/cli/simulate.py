@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.cli.common import DEFAULT_STRATEGY, Json, Parameters, StopName, StrategyName
+from pagethrift.cli.common import (
+    DEFAULT_DOWNTIME_LIMIT,
+    DEFAULT_STRATEGY,
+    Json,
+    Parameters,
+    StopName,
+    StrategyName,
+)
 from pagethrift.cli.progress import summary
 from pagethrift.errors import UsageError
 from pagethrift.simulate.simulate_options import SimulateOptions
@@ -33,7 +40,9 @@ def simulate(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stop: StopName = None,
-    downtime_limit: Annotated[str, typer.Option(help="Downtime that is acceptable.")] = "300ms",
+    downtime_limit: Annotated[
+        str, typer.Option(help="Downtime that is acceptable.")
+    ] = DEFAULT_DOWNTIME_LIMIT,
     delay: Annotated[str, typer.Option(help="One-way delay of the link.")] = "0ms",
     step: Annotated[
         list[str] | None,

@@ -17,6 +17,7 @@ from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.errors import StreamError
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, U64, BlockTable, PageBatch, read_only
 from pagethrift.strategies.base import HeldFacts, PageFacts, Strategy
@@ -33,11 +34,8 @@ from pagethrift.stream.writer import (
     room_bytes,
 )
 
-HOLD_BUDGET_BYTES = 64 << 20
 RELEASE_PAGES = 256
 """held pages released at once"""
-DOWNTIME_LIMIT_S = 0.3
-"""QEMU's default"""
 
 
 class Thinner:

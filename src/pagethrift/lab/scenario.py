@@ -16,6 +16,7 @@ from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.lab.link.spec import LinkSpec, read_link
 from pagethrift.lab.load.memcaslap import MemcaslapSpec
 from pagethrift.lab.load.spec import Distribution, LoadSpec, Protocol
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.strategies.table import TABLE, live_strategy, parse_parameters
 from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_seconds, parse_size
@@ -44,7 +45,7 @@ class Scenario:
     load: LoadSpec = field(default_factory=LoadSpec)
     memcaslap: MemcaslapSpec | None = None
     """a second load on memcached"""
-    downtime_limit_s: float = 0.3
+    downtime_limit_s: float = DOWNTIME_LIMIT_S
     force_after_s: float = 60.0
     """switch over then, converged or not"""
     warm_up_s: float = 5.0
@@ -145,7 +146,7 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         link=read_link(top.table("link")),
         load=_load(top.table("load")),
         memcaslap=_memcaslap(top),
-        downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, 0.3),
+        downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, DOWNTIME_LIMIT_S),
         force_after_s=migration.quantity("force_after", parse_seconds, 60.0),
         warm_up_s=timing.quantity("warm_up", parse_seconds, 5.0),
         after_s=timing.quantity("after", parse_seconds, 3.0),

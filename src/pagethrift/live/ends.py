@@ -63,7 +63,13 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
             identity=await identify(source, destination.monitor if destination else None),
             source_ran=False,
         )
-        ends.source_ran = await check_source(source, ends.settings, options) == "running"
+        run_state = await check_source(
+            source,
+            ends.settings,
+            read_here=not options.plain,
+            multifd_set=options.features.multifd_channels is not None,
+        )
+        ends.source_ran = run_state == "running"
         stack.push_async_callback(lambda: undisturbed(ends.give_back()))
         ends.borrowed.append(ends.settings)
         await prepare_source(ends.settings, options)

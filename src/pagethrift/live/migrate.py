@@ -63,23 +63,21 @@ async def _migrate(
     options: MigrateOptions, progress: Callable[[Progress], None], decider: Decider | None
 ) -> MigrationResult:
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
-    pilots: list[Pilot] = []
+    news = asyncio.Event()
 
     def on_relay(status: RelayStatus) -> None:
         watch.on_relay(status)
-        for pilot in pilots:
-            pilot.wake()
+        news.set()
 
     async with open_ends(options, on_relay) as ends:
-        pilot = Pilot(options, ends, watch, decider, progress)
-        pilots.append(pilot)
+        pilot = Pilot(options, ends, watch, decider, progress, news)
         try:
-            return await _Journey(options, ends, watch, pilot).run()
+            return await _LiveMigration(options, ends, watch, pilot).run()
         finally:
             await undisturbed(pilot.stop())
 
 
-class _Journey:
+class _LiveMigration:
     """The migration itself, from `migrate` to its record."""
 
     def __init__(self, options: MigrateOptions, ends: Ends, watch: Watch, pilot: Pilot) -> None:
@@ -180,9 +178,10 @@ class _Journey:
 
     async def _why_source_failed(self) -> PagethriftError:
         """Return the best explanation: the relay's own if it failed, else the source's."""
-        await asyncio.sleep(0.1)  # the relay's last line and the poll's error text come after the event
+        await asyncio.sleep(0.1)  # the poll's error text comes after the event
         relay = self._ends.relay
-        if relay is not None and relay.failed:
+        # A relay that fails closes its sockets first; on a busy machine QEMU's event overtakes its last word.
+        if relay is not None and await relay.wait_last_word(LAST_WORD_S) and relay.failed:
             return await relay.failure()
         reason = self._watch.error or "no reason given"
         return QmpError(f"source {self._ends.source.path}: migration {self._watch.status}: {reason}")

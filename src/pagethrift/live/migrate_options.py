@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pagethrift.address import parse_address
 from pagethrift.errors import UsageError
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.result import ParameterValue
 
 
@@ -65,7 +66,7 @@ class MigrateOptions:
     """a stop rule instead of the strategy's own"""
     stop_parameters: Mapping[str, float] = field(default_factory=dict)
     """filled in from ``parameters`` by `migrate`"""
-    downtime_limit_s: float = 0.3
+    downtime_limit_s: float = DOWNTIME_LIMIT_S
     bandwidth_bps: int | None = None
     """link bandwidth in bytes per second, if the operator knows it"""
     force_after_s: float | None = None
@@ -106,10 +107,11 @@ class MigrateOptions:
             raise UsageError("post-copy must be prepared at both ends: give --destination-qmp too")
 
 
-def switchover_deadline(limit_s: float, predicted_s: float | None) -> float:
+def switchover_deadline(limit_s: float, expected_s: float | None) -> float:
     """Return how long a switchover may take before it is broken off, in seconds.
 
-    Three times the prediction leaves room for a link that slows down; ten seconds at least, because
-    breaking off late costs little and breaking off early costs the migration.
+    ``expected_s``: the predicted downtime, or a bound where nothing can be predicted. Three times as
+    long leaves room for a link that slows down; ten seconds at least, because breaking off late costs
+    little and breaking off early costs the migration.
     """
-    return max(10.0, 20 * limit_s, 3 * (predicted_s or 0.0))
+    return max(10.0, 20 * limit_s, 3 * (expected_s or 0.0))

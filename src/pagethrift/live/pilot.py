@@ -13,9 +13,9 @@ from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.defaults import PLANNER_TICK_S
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
-TICK_S = 0.05
 REPORT_S = 0.1
 SLOW_START_BPS = 64 << 20
 SLOW_START_S = 0.15
@@ -44,7 +44,9 @@ class Pilot:
         watch: Watch,
         decider: Decider | None,
         report: Callable[[Progress], None],
+        news: asyncio.Event,
     ) -> None:
+        """``news`` is set by whoever feeds ``watch``, so that the pilot looks again at once."""
         self.take_over: asyncio.Task[float | None] | None = None
         """starts the guest at the destination, once that is allowed"""
         self.stopped_s: float | None = None
@@ -55,7 +57,7 @@ class Pilot:
         self._decider = decider
         self._report = report
         self._switchover = Switchover(ends.settings, ends.source.version)
-        self._news = asyncio.Event()
+        self._news = news
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
         self._deadline_s: float | None = None
@@ -63,10 +65,6 @@ class Pilot:
         self._post_copy_begun = False
         self._told_round = 0
         self._reported_s = 0.0
-
-    def wake(self) -> None:
-        """Look again now: something happened."""
-        self._news.set()
 
     async def start(self) -> None:
         """Set who decides the switchover and send `migrate`. Raises QmpError."""
@@ -126,7 +124,7 @@ class Pilot:
 
     async def _wait_for_news(self) -> None:
         try:
-            async with asyncio.timeout(TICK_S):
+            async with asyncio.timeout(PLANNER_TICK_S):
                 await self._news.wait()
         except TimeoutError:
             pass
@@ -139,7 +137,7 @@ class Pilot:
             self._watch.on_info(info, time.monotonic())
             self._news.set()
             try:
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(PLANNER_TICK_S):
                     await self._poll_now.wait()
             except TimeoutError:
                 pass
@@ -190,12 +188,13 @@ class Pilot:
             self._slow = False
             await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
         if self._deadline_s is None and watch.stopped_s is not None:
-            self._set_deadline(watch.stopped_s)
+            expected_s = watch.predicted_downtime_s(now_s) if watch.round else watch.longest_downtime_s()
+            self._set_deadline(watch.stopped_s, expected_s)
         if self._switchover.gone or watch.stopped_s is not None:
             return
         if options.force_after_s is not None and elapsed_s >= options.force_after_s:
             watch.forced_at_s = elapsed_s
-            predicted_s = watch.predicted_downtime_s()
+            predicted_s = watch.predicted_downtime_s(now_s)
             await self._go(StopDecision(StopAction.SWITCH_OVER, "the operator's deadline", predicted_s))
         elif options.features.post_copy:
             await self._start_post_copy()
@@ -225,7 +224,8 @@ class Pilot:
 
     async def _go(self, decision: StopDecision) -> None:
         self._watch.decision = decision
-        self._set_deadline(time.monotonic())
+        expected_s = decision.predicted_downtime_s or self._watch.longest_downtime_s()
+        self._set_deadline(time.monotonic(), expected_s)
         if self._ends.relay is not None:
             self._ends.relay.tell_go()
         await self._switchover.go()
@@ -237,11 +237,10 @@ class Pilot:
             self._post_copy_begun = True
             await self._ends.source.execute("migrate-start-postcopy")
 
-    def _set_deadline(self, since_s: float) -> None:
+    def _set_deadline(self, since_s: float, expected_s: float | None) -> None:
         allowed_s = self._options.switchover_deadline_s
         if allowed_s is None:
-            predicted_s = self._watch.predicted_downtime_s()
-            allowed_s = switchover_deadline(self._options.downtime_limit_s, predicted_s)
+            allowed_s = switchover_deadline(self._options.downtime_limit_s, expected_s)
         self._deadline_s = since_s + allowed_s
 
 

@@ -9,7 +9,7 @@ from pagethrift.live.settings import BorrowedSettings
 
 # Each changes the stream or its sockets into something the relay does not rewrite, or waits for
 # somebody to continue.
-REFUSED_WITH_RELAY = (
+REFUSED_READ_HERE = (
     "xbzrle",
     "postcopy-ram",
     "postcopy-preempt",
@@ -27,29 +27,35 @@ REFUSED_WITH_RELAY = (
 REFUSED_PLAIN = ("mapped-ram", "x-colo", "background-snapshot", "pause-before-switchover")
 
 
-async def check_source(monitor: QmpMonitor, settings: BorrowedSettings, options: MigrateOptions) -> str:
-    """Return the source's run state (running or paused); raise QmpError when it cannot migrate now."""
+async def check_source(
+    monitor: QmpMonitor, settings: BorrowedSettings, *, read_here: bool, multifd_set: bool
+) -> str:
+    """Return the source's run state (running or paused); raise QmpError when it cannot migrate now.
+
+    ``read_here``: the stream comes to us, a relay or a recorder, and not straight to a destination.
+    ``multifd_set``: multifd will be switched and set as we need it, whatever it is now.
+    """
     where = f"source {monitor.path}"
     status = await monitor.query_status()
     if status not in ("running", "paused"):
         raise QmpError(f"{where}: its guest is {status}, only a running or paused guest can be migrated")
     if (await monitor.query_migrate()).status not in ("", "none", "completed", "failed", "cancelled"):
         raise QmpError(f"{where}: a migration is running; wait for it, or cancel it with migrate_cancel")
-    refused = REFUSED_PLAIN if options.plain else REFUSED_WITH_RELAY
+    refused = REFUSED_READ_HERE if read_here else REFUSED_PLAIN
     found = [name for name in refused if settings.capabilities.get(name)]
     if found:
         raise QmpError(
             f"{where}: migration capability {', '.join(found)} is on and cannot be used here;"
             " switch it off with migrate-set-capabilities"
         )
-    if settings.parameters.get("tls-creds") and not options.plain:
+    if settings.parameters.get("tls-creds") and read_here:
         raise QmpError(
             f"{where}: tls-creds is set, so the relay would see ciphertext; set tls-creds to an empty"
             " string and protect the link itself"
         )
     compression = settings.parameters.get("multifd-compression", "none")
-    asked = options.plain or options.features.multifd_channels is not None
-    if settings.capabilities.get("multifd") and compression != "none" and not asked:
+    kept = read_here and not multifd_set
+    if settings.capabilities.get("multifd") and compression != "none" and kept:
         raise QmpError(
             f"{where}: multifd-compression is {compression}, and the relay cannot look into compressed pages;"
             " set it to none with migrate-set-parameters"

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from pagethrift.errors import LinkError, QmpError, UsageError
 from pagethrift.live.live_result import identify
-from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.preflight import check_source
 from pagethrift.live.qmp import MigrateInfo, QmpEvent, QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
@@ -100,8 +99,8 @@ async def record(
         monitor = await QmpMonitor.connect(options.source_qmp, "source")
         stack.push_async_callback(lambda: undisturbed(monitor.close()))
         settings = await BorrowedSettings.of(monitor)
-        checked = MigrateOptions(source_qmp=options.source_qmp, destination="unix:nowhere")
-        if await check_source(monitor, settings, checked) != "running":
+        # multifd, if it is on, is switched off below
+        if await check_source(monitor, settings, read_here=True, multifd_set=True) != "running":
             raise QmpError(f"source {monitor.path}: its guest is paused; nothing would be written")
         identity = await identify(monitor, None)
         warnings: list[str] = []

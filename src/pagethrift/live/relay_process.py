@@ -1,8 +1,7 @@
 """The relay as a process of its own, beside the driver.
 
-It prints one RelayStatus as a JSON line about ten times a second, at each change of state and when asked,
-reads ``{"round": n}``, ``{"go": true}`` and ``{"status": true}`` as lines, and ends when its standard input
-closes: a driver that dies takes the relay with it, and the source guest runs on.
+Both speak as model/relay_protocol.py says. The relay ends when its standard input closes: a driver that
+dies takes the relay with it, and the source guest runs on.
 """
 
 from __future__ import annotations
@@ -10,32 +9,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import json
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import assert_never
 
-from pagethrift import errors
-from pagethrift.errors import LinkError, PagethriftError, StreamError
-from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.model.bounded_lines import BoundedLines
+from pagethrift.model.error_data import from_data
+from pagethrift.model.relay_protocol import (
+    LINE_MAX_BYTES,
+    PROTOCOL_VERSION,
+    AskStatus,
+    BeginRound,
+    Go,
+    OtherProtocol,
+    RelayCommand,
+    RelayEnd,
+    RelayStatus,
+    decode_message,
+    encode_command,
+)
 
 START_S = 180.0
 """Compiling the kernels without a cache takes tens of seconds on a busy machine."""
 END_S = 10.0
 REFRESH_S = 0.1
 """a relay that does not answer by then is taken at its last word"""
+READ_BYTES = 64 << 10
+CRASH_BYTES = 4 << 10
+"""of its standard error, the last that are kept"""
+CRASH_CHARACTERS = 300
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_STREAM_ERROR = re.compile(r"stream byte (\d+): expected (.*), got (.*)")
-_CLASSES = {c.exit_code: c for c in (errors.UsageError, errors.LinkError, errors.QmpError, errors.LabError)}
 
 
 class RelayFolder:
@@ -76,31 +88,36 @@ def relay_command(
     if bandwidth_bps is not None:
         argv += ["--bandwidth", f"{bandwidth_bps}B/s"]
     if downtime_limit_s is not None:
-        argv += ["--downtime-limit", f"{downtime_limit_s:.6f}s"]
+        argv += ["--downtime-limit", f"{downtime_limit_s:.9f}s"]
     return [*argv, "--json"]
 
 
 class RelayProcess:
-    """A running relay; ``status`` is the last thing it said."""
+    """A running relay; ``status`` is the last it said of itself. ``on_news`` is called after each message."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_status: Callable[[RelayStatus], None]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, on_news: Callable[[RelayStatus], None]) -> None:
         self.status = RelayStatus()
         self._process = process
-        self._on_status = on_status
+        self._on_news = on_news
         self._listening = asyncio.Event()
         self._told = asyncio.Event()
-        self._complaints: deque[str] = deque(maxlen=20)
-        self._broken: PagethriftError | None = None
+        self._end: RelayEnd | None = None
+        self._silent = False
+        """its output is closed"""
+        self._broken: LinkError | None = None
+        self._misunderstood = ""
+        """the first line that was no message"""
+        self._crash = b""
         self._tasks = [
-            asyncio.create_task(self._read_statuses()),
-            asyncio.create_task(self._read_complaints()),
+            asyncio.create_task(self._read_messages()),
+            asyncio.create_task(self._read_crash()),
         ]
 
     @classmethod
     async def start(
         cls,
         argv: Sequence[str],
-        on_status: Callable[[RelayStatus], None],
+        on_news: Callable[[RelayStatus], None],
         timeout_s: float = START_S,
     ) -> RelayProcess:
         """Start the relay and wait until it listens.
@@ -116,7 +133,7 @@ class RelayProcess:
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
-        relay = cls(process, on_status)
+        relay = cls(process, on_news)
         try:
             async with asyncio.timeout(timeout_s):
                 await relay._listening.wait()
@@ -136,45 +153,46 @@ class RelayProcess:
 
     @property
     def ended(self) -> bool:
-        """It reported DONE or FAILED, or its output closed."""
-        return self._tasks[0].done() or self.status.state in (RelayState.DONE, RelayState.FAILED)
+        """It has said its last word, or its output closed without one, or it cannot be understood."""
+        return self._end is not None or self._broken is not None or self._silent
 
     @property
     def failed(self) -> bool:
         """It ended without having forwarded the whole stream."""
-        return self.ended and self.status.state is not RelayState.DONE
+        return self.ended and (self._end is None or self._end.error is not None)
 
     def tell_round(self, number: int) -> None:
         """Say that QEMU begins round ``number``."""
-        self._tell({"round": number})
+        self._tell(BeginRound(number))
 
     def tell_go(self) -> None:
         """Say that the switchover is decided: held pages are released, buffers shrink."""
-        self._tell({"go": True})
+        self._tell(Go())
 
     async def refresh(self) -> None:
         """Bring ``status`` up to now; the relay is asked and has REFRESH_S to answer."""
         asked_s = time.monotonic()
-        self._tell({"status": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REFRESH_S):
-                while self.status.now_s < asked_s and not self.ended:
-                    self._told.clear()
-                    await self._told.wait()
+        self._tell(AskStatus())
+        await self._wait_until(lambda: self.status.now_s >= asked_s or self.ended, REFRESH_S)
+
+    async def wait_last_word(self, timeout_s: float) -> bool:
+        """Wait until it has said how it ended, or cannot say it any more; False when it still works."""
+        await self._wait_until(lambda: self.ended, timeout_s)
+        return self.ended
 
     async def failure(self) -> PagethriftError:
-        """Return why the relay failed, as the error class its exit code names."""
-        code = await self._wait(END_S)
+        """Return the error the relay ended with; LinkError when it ended without a last word."""
         if self._broken is not None:
             return self._broken
-        said = self.status.error or (self._complaints[-1] if self._complaints else "")
-        if code is not None and code < 0:
-            said = said or f"ended by {signal.Signals(-code).name}"
-        return _error(code or 0, said or f"ended with exit code {code}")
+        how = _how_it_ended(await self._wait(END_S))
+        if self._end is not None and self._end.error is not None:
+            return from_data(self._end.error)
+        said = self._last_line() or self._misunderstood
+        return LinkError(f"relay: {said} ({how})" if said else f"relay: {how}")
 
     async def wait_done(self, timeout_s: float = END_S) -> bool:
         """Wait for the orderly end; False when it did not come, or came with an error."""
-        return await self._wait(timeout_s) == 0
+        return await self._wait(timeout_s) == 0 and not self.failed
 
     async def close(self, patience_s: float = 2.0) -> None:
         """End the relay: close its input, then terminate, then kill. Its sockets close either way."""
@@ -189,6 +207,13 @@ class RelayProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _wait_until(self, reached: Callable[[], bool], timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not reached():
+                    self._told.clear()
+                    await self._told.wait()
+
     async def _wait(self, timeout_s: float) -> int | None:
         try:
             async with asyncio.timeout(timeout_s):
@@ -202,42 +227,65 @@ class RelayProcess:
         if self._process.returncode is None:
             self._process.send_signal(number)
 
-    def _tell(self, line: Mapping[str, object]) -> None:
+    def _tell(self, command: RelayCommand) -> None:
         stdin = self._process.stdin
         if stdin is not None and not stdin.is_closing():
-            stdin.write(json.dumps(line).encode() + b"\n")
+            stdin.write(encode_command(command))
 
-    async def _read_statuses(self) -> None:
+    async def _read_messages(self) -> None:
         assert self._process.stdout is not None
+        lines = BoundedLines(LINE_MAX_BYTES)
         try:
-            async for line in self._process.stdout:
-                if not line.startswith(b"{"):
-                    continue
-                self.status = RelayStatus.from_json(line)
-                self._on_status(self.status)
-                self._listening.set()
-                self._told.set()
-        except (PagethriftError, ValueError) as error:
-            self._broken = LinkError(str(error))
+            while data := await self._process.stdout.read(READ_BYTES):
+                for line in lines.feed(data):
+                    try:
+                        self._take_in(line)
+                    except LinkError as error:
+                        self._misunderstood = self._misunderstood or str(error)
         finally:
-            self._listening.set()
-            self._told.set()
-            if self.status.state not in (RelayState.DONE, RelayState.FAILED):
-                self._on_status(self.status)
+            self._silent = True
+            self._notify()
 
-    async def _read_complaints(self) -> None:
+    def _take_in(self, line: bytes) -> None:
+        message = decode_message(line)
+        match message:
+            case RelayStatus():
+                self.status = message
+            case RelayEnd():
+                self._end = message
+            case OtherProtocol(version):
+                self._broken = LinkError(
+                    f"the relay speaks protocol {version}, this driver {PROTOCOL_VERSION}: both must be of"
+                    " one installation of pagethrift; do not update it during a migration"
+                )
+            case _:
+                assert_never(message)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._listening.set()
+        self._told.set()
+        self._on_news(self.status)
+
+    async def _read_crash(self) -> None:
+        """Keep the end of what the relay writes for people, in case that it says nothing else."""
         assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            text = line.decode(errors="replace").strip().removeprefix("pagethrift: ")
-            if text:
-                self._complaints.append(text)
+        while data := await self._process.stderr.read(READ_BYTES):
+            self._crash = (self._crash + data)[-CRASH_BYTES:]
+
+    def _last_line(self) -> str:
+        text = self._crash.decode(errors="replace").strip().rpartition("\n")[2].strip()
+        text = text.removeprefix("pagethrift: ")[:CRASH_CHARACTERS]
+        return "".join(each if each.isprintable() else "?" for each in text)
 
 
-def _error(code: int, said: str) -> PagethriftError:
-    text = _STREAM_ERROR.search(said)
-    if code == StreamError.exit_code and text is not None:
-        return StreamError(int(text[1]), text[2], text[3])
-    return _CLASSES.get(code, LinkError)(f"relay: {said}")
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "closed its output but does not end"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    known = -code in set(signal.Signals)
+    return f"ended by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
 def _die_with_parent() -> None:

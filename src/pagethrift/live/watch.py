@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
-from pagethrift.model.facts import StopDecision, StopFacts
+from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.relay_protocol import RelayStatus
 from pagethrift.model.result import PageCounters, RoundRecord
+from pagethrift.strategies.stop.prediction import longest_downtime_s, predicted_downtime_s
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
@@ -33,7 +34,7 @@ class Progress:
     held_pages: int
     link_bps: float
     predicted_downtime_s: float | None
-    """if the switchover came now"""
+    """if the switchover came now, or of the one that has come; None while it is not known"""
     eta_s: float | None
     """until this round is through at the present pace"""
     forced: bool
@@ -100,6 +101,10 @@ class Watch:
         """The source reports completed, failed or cancelled."""
         return self.status in TERMINAL
 
+    @property
+    def _decided(self) -> bool:
+        return self.decision is not None and self.decision.action is StopAction.SWITCH_OVER
+
     def on_event(self, event: QmpEvent) -> None:
         """Take in an event of the source."""
         match event.name:
@@ -133,13 +138,21 @@ class Watch:
         """Take in what the relay says."""
         self.relay = status
 
-    def predicted_downtime_s(self) -> float | None:
-        """What stopping now would cost at the present link rate; None while that is unknown."""
-        link_bps = self._link_bps()
-        if link_bps <= 0 or not self.info.total_bytes:
-            return None
-        owed = self.info.remaining_bytes + self.relay.held_bytes + self.relay.unsent_bytes
-        return owed / link_bps
+    def predicted_downtime_s(self, now_s: float) -> float | None:
+        """Return what a switchover decided now would cost, or what the decided one was said to cost.
+
+        None while that is not known: in the first pass, without a link rate, and until QEMU has reported
+        on this round.
+        """
+        if self.decision is not None and self._decided:
+            return self.decision.predicted_downtime_s
+        facts = self.facts(now_s)
+        return None if facts is None else predicted_downtime_s(facts)
+
+    def longest_downtime_s(self) -> float | None:
+        """Return a bound for the same; None while the link rate or the guest's size is unknown."""
+        pages = self.info.total_bytes // self.info.page_bytes
+        return longest_downtime_s(pages, self._link_bps()) if pages else None
 
     def facts(self, now_s: float) -> StopFacts | None:
         """Return the facts a stop rule decides on; None until QEMU has reported on this round.
@@ -161,7 +174,7 @@ class Watch:
             retransferred_bytes=again,
             round_sent_bytes=tuple(self._round_bytes()),
             round_dirty_pages=tuple(r.dirty_pages or 0 for r in self._rounds),
-            retransferred_pages=self.relay.retransferred_pages,
+            retransferred_pages=self._retransferred_pages(),
             held_bytes=self.relay.held_bytes,
             unsent_bytes=self.relay.unsent_bytes,
             link_bps=self._link_bps(),
@@ -208,7 +221,8 @@ class Watch:
 
     def progress(self, now_s: float) -> Progress:
         """Return one look at the migration."""
-        predicted = self.decision.predicted_downtime_s if self.decision else None
+        # When QEMU decides for itself, nothing was predicted, and "now" is over once the guest has stopped.
+        unasked = self.stopped_s is not None and not self._decided
         return Progress(
             elapsed_s=now_s - self.began_s,
             phase=self.status or "setup",
@@ -219,7 +233,7 @@ class Watch:
             pages=self.counters(),
             held_pages=self.relay.held_pages,
             link_bps=self._link_bps(),
-            predicted_downtime_s=predicted if predicted is not None else self.predicted_downtime_s(),
+            predicted_downtime_s=None if unasked else self.predicted_downtime_s(now_s),
             eta_s=self._round_eta_s(now_s),
             forced=self.forced_at_s is not None,
             warning=self.relay.warning,
@@ -247,6 +261,14 @@ class Watch:
         return _Totals(
             sent, now.full_pages, now.delta_pages, now.zero_pages, now.skipped_pages, now.held_pages
         )
+
+    def _retransferred_pages(self) -> int:
+        """Without a relay: what QEMU has sent after the first pass."""
+        if self._relayed:
+            return self.relay.retransferred_pages
+        now, first = self.info, self.first_pass_info or self.info
+        sent, before = (each.normal_pages + each.delta_pages + each.zero_pages for each in (now, first))
+        return max(0, sent - before)
 
     def _round_bytes(self) -> list[int]:
         borders = [r.before.ram_bytes for r in self._rounds] + [self._totals().ram_bytes]

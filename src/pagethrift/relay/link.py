@@ -20,13 +20,10 @@ from collections.abc import Callable
 
 from pagethrift.engine.output import Output, drop_bytes, first_bytes
 from pagethrift.errors import LinkError
+from pagethrift.model.defaults import RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_BYTES, RELAY_BUFFER_S
 
-BUFFER_S = 0.1
-"""seconds of link that may wait in the relay"""
-MIN_BUFFER_BYTES = 256 << 10
 UNKNOWN_BUFFER_BYTES = 1 << 20
 """until the rate is measured, in 0.2 s"""
-MAX_BUFFER_BYTES = 8 << 20
 SEND_BYTES = 256 << 10
 """at once, so that rate and queue are looked at often"""
 BUFFERS = 4
@@ -72,10 +69,11 @@ class Link:
 
     @property
     def bound_bytes(self) -> int:
-        """How much may wait: BUFFER_S of link, within limits."""
+        """How much may wait: RELAY_BUFFER_S of link, within limits."""
         if self.rate_bps <= 0:
             return UNKNOWN_BUFFER_BYTES
-        return int(min(MAX_BUFFER_BYTES, max(MIN_BUFFER_BYTES, self.rate_bps * BUFFER_S)))
+        wanted_bytes = max(RELAY_BUFFER_MIN_BYTES, self.rate_bps * RELAY_BUFFER_S)
+        return int(min(RELAY_BUFFER_MAX_BYTES, wanted_bytes))
 
     @property
     def unsent_bytes(self) -> int:

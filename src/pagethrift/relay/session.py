@@ -8,7 +8,6 @@ closes all sockets, so the source QEMU fails the migration at once and its guest
 from __future__ import annotations
 
 import contextlib
-import resource
 import secrets
 import select
 import socket
@@ -19,10 +18,13 @@ from pathlib import Path
 
 from pagethrift.address import Address
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
-from pagethrift.engine.thinner import DOWNTIME_LIMIT_S, Thinner
+from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S
+from pagethrift.model.error_data import unexpected
 from pagethrift.model.methods import Method
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.process_memory import memory_bytes
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.link import Link
 from pagethrift.sockets import close_both_ways, connect
@@ -87,7 +89,7 @@ class Relay:
         except OSError as error:
             self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror or error}"))
         except BaseException as error:
-            self.abort(PagethriftError(f"unexpected {type(error).__name__}: {error}; please report it"))
+            self.abort(unexpected(error))
             raise
         finally:
             self._state = RelayState.FAILED if self._error else self._state
@@ -126,7 +128,6 @@ class Relay:
         thinner, link = self._thinner, self._link
         counters = thinner.counters
         state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         method = counters.method
         return RelayStatus(
             state=state,
@@ -145,9 +146,8 @@ class Relay:
             first_round_bytes=counters.first_round_bytes,
             retransferred_bytes=counters.retransferred_bytes,
             retransferred_pages=counters.retransferred_pages,
-            cpu_s=usage.ru_utime + usage.ru_stime,
-            peak_rss_bytes=usage.ru_maxrss << 10,
-            error=str(self._error or ""),
+            cpu_s=time.process_time(),
+            peak_rss_bytes=memory_bytes(),
             warning=thinner.warning,
         )
 

@@ -16,7 +16,7 @@ from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulate.virtual_link import VirtualLink
 from pagethrift.simulate.virtual_relay import Now, VirtualRelay
 from pagethrift.simulate.virtual_source import VirtualSource
-from pagethrift.strategies.stop.rules import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
+from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
 
 FAULT_S = 0.0005
 """userfault, request, placing the page: without the link's part"""

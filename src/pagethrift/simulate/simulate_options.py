@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pagethrift.errors import UsageError
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S, RELAY_BUFFER_S
 from pagethrift.simulate.virtual_link import LinkSpec
 from pagethrift.simulate.virtual_source import CHUNK_PAGES
 
 GO_DELAY_S = 0.05
 """the planner's question and its answer over QMP: 24 to 62 ms measured from the beginning of a round to
 the guest's STOP where the link does not matter; QEMU then ends its section"""
-BUFFER_S = 0.05
-MIN_BUFFER_BYTES = 256 << 10
-MAX_BUFFER_BYTES = 8 << 20
-"""what a relay has swallowed and not sent: it may be twice as many seconds (relay/link.py), but is so only
-at times; half fits the downtimes of live runs better (docs/studies.md)"""
+BUFFER_S = RELAY_BUFFER_S / 2
+"""what a relay has swallowed and not sent: it may be twice as many seconds, but is so only at times; half
+fits the downtimes of live runs better (docs/studies.md)"""
 SOCKET_BYTES = 1.25e6
 """the same of a QEMU without a relay: its kernel's send buffer and the queue of the link; fits the
 downtimes of live runs on links of 100, 200 and 400 Mbit/s (docs/studies.md)"""
-TICK_S = 0.05
-"""how often the planner is asked (live/pilot.py)"""
 SECTION_S = 0.05
 """QEMU ends a section of RAM after 50 ms (ram.c, MAX_WAIT)"""
 SYNC_S = 0.001
@@ -37,7 +34,7 @@ class SimulateOptions:
     """One virtual migration: everything but the trace and the strategy."""
 
     link: LinkSpec
-    downtime_limit_s: float = 0.3
+    downtime_limit_s: float = DOWNTIME_LIMIT_S
     force_after_s: float | None = None
     """switch over at this virtual time whatever is predicted"""
     give_up_s: float = 3600.0

@@ -14,6 +14,7 @@ from typing import Any
 
 from pagethrift.errors import UsageError
 from pagethrift.kernels.machine_code import source_digest
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.simulate.simulate_options import SimulateOptions
 from pagethrift.simulate.virtual_link import LinkSpec
 from pagethrift.strategies.table import strategy
@@ -84,6 +85,12 @@ def read_spec(path: Path) -> list[Cell]:
     return cells
 
 
+def _limits_s(data: Mapping[str, Any]) -> list[float]:
+    if "downtime_limits" not in data:
+        return [DOWNTIME_LIMIT_S]
+    return [parse_seconds(text) for text in data["downtime_limits"]]
+
+
 def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     _known(data, _TOP, "the specification")
     patterns = [str(folder / name) for name in data["traces"]]
@@ -99,7 +106,7 @@ def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     links = itertools.product(
         zip(bandwidths, speeds, forces, strict=True),
         [parse_seconds(text) for text in data.get("delays", ["0s"])],
-        [parse_seconds(text) for text in data.get("downtime_limits", ["300ms"])],
+        _limits_s(data),
         [int(seed) for seed in data.get("seeds", [0])],
     )
     for (trace, digest), ((bandwidth, speed, force_after_s), delay, limit, seed), row in itertools.product(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pagethrift.engine.planner import Planner
+from pagethrift.model.defaults import PLANNER_TICK_S, RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_BYTES
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8
 from pagethrift.model.result import MigrationResult, Outcome
@@ -26,7 +27,8 @@ from pagethrift.simulate.virtual_relay import Model, Now, VirtualRelay
 from pagethrift.simulate.virtual_source import VirtualSource
 from pagethrift.strategies.base import Status, Strategy
 from pagethrift.strategies.kvm_xbzrle import XbzrleCache
-from pagethrift.strategies.stop.rules import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S
+from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S
+from pagethrift.strategies.stop.rules import switch_over
 from pagethrift.trace.read import Trace
 
 MOST_PAGES, FEWEST_PAGES, PEEK_PAGES = 1024, 16, 1024
@@ -176,7 +178,7 @@ class _Migration:
         rate_bps = max(1.0, self.link.rate_bps(self.now_s))
         if self.strategy.qemu_decides:
             return min(1.0, defaults.SOCKET_BYTES / rate_bps)
-        bound = min(defaults.MAX_BUFFER_BYTES, max(defaults.MIN_BUFFER_BYTES, rate_bps * defaults.BUFFER_S))
+        bound = min(RELAY_BUFFER_MAX_BYTES, max(RELAY_BUFFER_MIN_BYTES, rate_bps * defaults.BUFFER_S))
         return min(1.0, bound / rate_bps)
 
     def _advance(self, now_s: float) -> None:
@@ -196,7 +198,7 @@ class _Migration:
 
     def _ask(self, begun: bool = False) -> None:
         """Ask the planner if it is time: at the beginning of a round, every tick, or as QEMU itself would."""
-        due = begun or (not self.strategy.qemu_decides and self.now_s - self.asked_s >= defaults.TICK_S)
+        due = begun or (not self.strategy.qemu_decides and self.now_s - self.asked_s >= PLANNER_TICK_S)
         if not due or self.go_s is not None:
             return
         self.asked_s = self.now_s
@@ -215,7 +217,7 @@ class _Migration:
         after_s = self.options.force_after_s
         if after_s is not None and self.now_s >= after_s and self.go_s is None:
             self.forced_at_s = self.now_s
-            self.decision = StopDecision(StopAction.SWITCH_OVER, "the operator's deadline")
+            self.decision = switch_over(self._facts(), "the operator's deadline")
             self.go_s = self.now_s + self.options.go_delay_s
 
     def _switch_over(self, nonzero: int) -> MigrationResult:

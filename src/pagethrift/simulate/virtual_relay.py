@@ -16,14 +16,12 @@ from pagethrift.content.ledger import ALL_CHANGED
 from pagethrift.content.signature import SUBPAGE_BYTES
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.history import RoundHistory
+from pagethrift.model.defaults import HOLD_BUDGET_BYTES
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
 from pagethrift.simulate.kernels import FETCHED, LOGGED, choose_costs, commit
 from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Signing, Strategy
-
-HOLD_BUDGET_BYTES = 64 << 20
-"""engine/thinner.py"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pagethrift.errors import UsageError
 from pagethrift.model.facts import PageClass
 from pagethrift.model.result import MigrationResult, Mode, Outcome
 from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.strategies.stop.rules import DEVICE_STATE_BYTES
+from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES
 from pagethrift.strategies.table import TABLE
 from pagethrift.trace.synthetic import Load
 from tests.traces import SMALL_PAGES, made, run

@@ -12,6 +12,7 @@ import psutil
 
 from pagethrift.lab.hosts.processes import Process
 from pagethrift.model.result import MigrationResult
+from pagethrift.process_memory import memory_bytes
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # A thread that ends takes its time along; what it used after the last look is put to "other".
@@ -124,10 +125,10 @@ class Usage:
         """Stop counting; needs a `begin` before it."""
         self._threads.end()
         self.cpu_s = self._threads.cpu_s
-        self.peak_rss_bytes = {"source": _peak_rss_bytes(self._source.pid)}
+        self.peak_rss_bytes = {"source": memory_bytes(self._source.pid)}
         for role, processes in self._others.items():
             self.cpu_s[role] = round(sum(map(_cpu_s, processes)) - self._before[role], 2)
-            self.peak_rss_bytes[role] = sum(_peak_rss_bytes(process.pid) for process in processes)
+            self.peak_rss_bytes[role] = sum(memory_bytes(process.pid) for process in processes)
 
     def with_relay(self, migration: MigrationResult) -> tuple[dict[str, float], dict[str, int]]:
         """Return CPU seconds and peak memory by role, the relay's (as it reported them itself) included."""
@@ -146,11 +147,3 @@ def _cpu_s(process: Process) -> float:
         return sum(sum(one.cpu_times()[:4]) for one in (top, *top.children(recursive=True)))
     except psutil.Error:
         return 0.0
-
-
-def _peak_rss_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pagethrift.model.facts import StopAction, StopDecision, StopFacts
+from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.stop.rules import CONTINUE, fits, switch_over
 
@@ -111,5 +111,5 @@ class CloudHypervisor:
         if backlog_bytes <= self.downtime_s * facts.link_bps:
             return switch_over(facts, f"the round's backlog fits {self.downtime_s * 1000:.0f} ms")
         if facts.now_s >= self.timeout_s:
-            return StopDecision(StopAction.SWITCH_OVER, f"time limit of {self.timeout_s:g} s")
+            return switch_over(facts, f"time limit of {self.timeout_s:g} s")
         return CONTINUE

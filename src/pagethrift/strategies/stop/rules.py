@@ -1,4 +1,4 @@
-"""The common stop rules and the prediction they share; composable with any row of the table."""
+"""The common stop rules; composable with any row of the table."""
 
 from __future__ import annotations
 
@@ -6,47 +6,9 @@ from dataclasses import dataclass, field
 
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES
-
-DEVICE_STATE_BYTES = 128 << 10
-"""device state and the description QEMU appends: 112 KB measured on a bare pc machine"""
-
-FIXED_DOWNTIME_S = 0.03
-"""stopping, saving, loading and starting without any RAM: 20 to 40 ms measured under emulation"""
-
-STOP_DELAY_S = 0.1
-"""from the decision to the guest's STOP; it goes on dirtying: 30 to 110 ms measured over QMP"""
-
-FULL_RECORD_BYTES = 8 + PAGE_BYTES
+from pagethrift.strategies.stop.prediction import pending_pages, predicted_downtime_s
 
 CONTINUE = StopDecision(StopAction.CONTINUE)
-
-
-def pending_pages(facts: StopFacts, stop_delay_s: float = 0.0) -> float:
-    """Pages the last pass would carry if the guest stopped ``stop_delay_s`` from now.
-
-    QEMU reads the dirty bitmap once more when the guest has stopped: everything written since the
-    last reading is in that pass.
-    """
-    if facts.round <= 0:
-        return float(facts.total_pages)
-    since_s = max(0.0, facts.now_s - facts.round_began_s) + stop_delay_s
-    return min(float(facts.total_pages), facts.remaining_pages + facts.dirty_pages_per_s * since_s)
-
-
-def bytes_per_dirty_page(facts: StopFacts) -> float:
-    """Link bytes a page that arrives again has cost on average, skipped ones included."""
-    if facts.retransferred_pages < 64:
-        return FULL_RECORD_BYTES
-    return facts.retransferred_bytes / facts.retransferred_pages
-
-
-def predicted_downtime_s(facts: StopFacts) -> float | None:
-    """Seconds from STOP to RESUME if the switchover were decided now; None while the link rate is unknown."""
-    if facts.link_bps <= 0:
-        return None
-    pages = pending_pages(facts, STOP_DELAY_S)
-    owed_bytes = pages * bytes_per_dirty_page(facts) + facts.held_bytes + facts.unsent_bytes
-    return FIXED_DOWNTIME_S + (owed_bytes + DEVICE_STATE_BYTES) / facts.link_bps
 
 
 def switch_over(facts: StopFacts, reason: str) -> StopDecision:
@@ -112,7 +74,7 @@ class PendingFits:
     def decide(self, facts: StopFacts) -> StopDecision:
         """Decide on uncompressed pending pages at the measured bandwidth."""
         if fits(facts, facts.downtime_limit_s):
-            return StopDecision(StopAction.SWITCH_OVER, "pending fits bandwidth x downtime limit")
+            return switch_over(facts, "pending fits bandwidth x downtime limit")
         return CONTINUE
 
 

@@ -1,0 +1,60 @@
+"""Errors as data, and back: what a relay's process says to its driver in place of an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
+
+KINDS: Mapping[str, type[PagethriftError]] = {
+    "error": PagethriftError,
+    "usage": UsageError,
+    "stream": StreamError,
+    "link": LinkError,
+    "qmp": QmpError,
+    "lab": LabError,
+}
+"""name on the wire -> class; a class that is not here travels as the nearest one it comes from"""
+_NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorData:
+    """One error, of whatever kind."""
+
+    kind: str
+    """a key of KINDS, or of a newer pagethrift's"""
+    message: str
+    offset: int | None = None
+    """only for "stream", as are the next two"""
+    expected: str = ""
+    got: str = ""
+
+
+def to_data(error: BaseException) -> ErrorData:
+    """Return what `from_data` needs; an exception that is not ours becomes kind "error"."""
+    if not isinstance(error, PagethriftError):
+        error = unexpected(error)
+    kind = next(_NAMES[each] for each in type(error).__mro__ if each in _NAMES)
+    if isinstance(error, StreamError):
+        return ErrorData(kind, str(error), error.offset, error.expected, error.got)
+    return ErrorData(kind, str(error))
+
+
+def from_data(data: ErrorData) -> PagethriftError:
+    """Return the same error; of an unknown kind, a PagethriftError with its message."""
+    kind = KINDS.get(data.kind, PagethriftError)
+    if not issubclass(kind, StreamError):
+        return kind(data.message)
+    if data.offset is None:
+        return PagethriftError(data.message)
+    error = kind(data.offset, data.expected, data.got)
+    error.args = (data.message,)
+    return error
+
+
+def unexpected(error: BaseException) -> PagethriftError:
+    """Return the line for an exception that nobody foresaw."""
+    said = " ".join(str(error).split())
+    return PagethriftError(f"unexpected {type(error).__name__}: {said}; please report it")

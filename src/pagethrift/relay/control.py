@@ -1,0 +1,128 @@
+"""What a relay hears from its driver and says to it, over the pipes of its process.
+
+The driver's end of file is the one thing that must always be heard: it ends the relay. So nothing that
+comes in ends the listening thread, and nothing that goes out waits for a driver that does not read.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from typing import Protocol, assert_never
+
+from pagethrift.errors import LinkError, PagethriftError, UsageError
+from pagethrift.model.bounded_lines import BoundedLines
+from pagethrift.model.error_data import to_data
+from pagethrift.model.relay_protocol import (
+    LINE_MAX_BYTES,
+    AskStatus,
+    BeginRound,
+    Go,
+    RelayEnd,
+    RelayStatus,
+    decode_command,
+    encode_message,
+)
+
+READ_BYTES = 64 << 10
+COMPLAINTS = 20
+"""lines about bad commands, at most: more could fill a pipe that nobody reads"""
+LAST_WORD_MS = 2000
+"""how long a driver may leave its pipe full before it misses how the relay ended"""
+
+
+class Commanded(Protocol):
+    """What carries commands out: `pagethrift.relay.session.Relay`."""
+
+    def begin_round(self, number: int) -> None:
+        """QEMU has begun a round."""
+
+    def go(self) -> None:
+        """The switchover is decided."""
+
+    def tell(self) -> None:
+        """Report now."""
+
+    def abort(self, error: PagethriftError) -> None:
+        """End, because of an error."""
+
+
+def obey(relay: Commanded, input_fd: int) -> None:
+    """Carry out what the driver writes until it closes its end, which aborts the relay.
+
+    A line that is no command costs a line on standard error and nothing else.
+    """
+    lines, complaints = BoundedLines(LINE_MAX_BYTES), 0
+    try:
+        while data := _read(input_fd):
+            for line in lines.feed(data):
+                try:
+                    _carry_out(relay, line)
+                except UsageError as error:
+                    complaints += 1
+                    if complaints <= COMPLAINTS:
+                        _complain(error)
+    finally:
+        relay.abort(LinkError("the process that started this relay is gone"))
+
+
+def _read(input_fd: int) -> bytes:
+    try:
+        return os.read(input_fd, READ_BYTES)
+    except OSError:  # a driver that died with our answers unread resets its end
+        return b""
+
+
+def _carry_out(relay: Commanded, line: bytes) -> None:
+    command = decode_command(line)
+    match command:
+        case BeginRound(number):
+            relay.begin_round(number)
+        case Go():
+            relay.go()
+        case AskStatus():
+            relay.tell()
+        case _:
+            assert_never(command)
+
+
+def _complain(error: UsageError) -> None:
+    try:
+        print(f"pagethrift: {error}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # nobody is left to read it
+        return
+
+
+class Speaker:
+    """Writes messages to the driver, from any thread, a whole line at a time."""
+
+    def __init__(self, output_fd: int) -> None:
+        self._fd = output_fd
+        self._lock = threading.Lock()
+        self._torn = False
+        """the last line was given up in the middle"""
+        self._room = select.poll()
+        self._room.register(output_fd, select.POLLOUT)
+
+    def status(self, status: RelayStatus) -> None:
+        """Say how far the relay is; dropped while the driver leaves its pipe full."""
+        self._write(encode_message(status), timeout_ms=0)
+
+    def end(self, error: BaseException | None) -> None:
+        """Say the last word."""
+        self._write(encode_message(RelayEnd(None if error is None else to_data(error))), LAST_WORD_MS)
+
+    def _write(self, line: bytes, timeout_ms: int) -> None:
+        """A pipe that has room at all takes PIPE_BUF (4096) bytes, more than nearly any line has, at once."""
+        try:
+            with self._lock:
+                left = b"\n" + line if self._torn else line
+                whole = len(left)
+                while left and self._room.poll(timeout_ms):
+                    left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
+                if len(left) < whole:
+                    self._torn = bool(left)
+        except OSError:  # the driver is gone: its end of file, on the other pipe, ends the relay
+            return
