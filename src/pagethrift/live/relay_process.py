@@ -274,8 +274,10 @@ class RelayProcess:
             self._crash = (self._crash + data)[-CRASH_BYTES:]
 
     def _last_line(self) -> str:
-        text = self._crash.decode(errors="replace").strip().rpartition("\n")[2].strip()
-        text = text.removeprefix("pagethrift: ")[:CRASH_CHARACTERS]
+        """Return the last line with a letter in it, without the frame that usage errors come in."""
+        lines = self._crash.decode(errors="replace").splitlines()
+        text = next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
+        text = text.strip(" │").removeprefix("pagethrift: ")[:CRASH_CHARACTERS]
         return "".join(each if each.isprintable() else "?" for each in text)
 
 

@@ -68,3 +68,11 @@ def test_summary_of_a_plain_migration_names_its_features() -> None:
     assert rows["strategy"] == "plain QEMU auto-converge=True"
     assert rows["forced at"] == "3.0 s"
     assert rows["downtime"] == "unknown"
+
+
+def test_a_downtime_that_is_not_known_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    view(as_json=False).show(replace(LOOK, predicted_downtime_s=None))
+    view(as_json=False).show(LOOK)
+    unknown, known = capsys.readouterr().out.splitlines()
+    assert "downtime" not in unknown
+    assert "downtime if stopped now 184 ms" in known

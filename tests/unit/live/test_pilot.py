@@ -1,4 +1,4 @@
-"""The switchover is decided on what the relay says now, not on what it said a tenth of a second ago."""
+"""The pilot: it decides on what the relay says now, and everybody is told the same predicted downtime."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from pagethrift.live.migrate_options import MigrateOptions
+import pytest
+
+from pagethrift.live.live_result import Identity, build_result
+from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.pilot import Pilot
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
-from pagethrift.live.watch import Watch
-from pagethrift.model.facts import StopFacts
+from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.model.result import Outcome
+from pagethrift.strategies.stop.prediction import predicted_downtime_s
 from pagethrift.strategies.stop.rules import DowntimePredicted
 
 LINK_BPS = 10_000_000.0
@@ -41,38 +46,61 @@ class Asked:
 
     def __init__(self) -> None:
         self.facts: list[StopFacts] = []
+        self.decisions: list[StopDecision] = []
         self._rule = DowntimePredicted()
 
     def decide(self, facts: StopFacts) -> Any:
         self.facts.append(facts)
-        return self._rule.decide(facts)
+        self.decisions.append(self._rule.decide(facts))
+        return self.decisions[-1]
 
 
-def decided(unsent_bytes: int, tmp_path: Path) -> tuple[bool, Asked]:
-    """Let a pilot decide in round 1, when the relay's last word was "nothing unsent"."""
+class Scene:
+    """A pilot of a relayed migration of 1000 pages that has run for a second, without QEMU and relay."""
 
-    async def run() -> tuple[bool, Asked]:
-        now_s = time.monotonic()
-        watch, rule = Watch(now_s - 1.0, 0.3, None, True), Asked()
-        watch.on_event(QmpEvent("MIGRATION_PASS", {"pass": 2}, now_s))
-        watch.on_info(
-            MigrateInfo(status="active", total_bytes=4096000, dirty_sync_count=2, remaining_bytes=4096), now_s
-        )
-        watch.on_relay(RelayStatus(RelayState.RAM, link_bps=LINK_BPS))
-        relay = Relay(watch, unsent_bytes)
+    def __init__(self, tmp_path: Path, rule: Any, unsent_bytes: int = 0, **options: Any) -> None:
+        self.now_s = time.monotonic()
+        self.options = MigrateOptions(str(tmp_path / "qmp"), "unix:/nowhere", **options)
+        self.watch = Watch(self.now_s - 1.0, self.options.downtime_limit_s, None, True)
+        self.relay = Relay(self.watch, unsent_bytes)
+        self.shown: list[Progress] = []
 
         async def set_parameters(values: object) -> None:
             assert values
 
         settings = SimpleNamespace(set=set_parameters, parameters={})
         source = SimpleNamespace(version=(10, 0, 2))
-        ends: Any = SimpleNamespace(settings=settings, source=source, relay=relay)
-        options = MigrateOptions(source_qmp=str(tmp_path / "qmp"), destination="unix:/nowhere")
-        pilot = Pilot(options, ends, watch, rule, lambda _: None)
-        await pilot._decide(now_s)
-        return relay.went, rule
+        ends: Any = SimpleNamespace(settings=settings, source=source, relay=self.relay)
+        self.pilot = Pilot(self.options, ends, self.watch, rule, self.shown.append, asyncio.Event())
 
-    return asyncio.run(run())
+    def see(self, passes: int, remaining_pages: int) -> None:
+        if passes > 1:
+            self.watch.on_event(QmpEvent("MIGRATION_PASS", {"pass": passes}, self.now_s))
+        self.watch.on_info(
+            MigrateInfo(
+                status="active",
+                total_bytes=4096000,
+                dirty_sync_count=passes,
+                remaining_bytes=remaining_pages * 4096,
+            ),
+            self.now_s,
+        )
+        self.watch.on_relay(RelayStatus(RelayState.RAM, link_bps=LINK_BPS))
+
+    @property
+    def allowed_s(self) -> float:
+        """How long the switchover may take."""
+        assert self.pilot._deadline_s is not None
+        return self.pilot._deadline_s - time.monotonic()
+
+
+def decided(unsent_bytes: int, tmp_path: Path) -> tuple[bool, Asked]:
+    """Let a pilot decide in round 1, when the relay's last word was "nothing unsent"."""
+    rule = Asked()
+    scene = Scene(tmp_path, rule, unsent_bytes)
+    scene.see(2, 1)
+    asyncio.run(scene.pilot._decide(scene.now_s))
+    return scene.relay.went, rule
 
 
 def test_what_the_relay_has_swallowed_meanwhile_counts(tmp_path: Path) -> None:
@@ -85,3 +113,50 @@ def test_goes_when_that_still_fits(tmp_path: Path) -> None:
     went, rule = decided(1_000_000, tmp_path)
     assert went
     assert len(rule.facts) == 2
+
+
+def test_rule_progress_result_and_deadline_have_one_prediction(tmp_path: Path) -> None:
+    """30 s of link wait in the relay, and the operator allows 40."""
+    rule = Asked()
+    scene = Scene(tmp_path, rule, unsent_bytes=300_000_000, downtime_limit_s=40.0)
+    scene.see(2, 700)
+    before = scene.watch.progress(scene.now_s).predicted_downtime_s
+    asked = scene.watch.facts(scene.now_s)
+    assert asked is not None
+    assert before == predicted_downtime_s(asked)
+
+    asyncio.run(scene.pilot._decide(scene.now_s))
+
+    stop_rules = rule.decisions[-1].predicted_downtime_s
+    assert stop_rules == predicted_downtime_s(rule.facts[-1])
+    assert stop_rules is not None
+    assert stop_rules > 30
+    assert scene.watch.progress(time.monotonic()).predicted_downtime_s == stop_rules
+    assert scene.allowed_s == pytest.approx(switchover_deadline(40.0, stop_rules), abs=1.0)
+    result = build_result(
+        scene.options,
+        Identity("", "", "", ""),
+        scene.watch,
+        Outcome.COMPLETED,
+        stopped_s=None,
+        resumed_s=None,
+        source_cpu_s=None,
+    )
+    assert result.predicted_downtime_s == stop_rules
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_forced_switchover_has_that_prediction_too_or_a_bound(tmp_path: Path, passes: int) -> None:
+    """In the first pass there is none; the time for all pages in full keeps it from being broken off."""
+    scene = Scene(tmp_path, None, force_after_s=0.5)
+    scene.see(passes, 700)
+    scene.watch.relay = RelayStatus(RelayState.RAM, link_bps=100_000.0)
+    expected_s = scene.watch.predicted_downtime_s(scene.now_s)
+    bound_s = scene.watch.longest_downtime_s()
+    assert (expected_s is None) == (passes == 1)
+    assert bound_s is not None
+    assert bound_s > 40
+    asyncio.run(scene.pilot._steer(scene.now_s))
+    assert scene.watch.decision is not None
+    assert scene.watch.decision.predicted_downtime_s == expected_s
+    assert scene.allowed_s == pytest.approx(switchover_deadline(0.3, expected_s or bound_s), abs=1.0)

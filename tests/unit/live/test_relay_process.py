@@ -8,11 +8,12 @@ import signal
 import sys
 import textwrap
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from pagethrift.errors import LinkError, QmpError, StreamError, UsageError
+from pagethrift.errors import LinkError, PagethriftError, QmpError, StreamError, UsageError
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 
@@ -21,8 +22,13 @@ def script(body: str) -> list[str]:
     """Return the argv of a fake relay that has said it listens."""
     head = """
         import json, os, sys, time
-        def say(**status):
-            print(json.dumps(status), flush=True)
+        def put(line):
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+        def say(type="status", protocol=1, **data):
+            put(json.dumps({"type": type, "protocol": protocol, **data}).encode() + b"\\n")
+        def end(kind="", message="", **more):
+            say("end", error={"kind": kind, "message": message, **more} if kind else None)
         say(state="listening")
     """
     return [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(body)]
@@ -35,7 +41,7 @@ def test_command_line() -> None:
     assert argv[argv.index("--bandwidth") + 1] == "12500000B/s"
     assert argv[-1] == "--json"
     limited = relay_command("unix:/a", "host:1", "hu", {}, None, 0.25)
-    assert limited[limited.index("--downtime-limit") + 1] == "0.250000s"
+    assert limited[limited.index("--downtime-limit") + 1] == "0.250000000s"
     assert "--bandwidth" not in limited
 
 
@@ -44,6 +50,7 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
         lines = [json.loads(sys.stdin.readline()) for _ in range(2)]
         say(state="ram", pages_in=lines[0]["round"], novelty=1)
         say(state="done", warning=str(lines[1]["go"]))
+        end()
     """
 
     async def run() -> None:
@@ -53,9 +60,11 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
         relay.tell_round(3)
         relay.tell_go()
         assert await relay.wait_done()
-        assert [status.state for status in heard] == [RelayState.LISTENING, RelayState.RAM, RelayState.DONE]
+        states = list(dict.fromkeys(status.state for status in heard))
+        assert states == [RelayState.LISTENING, RelayState.RAM, RelayState.DONE]
         assert heard[1].pages_in == 3
         assert heard[2].warning == "True"
+        assert await relay.wait_last_word(0.0)
         assert relay.ended
         assert not relay.failed
         await relay.close()
@@ -75,6 +84,8 @@ def test_says_how_it_is_now_when_asked() -> None:
 
     async def run() -> None:
         relay = await RelayProcess.start(script(body), lambda _: None)
+        while relay.status.pages_in < 1:
+            await asyncio.sleep(0.01)
         await relay.refresh()
         assert relay.status.pages_in == 3
         began_s = time.monotonic()
@@ -86,45 +97,118 @@ def test_says_how_it_is_now_when_asked() -> None:
     asyncio.run(run())
 
 
+async def ended(relay: RelayProcess) -> PagethriftError:
+    assert await relay.wait_last_word(10)
+    assert relay.failed
+    error = await relay.failure()
+    assert "\n" not in str(error)
+    await relay.close()
+    return error
+
+
 @pytest.mark.parametrize(
-    ("body", "kind", "message"),
+    ("last_word", "error"),
     [
-        (
-            'say(state="failed", error="link is down"); sys.exit(4)',
-            LinkError,
-            "relay: link is down",
-        ),
-        (
-            'say(state="failed", error="stream byte 12: expected x, got 0x55"); sys.exit(3)',
-            StreamError,
-            "stream byte 12: expected x, got 0x55",
-        ),
-        ('sys.stderr.write("first\\nlast words\\n"); sys.exit(5)', QmpError, "relay: last words"),
-        ("os.kill(os.getpid(), 9)", LinkError, "ended by SIGKILL"),
-        ("sys.exit(1)", LinkError, "ended with exit code 1"),
-        ('print("{broken", flush=True); time.sleep(0.1)', LinkError, "not a relay status"),
+        ('"link", "the link is down"', LinkError("the link is down")),
+        ('"usage", "no strategy xyz"', UsageError("no strategy xyz")),
+        ('"qmp", "m"', QmpError("m")),
+        ('"weather", "it rains"', PagethriftError("it rains")),
+        ('"stream", "stream byte 12: expected x, got 0x55", offset=12, expected="x", got="0x55"',
+         StreamError(12, "x", "0x55")),
     ],
-)
-def test_ends_badly(body: str, kind: type[Exception], message: str) -> None:
+)  # fmt: skip
+def test_the_last_word_is_the_error_whatever_else_is_said(last_word: str, error: PagethriftError) -> None:
+    body = f"""
+        sys.stdin.readline()
+        say(state="failed")
+        sys.stderr.write("stream byte 1: expected nothing, got this\\n")
+        end({last_word})
+        sys.exit(6)
+    """
+
+    async def run() -> None:
+        relay = await RelayProcess.start(script(body), lambda _: None)
+        relay.tell_go()
+        found = await ended(relay)
+        assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('sys.stderr.write("first\\nlast words\\n\\n"); sys.exit(5)',
+         "relay: last words (ended with exit code 5)"),
+        ('sys.stderr.write("x" * 10**6 + "\\x1b[2Jend\\n"); sys.exit(1)',
+         f"relay: {'x' * 300} (ended with exit code 1)"),
+        ('sys.stderr.buffer.write(b"bad \\x1b[2J\\xff"); sys.exit(1)',
+         "relay: bad ?[2J\ufffd (ended with exit code 1)"),
+        ("os.kill(os.getpid(), 9)", "relay: ended by SIGKILL"),
+        ("os.kill(os.getpid(), 40)", "relay: ended by signal 40"),
+        ("sys.exit(1)", "relay: ended with exit code 1"),
+        ('say(state="done"); sys.exit(0)', "relay: ended with exit code 0"),
+        ('put(b"{broken\\n")', "relay: the relay said b'{broken': it is not JSON that can be read"
+         " (ended with exit code 0)"),
+    ],
+)  # fmt: skip
+def test_ends_without_a_last_word(body: str, message: str) -> None:
     async def run() -> None:
         relay = await RelayProcess.start(script(f"sys.stdin.readline(); {body}"), lambda _: None)
         relay.tell_go()
-        while not relay.failed:
-            await asyncio.sleep(0.01)
-        error = await relay.failure()
-        assert type(error) is kind
-        assert message in str(error)
-        assert "\n" not in str(error)
+        error = await ended(relay)
+        assert (type(error), str(error)) == (LinkError, message)
+
+    asyncio.run(run())
+
+
+def test_what_is_no_message_changes_nothing() -> None:
+    body = """
+        sys.stdin.readline()
+        say(state="ram", pages_in=5)
+        for line in (b"hello", b"[" * 9999, b'{"state": 1}', b"\\xff", b'{"x": ' + b"9" * 9999 + b"}"):
+            put(line + b"\\n")
+        say(state="ram", pages_in=1e400)
+        put(b"x" * (8 << 20))
+        put(b"\\n")
+        say(state="done", pages_in=6)
+        end()
+    """
+
+    async def run() -> None:
+        relay = await RelayProcess.start(script(body), lambda _: None)
+        tracemalloc.start()
+        relay.tell_go()
+        assert await relay.wait_done()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (relay.status.state, relay.status.pages_in) == (RelayState.DONE, 6)
+        assert peak_bytes < 2 << 20
         await relay.close()
+
+    asyncio.run(run())
+
+
+def test_another_protocol_ends_it_at_once() -> None:
+    async def run() -> None:
+        argv = script('say(protocol=2, state="new"); time.sleep(60)')
+        argv[2] = argv[2].replace('say(state="listening")', "pass")
+        began_s = time.monotonic()
+        with pytest.raises(LinkError, match="speaks protocol 2, this driver 1"):
+            await RelayProcess.start(argv, lambda _: None)
+        assert time.monotonic() - began_s < 8
 
     asyncio.run(run())
 
 
 def test_does_not_start() -> None:
     async def run() -> None:
-        argv = [sys.executable, "-c", "import sys; sys.stderr.write('no such strategy\\n'); sys.exit(2)"]
-        with pytest.raises(UsageError, match="no such strategy"):
-            await RelayProcess.start(argv, lambda _: None)
+        listen = relay_command("unix:/tmp/x", "host:1", "no-such-row", {}, None)
+        with pytest.raises(UsageError, match="no-such-row") as caught:
+            await RelayProcess.start(listen, lambda _: None)
+        assert not str(caught.value).startswith("relay:")
+        with pytest.raises(LinkError, match=r"^relay: .*--no-such-option"):
+            await RelayProcess.start([*listen, "--no-such-option"], lambda _: None)
 
     asyncio.run(run())
 
@@ -169,7 +253,7 @@ asyncio.run(run())
 CHILD = """
 import os, pathlib, sys, time
 pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
-print('{"state": "listening"}', flush=True)
+print('{"type": "status", "protocol": 1, "state": "listening"}', flush=True)
 time.sleep(60)
 """
 

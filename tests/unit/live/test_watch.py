@@ -10,6 +10,7 @@ from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.strategies.stop.prediction import predicted_downtime_s
 
 TOTAL = 1000 * 4096
 
@@ -81,7 +82,7 @@ def test_facts_of_a_relayed_migration() -> None:
         1000.0,
         8,
     )
-    assert watch.predicted_downtime_s() == pytest.approx((50 * 4096 + 100) / 1000)
+    assert watch.predicted_downtime_s(102.5) == predicted_downtime_s(facts)
     first, second = watch.rounds()
     assert (first.sent_bytes, first.full_pages, first.held_pages) == (5000, 2, 0)
     assert (second.sent_bytes, second.delta_pages, second.skipped_pages, second.held_pages) == (700, 3, 4, 1)
@@ -100,12 +101,49 @@ def test_rounds_too_short_to_be_polled_take_the_next_answer() -> None:
 
 
 def test_bandwidth_hint_stands_in_until_the_link_is_measured() -> None:
-    watch = watching(bandwidth_bps=4096)
-    watch.on_info(info(1, 2), 100.1)
-    assert watch.predicted_downtime_s() == pytest.approx(2.0)
-    watch.on_relay(RelayStatus(link_bps=8192.0))
-    assert watch.predicted_downtime_s() == pytest.approx(1.0)
-    assert watching().predicted_downtime_s() is None
+    hinted, unknown = watching(bandwidth_bps=4096), watching()
+    for watch in (hinted, unknown):
+        watch.on_info(info(2, 1), 100.1)
+    facts = hinted.facts(100.1)
+    assert facts is not None
+    assert facts.link_bps == 4096
+    assert hinted.predicted_downtime_s(100.1) is not None
+    assert unknown.predicted_downtime_s(100.1) is None
+    hinted.on_relay(RelayStatus(link_bps=8192.0))
+    measured = hinted.facts(100.1)
+    assert measured is not None
+    assert measured.link_bps == 8192.0
+
+
+def test_nothing_is_predicted_before_it_is_known() -> None:
+    watch = watching(bandwidth_bps=10_000_000)
+    assert watch.predicted_downtime_s(100.0) is None
+    assert watch.longest_downtime_s() is None
+    watch.on_info(info(1, 900), 100.1)
+    assert watch.predicted_downtime_s(100.2) is None, "what remains of the first pass may all be zero"
+    assert watch.progress(100.2).predicted_downtime_s is None
+    assert watch.longest_downtime_s() == pytest.approx(0.03 + (1000 * 4104 + (128 << 10)) / 1e7)
+    watch.on_event(event("MIGRATION_PASS", 101.0, **{"pass": 2}))
+    assert watch.predicted_downtime_s(101.0) is None, "QEMU has not said what is dirty"
+    watch.on_info(info(2, 50), 101.1)
+    assert watch.predicted_downtime_s(101.1) is not None
+
+
+def test_plain_migration_has_the_same_prediction_from_qemus_counters() -> None:
+    watch = watching(relayed=False)
+    watch.on_info(info(1, 500, 4000), 101.0)
+    watch.on_info(info(2, 100, 9000, normal_pages=5, zero_pages=20, link_bps=1e6), 102.0)
+    watch.on_info(
+        info(2, 40, 9000 + 80 * 1000, normal_pages=35, zero_pages=40, delta_pages=30, link_bps=1e6), 103.0
+    )
+    facts = watch.facts(103.0)
+    assert facts is not None
+    assert (facts.retransferred_bytes, facts.retransferred_pages) == (80_000, 80)
+    pages = 40 + 100 / 2 * 1.1  # 100 pages were dirtied in the first pass, of 2 s
+    owed = pages * 1000 + (128 << 10)
+    assert watch.predicted_downtime_s(103.0) == pytest.approx(0.03 + owed / 1e6)
+    watch.on_event(event("STOP", 103.1))
+    assert watch.progress(103.2).predicted_downtime_s is None, "QEMU decided; nothing was predicted"
 
 
 def test_plain_migration_counts_what_qemu_counts() -> None:
@@ -137,11 +175,19 @@ def test_stop_and_resume_of_the_source() -> None:
     assert watch.stopped_s is None
 
 
-def test_progress_shows_the_rules_prediction_and_the_rounds_pace() -> None:
-    watch = watching()
+def test_progress_shows_the_prediction_and_the_rounds_pace() -> None:
+    watch = watching(bandwidth_bps=1_000_000)
     watch.on_info(info(1, 1000), 100.0)
-    watch.on_info(info(1, 500), 102.0)
-    watch.decision = StopDecision(StopAction.CONTINUE, "", 7.5)
+    watch.on_info(info(2, 1000), 100.0)
+    watch.on_info(info(2, 500), 102.0)
     shown = watch.progress(102.0)
-    assert (shown.elapsed_s, shown.round, shown.phase, shown.predicted_downtime_s) == (2.0, 0, "active", 7.5)
+    assert (shown.elapsed_s, shown.round, shown.phase) == (2.0, 1, "active")
+    facts = watch.facts(102.0)
+    assert facts is not None
+    assert shown.predicted_downtime_s == predicted_downtime_s(facts)
     assert shown.eta_s == pytest.approx(2.0)
+    watch.decision = StopDecision(StopAction.CONTINUE, "", 7.5)
+    assert watch.progress(102.0).predicted_downtime_s == shown.predicted_downtime_s
+    watch.decision = StopDecision(StopAction.SWITCH_OVER, "fits", 0.2)
+    watch.on_event(event("STOP", 102.1))
+    assert watch.progress(103.0).predicted_downtime_s == 0.2, "the switchover that has come"
