@@ -69,6 +69,7 @@ def test_a_guest_faster_than_the_link_never_converges(tmp_path: Path) -> None:
     assert (forced.outcome, forced.converged) == (Outcome.COMPLETED, False)
     assert forced.forced_at_s == pytest.approx(5.0, abs=0.1)
     assert forced.downtime_s == pytest.approx(SMALL_PAGES * FULL / 12.5e6, rel=0.3)
+    assert forced.predicted_downtime_s == pytest.approx(forced.downtime_s, rel=0.1)
 
 
 @pytest.mark.parametrize("name", TABLE)
