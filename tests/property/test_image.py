@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pagethrift.content.ledger import KNOWN, ZERO, Ledger
+from pagethrift.content.ledger import Ledger, State
 from pagethrift.content.signature import SubpageSigner
-from pagethrift.engine import thinner as thinner_module
+from pagethrift.engine import forwarder
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, PageBatch
 from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
@@ -65,8 +65,8 @@ def test_ledger_tells_the_truth(seed: int) -> None:
     truth = np.zeros((len(pages), signer.columns), np.uint64)
     signer.sign(batch, truth)
     ledger = thinner.ledger
-    assert (ledger.rows[ledger.state == KNOWN] == truth[ledger.state == KNOWN]).all()
-    assert (truth[ledger.state == ZERO] == signer.zero_row).all()
+    assert (ledger.rows[ledger.state == State.KNOWN] == truth[ledger.state == State.KNOWN]).all()
+    assert (truth[ledger.state == State.ZERO] == signer.zero_row).all()
 
 
 class SeenInAnyRound(Ledger):
@@ -92,7 +92,7 @@ class SeenInAnyRound(Ledger):
 @pytest.mark.parametrize("name", ["thesis", "pagethrift"])
 def test_the_mutant_seen_in_any_round_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thesis's pseudo-code as printed leaves stale pages; these tests must notice."""
-    monkeypatch.setattr(thinner_module, "Ledger", SeenInAnyRound)
+    monkeypatch.setattr(forwarder, "Ledger", SeenInAnyRound)
     caught = 0
     for seed in range(100):
         stream = random_stream(seed)

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pagethrift.address import Address
+from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.thinner import DOWNTIME_LIMIT_S, Thinner
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.methods import Method
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.link import Link
@@ -127,7 +127,7 @@ class Relay:
         counters = thinner.counters
         state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        method = counters.method
+        pages = counters.pages
         return RelayStatus(
             state=state,
             now_s=time.monotonic(),
@@ -135,16 +135,16 @@ class Relay:
             out_bytes=link.sent_bytes if link else 0,
             unsent_bytes=link.unsent_bytes if link and not self._over.is_set() else 0,
             link_bps=link.rate_bps if link else self._bandwidth_bps,
-            pages_in=counters.pages_in,
-            zero_pages=method(Method.ZERO),
-            full_pages=method(Method.FULL),
-            delta_pages=method(Method.DELTA) + method(Method.SPARSE) + method(Method.FROM_ZERO),
-            skipped_pages=method(Method.SKIP),
+            pages_in=counters.of(Count.PAGES_IN),
+            zero_pages=pages.zero,
+            full_pages=pages.full,
+            delta_pages=pages.delta,
+            skipped_pages=pages.skipped,
             held_pages=len(thinner.held),
             held_bytes=thinner.held.held_bytes,
-            first_round_bytes=counters.first_round_bytes,
-            retransferred_bytes=counters.retransferred_bytes,
-            retransferred_pages=counters.retransferred_pages,
+            first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),
+            retransferred_bytes=counters.of(Count.RETRANSFERRED_BYTES),
+            retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
             cpu_s=usage.ru_utime + usage.ru_stime,
             peak_rss_bytes=usage.ru_maxrss << 10,
             error=str(self._error or ""),

@@ -17,7 +17,7 @@ import numpy as np
 
 from pagethrift.errors import StreamError
 from pagethrift.kernels import Word, kernel, load64_be
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, PageBatch
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, Kind, PageBatch
 from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.input import EventReader
 from pagethrift.stream.reader import BATCH_PAGES
@@ -186,8 +186,8 @@ class ChannelReader(EventReader[ChannelEvent]):
     def _hand_out(self, normal: int, zero: int) -> _Steps:
         """Yield a packet's pages as they arrive; zero pages come after the others."""
         source = self._in
-        self._kinds[:normal] = 1
-        self._kinds[normal : normal + zero] = 0
+        self._kinds[:normal] = Kind.PAGE
+        self._kinds[normal : normal + zero] = Kind.ZERO
         self._positions[normal : normal + zero] = 0
         self._lengths[:normal] = PAGE_BYTES
         self._lengths[normal : normal + zero] = 0

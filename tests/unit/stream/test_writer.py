@@ -10,20 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pagethrift.content.ledger import State
+from pagethrift.engine.choice import choose_methods, measure_payloads
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8, U32, BlockTable, PageBatch
+from pagethrift.stream.encoding.full import FULL_BYTES
 from pagethrift.stream.writer import (
-    FULL_BYTES,
     PAGE_ROOM,
     ZERO_ROOM,
     RecordWriter,
-    choose_methods,
     room_bytes,
 )
 from tests.streams import seeds
 from tests.unit import twins
 
-NEVER, KNOWN, ZERO = 0, 1, 2
+NEVER, KNOWN, ZERO = State.NEVER, State.KNOWN, State.ZERO
 BLOCKS = [(b"pc.ram", 6), (b"r", 2), (b"n" * 255, 4)]
 TABLE = BlockTable.of([(name, pages * 4096) for name, pages in BLOCKS])
 PAGES = 12
@@ -46,10 +47,13 @@ class Case:
     def choose(self) -> tuple[U8, I32]:
         n = len(self.batch)
         methods, sizes = np.full(n, 99, np.uint8), np.full(n, -1, np.int32)
-        choose_methods(
-            self.batch.buffer, self.batch.position, self.batch.kind, self.batch.page, self.state, self.masks,
-            self.columns, self.subpage, self.allowed, methods, sizes,
+        sparse, delta = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+        batch, state, masks, allowed = self.batch, self.state, self.masks, self.allowed
+        measure_payloads(
+            batch.buffer, batch.position, batch.kind, batch.page, state, masks,
+            self.subpage, allowed, sparse, delta,
         )  # fmt: skip
+        choose_methods(batch.page, state, masks, allowed, sparse, delta, methods, sizes)
         return methods, sizes
 
 
@@ -80,7 +84,7 @@ def case(seed: int) -> Case:
     rng = random.Random(seed)
     subpage = rng.choice((128, 256, 256, 1024, 0))
     columns = 4096 // subpage if subpage else 4
-    state = np.array([rng.randrange(3) for _ in range(PAGES)], np.uint8)
+    state = np.array([rng.randrange(4) for _ in range(PAGES)], np.uint8)
     old = {i: EMPTY if state[i] == ZERO else rng.randbytes(16) * 256 for i in range(PAGES)}
     chosen = rng.sample(range(PAGES), rng.randint(1, PAGES))
     new, kinds, positions, masks, buffer = {}, [], [], [], bytearray(rng.randbytes(rng.randint(0, 9)))
@@ -139,7 +143,7 @@ def test_a_method_is_allowed_and_certain_to_be_right(seed: int) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(state=st.integers(0, 2), mask=st.integers(0, 2**32 - 1), can=st.integers(0, 255), seed=seeds)
+@given(state=st.integers(0, 3), mask=st.integers(0, 2**32 - 1), can=st.integers(0, 255), seed=seeds)
 def test_skip_needs_an_empty_mask_and_a_known_page(state: int, mask: int, can: int, seed: int) -> None:
     """Whatever ledger and strategy say, also in combinations that cannot happen."""
     rng = random.Random(seed)
@@ -147,11 +151,13 @@ def test_skip_needs_an_empty_mask_and_a_known_page(state: int, mask: int, can: i
     data = rng.choice((EMPTY, b"\x01" * 4096))
     methods, sizes = np.full(1, 99, np.uint8), np.zeros(1, np.int32)
     kind = np.array([0 if data == EMPTY and rng.random() < 0.5 else 1], np.uint8)
-    choose_methods(
-        np.frombuffer(bytearray(data), np.uint8), np.zeros(1, np.int64), kind, np.zeros(1, np.int64),
-        np.array([state], np.uint8), np.array([mask], np.uint32), 32, 128,
-        np.array([can], np.uint8), methods, sizes,
+    pages, states, masks = np.zeros(1, np.int64), np.array([state], np.uint8), np.array([mask], np.uint32)
+    allowed, sparse, delta = np.array([can], np.uint8), np.zeros(1, np.int32), np.zeros(1, np.int32)
+    measure_payloads(
+        np.frombuffer(bytearray(data), np.uint8), np.zeros(1, np.int64), kind, pages, states, masks,
+        128, allowed, sparse, delta,
     )  # fmt: skip
+    choose_methods(pages, states, masks, allowed, sparse, delta, methods, sizes)
     assert (methods[0] == Method.SKIP) == (state != NEVER and mask == 0 and bool(can & 1))
     if methods[0] == Method.DELTA:
         assert state != NEVER
@@ -164,7 +170,7 @@ def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, lis
     room = room_bytes(c.batch.kind)
     out, sizes = np.full(at + room + 64, 0xEE, np.uint8), np.full(n, -1, np.int32)
     writer = RecordWriter(TABLE, last)
-    end, _ = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, at, sizes)
+    end, _ = writer.write(c.batch, methods, c.masks, c.subpage, out, at, sizes)
     assert (out[:at] == 0xEE).all()
     assert (out[at + room :] == 0xEE).all()
     return out[at:end].tobytes(), sizes.tolist(), writer.last_block
@@ -346,7 +352,7 @@ def test_runs_left_in_the_buffer_change_no_byte(seed: int, last: int, most: int,
     n = len(c.batch)
     out, sizes = np.zeros(room_bytes(c.batch.kind) + 3, np.uint8), np.full(n, -1, np.int32)
     runs, writer = np.full((most, 3), -1, np.int64), RecordWriter(TABLE, last, run_bytes)
-    end, found = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, 3, sizes, runs)
+    end, found = writer.write(c.batch, methods, c.masks, c.subpage, out, 3, sizes, runs)
     written, data, at = memoryview(out.tobytes())[:end], b"", 3
     for position, start, stop in runs[:found].tolist():
         assert stop - start >= run_bytes
@@ -369,7 +375,7 @@ def test_pages_as_received_are_all_left_in_the_buffer() -> None:
         methods, masks = np.full(n, Method.FULL, np.uint8), np.zeros(n, np.uint32)
         writer = RecordWriter(TABLE, last, run_bytes=2 * 4104)
         out = np.zeros(room_bytes(batch.kind), np.uint8)
-        end, found = writer.write(batch, methods, masks, 16, 256, out, 0, sizes, runs)
+        end, found = writer.write(batch, methods, masks, 256, out, 0, sizes, runs)
         assert (found, end) == (1, first * (8 + 7 + 4096))
         assert runs[0].tolist() == [end, first * 4104, n * 4104]
         assert writer.last_block == 0
