@@ -6,6 +6,8 @@ I/O: a shell fills ``room()``, calls ``run()`` and sends the output.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +20,7 @@ from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.errors import StreamError
-from pagethrift.model.pages import PAGE_BYTES, BlockTable
+from pagethrift.model.pages import PAGE_BYTES, U64, BlockTable
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
@@ -36,6 +38,8 @@ class Thinner:
     """Thins one stream with one strategy.
 
     ``secret``: at least 32 random bytes, fresh for each migration (the signature key).
+    ``base``: for RAM blocks whose content the destination holds already, by name, a row of signatures
+    for each page, shape (pages, columns), made with the same secret; see `Ledger.begin_with`.
     ``room`` and ``received`` take the main channel. A shell whose source uses multifd also calls
     ``add_channel`` for each channel before main's bytes that follow its connecting, and whenever
     ``given_back`` returns one, feeds and prepares it (see Channel) before it calls ``run`` again.
@@ -50,6 +54,7 @@ class Thinner:
         hold_budget_bytes: int = HOLD_BUDGET_BYTES,
         batch_pages: int = BATCH_PAGES,
         run_bytes: int = RUN_BYTES,
+        base: Mapping[bytes, U64] | None = None,
     ) -> None:
         self.strategy = strategy
         self.counters = Counters()
@@ -65,6 +70,7 @@ class Thinner:
         self._run_bytes = run_bytes
         self._reader = StreamReader(batch_pages=batch_pages)
         self._signer = signer_for(strategy.signing, secret)
+        self._base = base or {}
         self._pending: Event | None = None
         self._raw_done = 0
         self._ended = False
@@ -80,6 +86,13 @@ class Thinner:
             self.strategy, table, self._signer, self.counters,
             self._hold_pages, self._batch_pages, self._run_bytes,
         )  # fmt: skip
+        for block in table.blocks:
+            if self._signer and block.name in self._base:
+                rows = self._base[block.name]
+                if rows.shape != (block.pages, self._signer.columns):
+                    expected = f"block {block.name!r} of {len(rows)} pages, as in the base"
+                    raise StreamError(self._reader.offset, expected, f"{block.pages} pages")
+                self.ledger.begin_with(block.first_page + np.arange(block.pages), rows)
 
     @property
     def ledger(self) -> Ledger:
