@@ -14,7 +14,7 @@ the guest's STOP where the link does not matter; QEMU then ends its section"""
 BUFFER_S = 0.05
 MIN_BUFFER_BYTES = 256 << 10
 MAX_BUFFER_BYTES = 8 << 20
-"""what a relay has swallowed and not sent: it may be twice as many seconds (relay/link.py), but is so only
+"""what a relay has swallowed and not sent: it may be twice as many seconds (relay/rate.py), but is so only
 at times; half fits the downtimes of live runs better (docs/studies.md)"""
 SOCKET_BYTES = 1.25e6
 """the same of a QEMU without a relay: its kernel's send buffer and the queue of the link; fits the
