@@ -117,7 +117,7 @@ def test_reading_results(tmp_path: Path) -> None:
     assert pagethrift.read_result(str(file)) == result
     assert [each.migration for each in pagethrift.read_runs(str(tmp_path))] == [result]
     assert [each.mode for each in pagethrift.read_runs(file, file)] == ["hu"]
-    with pytest.raises(pagethrift.UsageError, match="cannot read .*absent"):
+    with pytest.raises(pagethrift.UsageError, match=r"cannot read .*absent"):
         pagethrift.read_result(tmp_path / "absent")
     file.write_text("{}")
     with pytest.raises(pagethrift.UsageError, match=r"result\.json: not a migration result"):
