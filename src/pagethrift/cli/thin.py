@@ -29,10 +29,10 @@ def thin(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stats: Annotated[
-        Path | None, typer.Option(help="Write counters to this JSON file.", metavar="FILE")
+        Path | None, typer.Option(help="Write the counters to this file as JSON.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Thin a stream on standard input to standard output.
+    """Thin a stream from standard input to standard output.
 
     Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a refused feature.
     """
