@@ -22,7 +22,7 @@ from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.input import EventReader
 from pagethrift.stream.reader import BATCH_PAGES
 from pagethrift.stream.records import remember
-from pagethrift.stream.wire import MULTIFD_MAGIC
+from pagethrift.stream.wire import FLAG_BITS, MULTIFD_MAGIC, PAGE_SHIFT
 
 HANDSHAKE_BYTES = 64
 HEADER_BYTES = 1344
@@ -90,8 +90,8 @@ def cut_offsets(
     seen[:] = -1
     for i in range(count):
         word = load64_be(buffer, at + 8 * i)
-        page: Word = first_page + np.int64(word >> np.uint64(12))
-        if word & np.uint64(0xFFF) or page >= end_page:
+        page: Word = first_page + np.int64(word >> np.uint64(PAGE_SHIFT))
+        if word & np.uint64(FLAG_BITS) or page >= end_page:
             return i, False
         if not remember(seen, page):
             return i, True

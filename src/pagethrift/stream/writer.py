@@ -11,10 +11,10 @@ from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8, U32, BlockTable, Kind, PageBatch
 from pagethrift.stream.encoding.delta import put_delta
 from pagethrift.stream.encoding.full import FULL_BYTES, put_full
-from pagethrift.stream.encoding.head import CONTINUE, HEAD_BYTES, PAGE, PAGE_SHIFT, ZERO, block_of
+from pagethrift.stream.encoding.head import HEAD_BYTES, block_of
 from pagethrift.stream.encoding.sparse import put_from_zero, put_sparse
 from pagethrift.stream.encoding.zero import ZERO_BYTES, put_zero
-from pagethrift.stream.wire import RECORD_MAX
+from pagethrift.stream.wire import CONTINUE_FLAG, PAGE_FLAG, PAGE_SHIFT, RECORD_MAX, ZERO_FLAG
 
 PAGE_ROOM = RECORD_MAX + 300
 """output bytes a page may take: a ZERO record that names its block, then the longest record"""
@@ -56,12 +56,12 @@ def _verbatim_run(
         and positions[i] - HEAD_BYTES == stop
         and first_pages[block] <= pages[i] < first_pages[block + 1]
     ):
-        head: Word = np.uint64((pages[i] - first_pages[block]) << PAGE_SHIFT) | np.uint64(CONTINUE)
+        head: Word = np.uint64((pages[i] - first_pages[block]) << PAGE_SHIFT) | np.uint64(CONTINUE_FLAG)
         if methods[i] == Method.FULL:
-            head |= np.uint64(PAGE)
+            head |= np.uint64(PAGE_FLAG)
             length = FULL_BYTES
         elif methods[i] == Method.ZERO:
-            head |= np.uint64(ZERO)
+            head |= np.uint64(ZERO_FLAG)
             length = ZERO_BYTES
         else:
             break

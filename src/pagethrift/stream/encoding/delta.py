@@ -7,9 +7,10 @@ import numpy as np
 from pagethrift.kernels import Word, kernel
 from pagethrift.model.pages import I64, PAGE_BYTES, U8
 from pagethrift.stream.encoding.head import HEAD_BYTES, put_payload_length, put_xbzrle_head
+from pagethrift.stream.wire import XBZRLE_HEAD_BYTES
 from pagethrift.stream.xbzrle import put_run
 
-DELTA_HEAD_BYTES = HEAD_BYTES + 3
+DELTA_HEAD_BYTES = HEAD_BYTES + XBZRLE_HEAD_BYTES
 
 
 @kernel

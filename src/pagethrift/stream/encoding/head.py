@@ -6,16 +6,16 @@ import numpy as np
 
 from pagethrift.kernels import kernel, store64_be
 from pagethrift.model.pages import I64, U8
-from pagethrift.stream.wire import RamFlag
-
-HEAD_BYTES = 8
-"""of a record that continues the block of the record before"""
-PAGE_SHIFT = 12
-CONTINUE, ZERO, PAGE, XBZRLE = (
-    int(flag) for flag in (RamFlag.CONTINUE, RamFlag.ZERO, RamFlag.PAGE, RamFlag.XBZRLE)
+from pagethrift.stream.wire import (
+    CONTINUE_FLAG,
+    WORD_BYTES,
+    XBZRLE_ENCODING,
+    XBZRLE_FLAG,
+    XBZRLE_HEAD_BYTES,
 )
-XBZRLE_ENCODING = 1
-"""ENCODING_FLAG_XBZRLE of QEMU's migration/ram.c"""
+
+HEAD_BYTES = WORD_BYTES
+"""of a record that continues the block of the record before"""
 
 
 @kernel
@@ -25,7 +25,7 @@ def put_head(
     """Write a record's head; ``last`` is the block CONTINUE refers to. Returns the position after it."""
     word = np.uint64(offset) | np.uint64(flag)
     if block == last:
-        store64_be(out, at, word | np.uint64(CONTINUE))
+        store64_be(out, at, word | np.uint64(CONTINUE_FLAG))
         return at + HEAD_BYTES
     store64_be(out, at, word)
     length = int(name_lengths[block])
@@ -40,9 +40,9 @@ def put_xbzrle_head(
     out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64
 ) -> int:
     """Write the head of an XBZRLE record; its payload begins at the position that is returned."""
-    at = put_head(out, at, offset, XBZRLE, block, last, names, name_lengths)
+    at = put_head(out, at, offset, XBZRLE_FLAG, block, last, names, name_lengths)
     out[at] = XBZRLE_ENCODING
-    return at + 3
+    return at + XBZRLE_HEAD_BYTES
 
 
 @kernel
