@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.model.pages import PAGE_BYTES, U8, Block
+from pagethrift.model.pages import PAGE_BYTES, U8, U64, Block
 from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.writer import RUN_BYTES
@@ -121,20 +122,28 @@ def _next(rng: random.Random, old: bytearray | None, pool: list[bytearray]) -> b
 
 
 def thin_in_pieces(
-    stream: bytes, strategy: Strategy, seed: int, hold_pages: int = 3
+    stream: bytes,
+    strategy: Strategy,
+    seed: int,
+    hold_pages: int = 3,
+    base: Callable[[bytes], Mapping[bytes, U64]] | None = None,
 ) -> tuple[bytes, Thinner]:
     """Thin a stream in random pieces, with small batches, small outputs and a clock.
+
+    ``base`` returns what the destination holds already, signed with the secret it is given.
 
     Outputs are sent late, up to three of them, while more is received and thinned.
     """
     rng = random.Random(seed)
     batch = rng.choice((1, 2, 7, 64))
+    secret = rng.randbytes(32)
     thinner = Thinner(
         strategy,
-        rng.randbytes(32),
+        secret,
         hold_pages * PAGE_BYTES,
         batch_pages=batch,
         run_bytes=rng.choice((1, 5000, RUN_BYTES)),
+        base=base(secret) if base else None,
     )
     capacity, late = batch * 5000 + rng.choice((0, 1, 9000)), rng.randrange(4)
     idle, unsent = [Output(capacity) for _ in range(4)], deque[Output]()

@@ -22,12 +22,13 @@ from scripts.bench.stages import SECRET, chunks, table_of, thin_alone
 
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner
+from pagethrift.engine.choice import choose_methods, measure_payloads
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.output import Output
 from pagethrift.model.methods import Allow
 from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.reader import BATCH_PAGES, StreamReader
-from pagethrift.stream.writer import RUNS, RecordWriter, choose_methods, room_bytes
+from pagethrift.stream.writer import RUNS, RecordWriter, room_bytes
 
 BATCHES = (64, 128, 256, BATCH_PAGES)
 STAGES = ("read", "arrive", "sign", "compare", "choose", "write", "account", "commit")
@@ -43,6 +44,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
     masks, sizes = np.zeros(BATCH_PAGES, np.uint32), np.zeros(BATCH_PAGES, np.int32)
     methods, before = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.uint8)
     allowed = np.full(BATCH_PAGES, int(Allow.SKIP | Allow.DELTA | Allow.SPARSE), np.uint8)
+    sparse, delta = np.zeros(BATCH_PAGES, np.int32), np.zeros(BATCH_PAGES, np.int32)
     runs = np.empty((RUNS, 3), np.int64)
     spent = dict.fromkeys(STAGES, 0)
     clock = time.perf_counter_ns
@@ -72,13 +74,23 @@ def shares(stream: StreamFile) -> dict[str, float]:
             lap("sign")
             ledger.compare(batch.page, batch.kind, signs[:n], masks[:n])
             lap("compare")
-            choose_methods(
+            measure_payloads(
                 batch.buffer, batch.position, batch.kind, batch.page, ledger.state, masks[:n],
-                signer.columns, SUBPAGE_BYTES, allowed[:n], methods[:n], sizes[:n],
+                SUBPAGE_BYTES, allowed[:n], sparse[:n], delta[:n],
             )  # fmt: skip
+            choose_methods(
+                batch.page,
+                ledger.state,
+                masks[:n],
+                allowed[:n],
+                sparse[:n],
+                delta[:n],
+                methods[:n],
+                sizes[:n],
+            )
             lap("choose")
             out.size, _ = writer.write(
-                batch, methods[:n], masks[:n], signer.columns, SUBPAGE_BYTES,
+                batch, methods[:n], masks[:n], SUBPAGE_BYTES,
                 out.data, out.size, sizes[:n], runs,
             )  # fmt: skip
             lap("write")

@@ -12,14 +12,15 @@ from scripts.bench.rounds import Sample
 
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, Sha256Signer, SubpageSigner
+from pagethrift.engine.choice import choose_methods, measure_payloads
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
-from pagethrift.model.methods import Allow
+from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import U8, U32, BlockTable, PageBatch
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.events import Pages, RamBegins, Signal
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.writer import RUNS, RecordWriter, choose_methods, room_bytes
+from pagethrift.stream.writer import RUNS, RecordWriter, room_bytes
 
 SECRET = bytes(range(32))
 _ALLOWED = Allow.SKIP | Allow.DELTA | Allow.SPARSE
@@ -114,7 +115,7 @@ class Decisions:
         signer = SubpageSigner.from_secret(SECRET)
         ledger = Ledger(table_of(stream).total_pages, signer.zero_row)
         signs = np.zeros((BATCH_PAGES, signer.columns), np.uint64)
-        forwarded = np.ones(BATCH_PAGES, np.uint8)
+        forwarded = np.full(BATCH_PAGES, Method.FULL, np.uint8)
         made = cls([], [])
         for batch, _ in batches(stream):
             n = len(batch)
@@ -129,9 +130,9 @@ class Decisions:
 
 def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
     """Choose methods and emit records, from recorded decisions."""
-    signer = SubpageSigner.from_secret(SECRET)
     writer, out = RecordWriter(table_of(stream)), Output()
     methods, sizes = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.int32)
+    sparse, delta = np.zeros(BATCH_PAGES, np.int32), np.zeros(BATCH_PAGES, np.int32)
     runs = np.empty((RUNS, 3), np.int64)
     allowed, index = np.full(BATCH_PAGES, int(_ALLOWED), np.uint8), np.arange(BATCH_PAGES)
     elapsed_ns = 0
@@ -141,12 +142,13 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
         if out.free < room_bytes(batch.kind):
             out.clear()
         began_ns = time.perf_counter_ns()
-        choose_methods(
+        measure_payloads(
             batch.buffer, batch.position, batch.kind, index[:n], state, masks,
-            signer.columns, SUBPAGE_BYTES, allowed[:n], methods[:n], sizes[:n],
+            SUBPAGE_BYTES, allowed[:n], sparse[:n], delta[:n],
         )  # fmt: skip
+        choose_methods(index[:n], state, masks, allowed[:n], sparse[:n], delta[:n], methods[:n], sizes[:n])
         out.size, _ = writer.write(
-            batch, methods[:n], masks, signer.columns, SUBPAGE_BYTES, out.data, out.size, sizes[:n], runs
+            batch, methods[:n], masks, SUBPAGE_BYTES, out.data, out.size, sizes[:n], runs
         )
         if timed:
             elapsed_ns += time.perf_counter_ns() - began_ns

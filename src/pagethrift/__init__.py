@@ -1,3 +1,68 @@
-"""Thin QEMU live migrations: never send a byte the destination already holds."""
+"""Thin QEMU live migrations: never send a byte the destination already holds.
+
+docs/python.md shows how a program uses these names. A name is imported when it is first asked for, so
+`import pagethrift` alone loads neither NumPy nor Numba.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "LabError", "LinkError", "LinkSpec", "MigrateOptions", "MigrationResult", "Outcome", "Output",
+    "PagethriftError", "PauseReason", "PlainFeatures", "Progress", "QmpError", "Run", "SimulateOptions",
+    "Strategy", "StreamError", "Thinner", "Trace", "UsageError", "__version__", "migrate", "parse_bandwidth",
+    "read_result", "read_runs", "read_trace", "simulate_migration", "strategy", "thin",
+]  # fmt: skip
+
+_HOMES = {
+    "shortcuts": ("read_result", "read_runs", "read_trace", "simulate_migration", "thin"),
+    "engine.output": ("Output", "PauseReason"),
+    "engine.thinner": ("Thinner",),
+    "live.migrate": ("migrate",),
+    "live.migrate_options": ("MigrateOptions", "PlainFeatures"),
+    "live.watch": ("Progress",),
+    "model.result": ("MigrationResult", "Outcome"),
+    "report.runs": ("Run",),
+    "simulate.simulate_options": ("SimulateOptions",),
+    "simulate.virtual_link": ("LinkSpec",),
+    "strategies.base": ("Strategy",),
+    "strategies.table": ("strategy",),
+    "trace.read": ("Trace",),
+    "units": ("parse_bandwidth",),
+}
+"""module -> the names it has; the imports below are the same for type checkers and editors"""
+
+if TYPE_CHECKING:
+    from pagethrift.engine.output import Output, PauseReason
+    from pagethrift.engine.thinner import Thinner
+    from pagethrift.live.migrate import migrate
+    from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
+    from pagethrift.live.watch import Progress
+    from pagethrift.model.result import MigrationResult, Outcome
+    from pagethrift.report.runs import Run
+    from pagethrift.shortcuts import read_result, read_runs, read_trace, simulate_migration, thin
+    from pagethrift.simulate.simulate_options import SimulateOptions
+    from pagethrift.simulate.virtual_link import LinkSpec
+    from pagethrift.strategies.base import Strategy
+    from pagethrift.strategies.table import strategy
+    from pagethrift.trace.read import Trace
+    from pagethrift.units import parse_bandwidth
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            value: object = getattr(import_module(f"pagethrift.{home}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'pagethrift' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

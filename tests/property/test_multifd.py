@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pagethrift.content.ledger import KNOWN, ZERO
+from pagethrift.content.ledger import State
 from pagethrift.content.signature import SubpageSigner
 from pagethrift.errors import StreamError
 from pagethrift.model.pages import PAGE_BYTES, PageBatch
@@ -52,8 +52,8 @@ def test_ledger_tells_the_truth(seed: int) -> None:
     kinds, lengths = np.ones(len(pages), np.uint8), np.full(len(pages), PAGE_BYTES, np.int32)
     truth = np.zeros((len(pages), signer.columns), np.uint64)
     signer.sign(PageBatch(pages, kinds, pages * PAGE_BYTES, lengths, memory), truth)
-    assert (ledger.rows[ledger.state == KNOWN] == truth[ledger.state == KNOWN]).all()
-    assert (truth[ledger.state == ZERO] == signer.zero_row).all()
+    assert (ledger.rows[ledger.state == State.KNOWN] == truth[ledger.state == State.KNOWN]).all()
+    assert (truth[ledger.state == State.ZERO] == signer.zero_row).all()
 
 
 def damaged(it: Migration, rng: random.Random) -> Migration:

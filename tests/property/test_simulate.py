@@ -67,7 +67,7 @@ def test_books_balance_and_nothing_ends_stale(
     sent = result.first_round_bytes + result.retransferred_bytes
     assert result.transferred_bytes > sent == sum(r.sent_bytes for r in result.rounds)
     for record in result.rounds:
-        assert min(record.sent_bytes, record.dirty_pages, record.held_pages, record.skipped_pages) >= 0
+        assert min(record.sent_bytes, record.dirty_pages, record.held_pages, record.pages.skipped) >= 0
     assert result.rounds[0].dirty_pages == PAGES
     assert result.rounds[-1].held_pages == 0
     if not row.simulated.skips_seen:

@@ -11,15 +11,23 @@ from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import DEFAULT, live_strategy, parse_parameters
 
 StrategyName: TypeAlias = Annotated[
-    str, typer.Option("--strategy", "-s", help="A row of `pagethrift strategies`.", metavar="NAME")
+    str,
+    typer.Option(
+        "--strategy", "-s", help="The strategy; `pagethrift strategies` lists them.", metavar="NAME"
+    ),
 ]
 Parameters: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--param", help="A strategy's parameter, repeatable.", metavar="NAME=VALUE"),
+    typer.Option(
+        "--param", help="A parameter of the strategy or of the stop rule; repeatable.", metavar="NAME=VALUE"
+    ),
 ]
 StopName: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="A stop rule of `pagethrift strategies` instead of the strategy's.", metavar="NAME"),
+    typer.Option(
+        help="A stop rule to use instead of the strategy's; `pagethrift strategies` lists them.",
+        metavar="NAME",
+    ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 

@@ -23,12 +23,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(epilog="Example: pagethrift inspect guest.stream --json")
 def inspect(
-    stream: Annotated[Path, typer.Argument(help="A captured stream (QEMU: migrate exec:cat>FILE).")],
+    stream: Annotated[
+        Path, typer.Argument(help="A captured stream; QEMU writes one with migrate exec:cat>FILE.")
+    ],
     json: Json = False,
 ) -> None:
-    """Say what a captured stream holds: RAM blocks, page records by kind, sections.
+    """Show what a captured stream holds: RAM blocks, page records by kind, sections.
 
-    Exit codes: 0 a whole stream, 2 no such file, 3 not a stream, or cut short.
+    Exit codes: 0 a whole stream, 2 no such file, 3 no stream, or one that is cut short.
     """
     try:
         with stream.open("rb") as file:

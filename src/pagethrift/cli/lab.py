@@ -35,19 +35,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Two hosts on this machine: check it, run a scenario, compare ways to migrate.",
+    help="Migrate guests between two hosts on this machine: check it, run a scenario, compare modes.",
     epilog="Example: pagethrift lab compare scenarios/demo.toml --out results/demo",
 )
 
-ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", metavar="SCENARIO.toml")]
-Out = Annotated[Path, typer.Option(help="Folder for the result files.", metavar="DIR")]
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file.", metavar="SCENARIO.toml")]
+Out = Annotated[Path, typer.Option(help="The folder for the result files.", metavar="DIR")]
 
 
 @app.command(epilog="Example: pagethrift lab doctor")
 def doctor(json: Json = False) -> None:
-    """Say what this machine can do for the lab, and what is missing.
+    """Show what this machine can do for the lab, and what is missing.
 
-    Exit codes: 0 everything needed is there, 6 something is missing.
+    Exit codes: 0 nothing that the lab needs is missing, 6 something is.
     """
     checks = examine()
     if json:
@@ -67,16 +67,18 @@ def run(
     scenario: ScenarioFile,
     out: Out,
     mode: Annotated[
-        str | None, typer.Option(help="Instead of the scenario's modes: one, such as pagethrift or plain.")
+        str | None,
+        typer.Option(help="The mode to run instead of the scenario's first, e.g. pagethrift or plain."),
     ] = None,
     check_ram: Annotated[
-        bool, typer.Option("--check-ram", help="Compare all RAM byte by byte instead of timing.")
+        bool,
+        typer.Option("--check-ram", help="Compare all RAM byte by byte instead of timing the migration."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Run a scenario once.
+    """Run a scenario once, in one mode.
 
-    Exit codes: 0 done, 2 the scenario is wrong, 6 this machine cannot run it; else the migration's.
+    Exit codes: 0 done, 2 the scenario is wrong, 6 this machine cannot run it; otherwise the migration's.
     """
     chosen = read_scenario(scenario)
     modes = (parse_mode(mode),) if mode else chosen.modes[:1]
@@ -90,14 +92,14 @@ def run(
 )
 def record(
     scenario: ScenarioFile,
-    out: Annotated[Path, typer.Option(help="Write the trace there.", metavar="FILE")],
-    seconds: Annotated[str, typer.Option(help="How long, after the first pass.")] = "20s",
+    out: Annotated[Path, typer.Option(help="Write the trace to this file.", metavar="FILE")],
+    seconds: Annotated[str, typer.Option(help="How long to record after the first pass.")] = "20s",
     interval: Annotated[
-        str, typer.Option(help="Between two looks at the dirty bitmap, 0: no pause.")
+        str, typer.Option(help="The time between two reads of the dirty bitmap; 0: no pause.")
     ] = "200ms",
     json: Json = False,
 ) -> None:
-    """Boot a scenario's guest with its load and record which pages it changes; nothing migrates.
+    """Boot a scenario's guest with its load and record which pages it changes. Nothing migrates.
 
     Exit codes: 0 recorded, 2 the scenario is wrong, 6 this machine cannot run it or the recording failed.
     """
@@ -127,23 +129,26 @@ def record(
 )
 def compare_modes(
     scenarios: Annotated[
-        list[Path], typer.Argument(help="Scenario files, or files that name several.", metavar="FILE.toml...")
+        list[Path],
+        typer.Argument(help="Scenario files, or files that name several scenarios.", metavar="FILE.toml..."),
     ],
     out: Out,
     mode: Annotated[
-        list[str] | None, typer.Option(help="Instead of the scenarios' modes, repeatable.")
+        list[str] | None, typer.Option(help="A mode to run instead of the scenarios' modes; repeatable.")
     ] = None,
     repetitions: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each mode, instead of the scenarios'.")
+        int | None, typer.Option(min=1, help="The number of runs of each mode, instead of the scenarios'.")
     ] = None,
     bandwidth: Annotated[
-        str | None, typer.Option(help="Rate of the link, instead of the scenarios'; needs a DIR of its own.")
+        str | None,
+        typer.Option(help="The rate of the link, instead of the scenarios'; give each rate its own --out."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Run all modes of scenarios and compare them; runs with a result file are not repeated.
+    """Run all modes of one or more scenarios and compare them.
 
-    With --json one line for each scenario.
+    A run whose result file exists is not repeated. --json writes one line for each scenario.
+
     Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed, or RAM or disk came out wrong.
     """
     chosen = [one for path in scenarios for one in read_compared(path)]
@@ -156,7 +161,9 @@ def compare_modes(
         chosen = [replace(one, link=replace(one.link, bandwidth_bps=rate)) for one in chosen]
     names = [one.name for one in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"two scenarios are named {min(twice)}: their result files would be the same")
+        raise UsageError(
+            f"two scenarios are named {min(twice)}; rename one, or their result files would be the same"
+        )
     failures: list[PagethriftError] = []
     for one in chosen:
         try:
@@ -175,7 +182,7 @@ def compare_modes(
 
 def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     console = Console(stderr=True)
-    kept = f"finished runs are in {out}, the same command goes on with the others"
+    kept = f"finished runs are in {out}; the same command goes on with the others"
     with _interruptible(kept), console.status("starting") as status:
         shown = _Shown(console, status)
         results = compare(scenario, out, shown)

@@ -14,30 +14,34 @@ import typer
 
 from pagethrift import __version__
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.errors import PagethriftError
+from pagethrift.errors import PagethriftError, UsageError
+
+_MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
-    "thin": ("pagethrift.cli.thin", "Thin a stream on standard input to standard output."),
-    "inspect": ("pagethrift.cli.inspect", "Say what a captured stream holds."),
-    "relay": ("pagethrift.cli.relay", "Run the relay alone, for one migration."),
-    "migrate": ("pagethrift.cli.migrate", "Migrate a guest through a relay, from start to end."),
-    "record": ("pagethrift.cli.record", "Record a content-free dirtying trace of a running guest."),
-    "simulate": ("pagethrift.cli.simulate", "One virtual migration of a recorded guest."),
-    "sweep": ("pagethrift.cli.sweep", "Many virtual migrations, here or on a Dask cluster."),
-    "replay": ("pagethrift.cli.replay", "Compare a live migration's decisions with a fresh planner's."),
-    "strategies": ("pagethrift.cli.strategies", "List the strategies and where each comes from."),
-    "lab": ("pagethrift.cli.lab", "Two hosts on this machine: check it, run and compare scenarios."),
-    "report": ("pagethrift.cli.report", "Result files as something to read."),
+    "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
+    "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
+    "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
+    "report": (_LOOK, "pagethrift.cli.report", "Sum up result files as a page, tables or a chart."),
+    "inspect": (_LOOK, "pagethrift.cli.inspect", "Show what a captured stream holds."),
+    "strategies": (_LOOK, "pagethrift.cli.strategies", "List the strategies and the stop rules."),
+    "record": (_STUDY, "pagethrift.cli.record", "Record which pages a running guest changes."),
+    "simulate": (_STUDY, "pagethrift.cli.simulate", "Migrate a recorded guest over a virtual link."),
+    "sweep": (_STUDY, "pagethrift.cli.sweep", "Run many simulations, here or on a Dask cluster."),
+    "replay": (_STUDY, "pagethrift.cli.replay", "Ask a live migration's decisions again and compare."),
+    "lab": (_LAB, "pagethrift.cli.lab", "Migrate guests between two hosts on this machine."),
 }
-"""name -> module with a Typer ``app``, and one line of help; only the module called is imported"""
+"""name -> its group, a module with a Typer ``app``, one line of help; only the module called is imported"""
+EXTRAS = ("lab", "report", "sweep")
+"""commands that need the extra of their name (pyproject.toml)"""
 
 
 def main() -> None:
     """Run the command line; errors end on one line with their class's exit code."""
+    arguments = sys.argv[1:]
     try:
-        arguments = sys.argv[1:]
         if arguments and arguments[0] in COMMANDS:
-            module, _ = COMMANDS[arguments[0]]
+            _, module, _ = COMMANDS[arguments[0]]
             with collecting_later():
                 app = importlib.import_module(module).app
             app(args=arguments[1:], prog_name=f"pagethrift {arguments[0]}")
@@ -46,6 +50,13 @@ def main() -> None:
     except PagethriftError as error:
         print(f"pagethrift: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if arguments[0] not in EXTRAS:
+            raise
+        advice = f"in the clone, run pip install '.[{arguments[0]}]'"
+        package = (error.name or "a package").partition(".")[0]
+        print(f"pagethrift: {package} is not installed; {advice}", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -68,6 +79,6 @@ def _overview() -> typer.Typer:
         if version:
             typer.echo(f"pagethrift {__version__}")
 
-    for name, (_, summary) in COMMANDS.items():
-        app.command(name, help=summary)(lambda: None)
+    for name, (group, _, summary) in COMMANDS.items():
+        app.command(name, help=summary, rich_help_panel=group)(lambda: None)
     return app

@@ -31,97 +31,126 @@ from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
 
 app = typer.Typer(add_completion=False)
 
-_LINK = "The link"
+_LINK = "Link"
 _SWITCHOVER = "Switchover"
-_PLAIN = "Without the relay (for comparison)"
+_PLAIN = "Without the relay, for comparison"
 
 EPILOG = (
     "Example: pagethrift migrate --qmp /run/vm1.qmp --to host2:4444 --destination-qmp /run/vm1-new.qmp"
     " --bandwidth 1Gbit --downtime-limit 300ms --out result.json\n\n"
     "Exit codes: 0 the guest runs at the destination, 2 usage, 3 the stream cannot be thinned,"
-    " 4 link or destination failed, 5 a QEMU refused or does not answer, 130 interrupted;"
-    " after 2, 3, 4, 5 and 130 the guest runs on at the source unless the message says otherwise."
+    " 4 the link or the destination failed, 5 a QEMU refused or does not answer, 130 interrupted;"
+    " after every code but 0 the guest runs on at the source unless the message says otherwise."
 )
 
 
 @app.command(epilog=EPILOG)
 def migrate(
-    qmp: Annotated[str, typer.Option(help="QMP unix socket of the source QEMU.", metavar="SOCKET")],
-    to: Annotated[str, typer.Option(help="Where the destination listens.", metavar="HOST:PORT|unix:PATH")],
+    qmp: Annotated[str, typer.Option(help="The QMP unix socket of the source QEMU.", metavar="SOCKET")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="The address at which the destination QEMU listens.", metavar="HOST:PORT|unix:PATH"
+        ),
+    ],
     destination_qmp: Annotated[
         str | None,
         typer.Option(
-            help="QMP unix socket of the destination: it is prepared and started.", metavar="SOCKET"
+            help="The QMP unix socket of the destination QEMU; migrate prepares it and starts its guest.",
+            metavar="SOCKET",
         ),
     ] = None,
     incoming: Annotated[
         str | None,
         typer.Option(
-            help="What a destination with -incoming defer listens on (default: --to).", metavar="URI"
+            help="The address that a destination with -incoming defer is told to listen at (default: --to).",
+            metavar="URI",
         ),
     ] = None,
-    leave_paused: Annotated[bool, typer.Option(help="Do not start the guest at the destination.")] = False,
+    leave_paused: Annotated[bool, typer.Option(help="Leave the guest paused at the destination.")] = False,
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stop: StopName = None,
     bandwidth: Annotated[
-        str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.", rich_help_panel=_LINK)
+        str | None,
+        typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
     ] = None,
     relay_folder: Annotated[
         Path | None,
-        typer.Option(help="Folder for the relay's socket, if QEMU sees no /tmp.", rich_help_panel=_LINK),
+        typer.Option(
+            help="The folder for the relay's socket, for a QEMU that cannot see /tmp.", rich_help_panel=_LINK
+        ),
     ] = None,
     downtime_limit: Annotated[
-        str, typer.Option(help="Downtime that is acceptable.", rich_help_panel=_SWITCHOVER)
+        str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
     ] = DEFAULT_DOWNTIME_LIMIT,
     force_after: Annotated[
         str | None,
-        typer.Option(help="Switch over then, whatever is predicted.", rich_help_panel=_SWITCHOVER),
+        typer.Option(
+            help="Switch over after this time, whatever downtime is predicted.", rich_help_panel=_SWITCHOVER
+        ),
     ] = None,
     switchover_deadline: Annotated[
         str | None,
         typer.Option(
-            help="Break a longer switchover off (default: 10 s or more).", rich_help_panel=_SWITCHOVER
+            help="Break off a switchover that takes longer (default: 10 s or more).",
+            rich_help_panel=_SWITCHOVER,
         ),
     ] = None,
-    timeout: Annotated[str | None, typer.Option(help="Give up then.", rich_help_panel=_SWITCHOVER)] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Give the migration up after this time.", rich_help_panel=_SWITCHOVER)
+    ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="QEMU connects to the destination itself.", rich_help_panel=_PLAIN)
+        bool,
+        typer.Option("--plain", help="Let QEMU connect to the destination itself.", rich_help_panel=_PLAIN),
     ] = False,
     xbzrle_cache: Annotated[
-        str | None, typer.Option(help="XBZRLE with this cache, e.g. 512MiB.", rich_help_panel=_PLAIN)
+        str | None,
+        typer.Option(help="Use XBZRLE with a cache of this size, e.g. 512MiB.", rich_help_panel=_PLAIN),
     ] = None,
     auto_converge: Annotated[
-        bool, typer.Option("--auto-converge", help="Throttle the guest.", rich_help_panel=_PLAIN)
+        bool,
+        typer.Option(
+            "--auto-converge",
+            help="Throttle the guest until the migration converges.",
+            rich_help_panel=_PLAIN,
+        ),
     ] = False,
     post_copy: Annotated[
-        bool, typer.Option("--post-copy", help="Post-copy after the first round.", rich_help_panel=_PLAIN)
+        bool,
+        typer.Option(
+            "--post-copy", help="Switch to post-copy after the first round.", rich_help_panel=_PLAIN
+        ),
     ] = False,
     multifd: Annotated[
         int | None,
         typer.Option(
-            help="The source sends on this many channels (the destination too with --plain).",
+            help="Send from the source on this many channels; with --plain the destination uses them too.",
             metavar="N",
             rich_help_panel=_LINK,
         ),
     ] = None,
     multifd_compression: Annotated[
-        str, typer.Option(help="none, zlib or zstd.", rich_help_panel=_PLAIN)
+        str, typer.Option(help="The compression of multifd: none, zlib or zstd.", rich_help_panel=_PLAIN)
     ] = "none",
     max_bandwidth: Annotated[
         str | None,
-        typer.Option(help="QEMU's own limit, 0 = none; default: as it is.", rich_help_panel=_PLAIN),
+        typer.Option(help="QEMU's own limit; 0 means no limit (default: unchanged).", rich_help_panel=_PLAIN),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the record there.", metavar="FILE")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
     facts_log: Annotated[
         Path | None,
-        typer.Option(help="Write the planner's facts and decisions there, for replay.", metavar="FILE"),
+        typer.Option(
+            help="Write the planner's facts and decisions to this file, for pagethrift replay.",
+            metavar="FILE",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Migrate a guest through a relay, from start to end.
+    """Migrate a running guest.
 
-    Ctrl-C breaks the migration off; the guest runs on at the source.
+    The relay runs beside the source QEMU; both QEMUs stay as they are. Ctrl-C breaks the migration off,
+    and the guest runs on at the source.
     """
     options = MigrateOptions(
         source_qmp=qmp,

@@ -25,14 +25,14 @@ LINE_S = 2.0
 
 @app.command(
     epilog="Example: pagethrift record --qmp /run/vm1.qmp --out vm1.trace.parquet --seconds 60\n\n"
-    "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refuses, 130 interrupted."
+    "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 130 interrupted."
 )
 def record(
-    qmp: Annotated[str, typer.Option(help="QMP unix socket of the QEMU.", metavar="SOCKET")],
-    out: Annotated[Path, typer.Option(help="Write the trace there.", metavar="FILE")],
-    seconds: Annotated[str, typer.Option(help="How long, after the first pass.")] = "60s",
+    qmp: Annotated[str, typer.Option(help="The QMP unix socket of the QEMU.", metavar="SOCKET")],
+    out: Annotated[Path, typer.Option(help="Write the trace to this file.", metavar="FILE")],
+    seconds: Annotated[str, typer.Option(help="How long to record after the first pass.")] = "60s",
     interval: Annotated[
-        str, typer.Option(help="Between two looks at the dirty bitmap; 0: as fast as QEMU goes.")
+        str, typer.Option(help="The time between two reads of the dirty bitmap; 0: as fast as QEMU can.")
     ] = "200ms",
     workload: Annotated[str, typer.Option(help="A note about what the guest does.")] = "",
     page_classes: Annotated[
@@ -43,15 +43,15 @@ def record(
         bool | None,
         typer.Option(
             "--exact/--estimate",
-            help="Byte-exact deltas (keeps a copy of guest memory), or estimates from subpages.",
+            help="Measure deltas to the byte, with a copy of the guest's memory, or estimate them.",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Record which pages a running guest changes, and how: no content, only ids and sizes.
+    """Record which pages a running guest changes and by how much, without their content.
 
-    A dry migration that leads nowhere: the guest keeps running where it is, the monitor's settings are
-    given back. Ctrl-C ends the recording early and keeps what there is.
+    The recorder starts a migration that leads nowhere. The guest keeps running where it is, and QEMU gets its
+    settings back. Ctrl-C ends the recording early and keeps what was recorded.
     """
     options = RecordOptions(
         source_qmp=qmp,

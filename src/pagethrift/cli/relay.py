@@ -31,27 +31,33 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(
     epilog="Example: pagethrift relay --listen unix:/run/vm1.relay --connect host2:4444, "
-    "then in QEMU: migrate unix:/run/vm1.relay"
+    "and in QEMU: migrate unix:/run/vm1.relay"
 )
 def relay(
-    listen: Annotated[str, typer.Option(help="Where QEMU connects: unix:PATH or HOST:PORT.", metavar="ADDR")],
-    connect: Annotated[str, typer.Option(help="The destination QEMU.", metavar="ADDR")],
+    listen: Annotated[
+        str, typer.Option(help="The address for QEMU to connect to: unix:PATH or HOST:PORT.", metavar="ADDR")
+    ],
+    connect: Annotated[str, typer.Option(help="The address of the destination QEMU.", metavar="ADDR")],
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
-    bandwidth: Annotated[str | None, typer.Option(help="Rate of the link, if known, e.g. 1Gbit.")] = None,
+    bandwidth: Annotated[
+        str | None, typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.")
+    ] = None,
     downtime_limit: Annotated[
-        str, typer.Option(help="Downtime that is acceptable: bounds what is held back.")
+        str,
+        typer.Option(help="The longest downtime that you accept; it bounds how much the relay holds back."),
     ] = DEFAULT_DOWNTIME_LIMIT,
-    stall_timeout: Annotated[str, typer.Option(help="Give up when the link stands still this long.")] = (
-        f"{STALL_TIMEOUT_S:.0f}s"
-    ),
+    stall_timeout: Annotated[
+        str, typer.Option(help="Give up when the link carries nothing for this long.")
+    ] = (f"{STALL_TIMEOUT_S:.0f}s"),
     json: Json = False,
 ) -> None:
     """Run the relay alone, for one migration.
 
-    With --json it writes a status as a line about ten times a second and how it ended as the last line,
-    and reads commands on standard input ({"round": 3}, {"go": true}, {"status": true}); the end of
-    standard input ends it.
+    With --json the relay writes a status line about ten times a second, and how it ended as the last
+    line. It reads commands from standard input: {"round": 3}, {"go": true}, {"status": true}. It ends
+    when standard input ends.
+
     Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
     """
     speaker = Speaker(sys.stdout.fileno()) if json else None

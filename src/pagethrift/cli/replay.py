@@ -26,14 +26,14 @@ SHOWN = 10
 )
 def replay_log(
     facts: Annotated[
-        Path, typer.Argument(help="A log made by pagethrift migrate --facts-log.", metavar="FACTS")
+        Path, typer.Argument(help="A log that pagethrift migrate --facts-log wrote.", metavar="FACTS")
     ],
     json: Json = False,
 ) -> None:
-    """Ask a fresh planner what a live migration's planner was asked, and compare the answers.
+    """Ask a fresh planner what the planner of a live migration was asked, and compare the answers.
 
-    Live migrations and simulations share the planner: on the same facts, at the same times, every
-    decision must be the same.
+    Live migrations and simulations share the planner, so the same facts at the same times must lead to
+    the same decisions.
     """
     log = read_facts(facts)
     differences = replay(log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_library
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -31,46 +32,59 @@ class Format(StrEnum):
 @app.command(epilog="Example: pagethrift report results/demo --out report.html")
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders with result files (or single files).", metavar="DIR...")
+        list[Path], typer.Argument(help="Folders with result files, or single files.", metavar="DIR...")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Write there instead of standard output.", metavar="FILE")
+        Path | None, typer.Option(help="Write to this file instead of standard output.", metavar="FILE")
     ] = None,
     format: Annotated[
-        Format | None, typer.Option(help="A page (default with --out) or Markdown tables.")
+        Format | None, typer.Option(help="A page (the default with --out) or Markdown tables.")
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(help="Write the page's figures as SVG and PNG, too.", metavar="DIR")
+        Path | None, typer.Option(help="Also write the page's figures as SVG and PNG.", metavar="DIR")
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option(help="Also write total time and downtime as one picture.", metavar="FILE.svg"),
+    ] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="Use only the runs of this mode; repeatable.", metavar="MODE")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sum up migrations as one self-contained HTML page, or as Markdown tables.
+    """Sum up migrations as one self-contained HTML page or as Markdown tables.
 
-    Medians with intervals, comparison with QEMU's own ways, clients over time, rounds.
+    The page shows medians with their intervals, pagethrift against QEMU's own modes, what clients saw over
+    time, and rounds.
 
-    Exit codes: 0 done, 2 no result files, one that cannot be read, or nowhere to write.
+    Exit codes: 0 done, 2 no result file was found, one cannot be read, or the output cannot be written.
     """
-    loaded = load(folders)
-    try:
-        if json:
-            text = json_library.dumps(_json(loaded), indent=1) + "\n"
-        elif (format or (Format.HTML if out else Format.MARKDOWN)) is Format.HTML:
-            text = _page(loaded, folders)
-        else:
-            text = _markdown(loaded)
-        if plots:
-            _write_plots(loaded, plots)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed; pip install 'pagethrift[report]'") from error
+    loaded = _only(load(folders), mode or [])
+    if json:
+        text = json_library.dumps(_json(loaded), indent=1) + "\n"
+    elif (format or (Format.HTML if out else Format.MARKDOWN)) is Format.HTML:
+        text = _page(loaded, folders)
+    else:
+        text = _markdown(loaded)
+    if plots:
+        _write_plots(loaded, plots)
+    if chart:
+        _write_chart(loaded, chart)
     if out is None:
         typer.echo(text, nl=False)
     else:
-        try:
-            out.write_text(text)
-        except OSError as error:
-            raise UsageError(f"cannot write {out}: {error.strerror}") from error
+        _write(out, text)
     if loaded.left_out and not json:
         typer.echo(f"left out, no results of migrations: {', '.join(loaded.left_out)}", err=True)
+
+
+def _only(loaded: Loaded, modes: list[str]) -> Loaded:
+    """Keep the runs of some modes, in that order; all of them without a mode."""
+    there = {run.mode for run in loaded.runs}
+    if unknown := [name for name in modes if name not in there]:
+        raise UsageError(f"no run in mode {unknown[0]!r}; these modes have runs: {', '.join(sorted(there))}")
+    chosen = tuple(run for name in dict.fromkeys(modes) for run in loaded.runs if run.mode == name)
+    return replace(loaded, runs=chosen) if modes else loaded
 
 
 def _page(loaded: Loaded, folders: list[Path]) -> str:
@@ -110,3 +124,18 @@ def _write_plots(loaded: Loaded, folder: Path) -> None:
             write_files(figure.draw, figure.size_in, folder / figure.key, figure.title)
     except OSError as error:
         raise UsageError(f"cannot write plots to {folder}: {error.strerror}") from error
+
+
+def _write_chart(loaded: Loaded, path: Path) -> None:
+    from pagethrift.report.chart import chart
+    from pagethrift.report.drawing import standalone_svg
+
+    made = chart(by_scenario(loaded.runs))
+    _write(path, standalone_svg(made.draw, made.size_in, made.title, made.description))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error

@@ -32,37 +32,52 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(
     epilog="Example: pagethrift simulate vm1.trace.parquet --strategy pagethrift --bandwidth 100Mbit\n\n"
-    "Exit codes: 0 simulated (also when it did not converge: see the outcome), 2 usage."
+    "Exit codes: 0 simulated, also when the migration did not converge (see its outcome); 2 usage."
 )
 def simulate(
-    trace: Annotated[Path, typer.Argument(help="A trace made by pagethrift record.")],
-    bandwidth: Annotated[str, typer.Option(help="Rate of the virtual link, e.g. 1Gbit.")],
+    trace: Annotated[Path, typer.Argument(help="A trace that pagethrift record or lab record made.")],
+    bandwidth: Annotated[str, typer.Option(help="The rate of the virtual link, e.g. 1Gbit.")],
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stop: StopName = None,
     downtime_limit: Annotated[
-        str, typer.Option(help="Downtime that is acceptable.")
+        str, typer.Option(help="The longest downtime that you accept.")
     ] = DEFAULT_DOWNTIME_LIMIT,
-    delay: Annotated[str, typer.Option(help="One-way delay of the link.")] = "0ms",
+    delay: Annotated[str, typer.Option(help="The delay of the link in each direction.")] = "0ms",
     step: Annotated[
         list[str] | None,
-        typer.Option(help="The link's rate changes, repeatable: 10s:50Mbit.", metavar="TIME:RATE"),
+        typer.Option(
+            help="Change the link's rate at a time, e.g. 10s:50Mbit; repeatable.", metavar="TIME:RATE"
+        ),
     ] = None,
-    force_after: Annotated[str | None, typer.Option(help="Switch over then, whatever is predicted.")] = None,
-    give_up: Annotated[str, typer.Option(help="Virtual time after which it has failed.")] = "1h",
+    force_after: Annotated[
+        str | None, typer.Option(help="Switch over after this virtual time, whatever downtime is predicted.")
+    ] = None,
+    give_up: Annotated[
+        str, typer.Option(help="The virtual time after which the migration counts as failed.")
+    ] = "1h",
     as_live: Annotated[
-        bool, typer.Option("--as-live", help="Other systems' rows as the relay runs them, not as defined.")
+        bool,
+        typer.Option(
+            "--as-live", help="Run other systems' strategies as the relay would, not as they define them."
+        ),
     ] = False,
     clear_chunk: Annotated[
-        str, typer.Option(help="Dirty log cleared at once; 0: all at each sync (as without KVM).")
+        str,
+        typer.Option(
+            help="How much of the dirty log is cleared at once; 0: all of it at each sync, as without KVM."
+        ),
     ] = "1GiB",
-    speed: Annotated[float, typer.Option(help="The guest runs so many times faster than recorded.")] = 1.0,
-    start: Annotated[str, typer.Option(help="Guest time at which the migration begins.")] = "0s",
-    seed: Annotated[int, typer.Option(help="Spreads writes within their sweep.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the record there.", metavar="FILE")] = None,
+    speed: Annotated[float, typer.Option(help="How many times faster than recorded the guest runs.")] = 1.0,
+    start: Annotated[str, typer.Option(help="The time in the trace at which the migration begins.")] = "0s",
+    seed: Annotated[int, typer.Option(help="The seed that spreads writes within their sweep.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
     json: Json = False,
 ) -> None:
-    """Migrate a recorded guest over a virtual link, with the strategies and the planner of live ones."""
+    """Migrate a recorded guest over a virtual link.
+
+    The strategies and the planner are those of a live migration.
+    """
     options = SimulateOptions(
         link=LinkSpec(
             parse_bandwidth(bandwidth), parse_seconds(delay), tuple(_step(text) for text in step or [])

@@ -21,7 +21,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def strategies(json: Json = False) -> None:
     """List the strategies and the stop rules, and where each comes from.
 
-    Status: exact (read in the source or paper), reconstructed (our reading of what is published), ours.
+    The status is exact (as source code or paper have it), reconstructed (our reading of what is published)
+    or ours.
     """
     rows, stops = _strategies(), _stops()
     if json:

@@ -21,21 +21,28 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(
     epilog="Example: pagethrift sweep strategies.toml --out results/sweep\n\n"
-    "Exit codes: 0 every cell has a result, 2 usage, or cells failed; 130 interrupted (run again to go on)."
+    "Exit codes: 0 every simulation has a result, 2 usage, or simulations failed;"
+    " 130 interrupted (the same command goes on)."
 )
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="What to simulate; docs/simulator.md has the format.")],
-    out: Annotated[Path, typer.Option(help="Folder of the results.", metavar="DIR")] = Path("sweep"),
+    spec: Annotated[
+        Path, typer.Argument(help="The file that says what to simulate; docs/simulator.md describes it.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder for the results.", metavar="DIR")] = Path("sweep"),
     scheduler: Annotated[
         str | None,
-        typer.Option(help="A Dask scheduler, e.g. tcp://host:8786; default: workers here.", metavar="ADDR"),
+        typer.Option(
+            help="A Dask scheduler, e.g. tcp://host:8786 (default: workers on this machine).", metavar="ADDR"
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes here; default: one a core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="The number of workers on this machine (default: one for each core).")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Simulate traces x strategies x parameters x links, here or on a Dask cluster.
+    """Simulate every combination of traces, strategies, parameters and links, here or on a Dask cluster.
 
-    Finished cells are kept in DIR/cells and not run again; DIR/results.parquet has a row for each.
+    Finished simulations are kept in DIR/cells and not run again. DIR/results.parquet has a row for each.
     """
     cells = read_spec(spec)
     if json:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, chosen_strategy
+from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, drop_bytes, first_bytes
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
@@ -28,10 +29,10 @@ def thin(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stats: Annotated[
-        Path | None, typer.Option(help="Write counters to this JSON file.", metavar="FILE")
+        Path | None, typer.Option(help="Write the counters to this file as JSON.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Thin a stream on standard input to standard output.
+    """Thin a stream from standard input to standard output.
 
     Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a refused feature.
     """
@@ -79,8 +80,6 @@ def _stats(thinner: Thinner, elapsed_s: float) -> dict[str, float | str]:
         "elapsed_s": elapsed_s,
         "in_bytes": counters.in_bytes,
         "out_bytes": counters.out_bytes,
-        "pages_in": counters.pages_in,
-        "first_round_bytes": counters.first_round_bytes,
-        "retransferred_bytes": counters.retransferred_bytes,
-        **{f"{method.name.lower()}_pages": counters.method(method) for method in Method},
+        **{count.name.lower(): counters.of(count) for count in Count},
+        **{f"{method.name.lower()}_pages": int(counters.by_method[method]) for method in Method},
     }

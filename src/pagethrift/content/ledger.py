@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+from enum import IntEnum
 
 import numpy as np
 
 from pagethrift.kernels import kernel
-from pagethrift.model.pages import I64, U8, U32, U64
+from pagethrift.model.methods import Method
+from pagethrift.model.pages import I64, U8, U32, U64, Kind
 
-NEVER, KNOWN, ZERO = 0, 1, 2
-"""states of a page: never forwarded (the destination may hold anything), described by its row, all zero"""
+
+class State(IntEnum):
+    """What is known of the page the destination holds."""
+
+    NEVER = 0
+    """nothing was forwarded: the destination may hold anything"""
+    KNOWN = 1
+    """its row describes it"""
+    ZERO = 2
+    """all zero; its row is not used"""
+    BASE = 3
+    """its row describes what the destination held before the migration; nothing was forwarded yet"""
+
 
 ALL_CHANGED = 0xFFFFFFFF
 
@@ -21,15 +34,15 @@ def _compare(rows: U64, state: U8, zero: U64, pages: I64, kinds: U8, signs: U64,
     columns = signs.shape[1]
     for i in range(len(pages)):
         page = pages[i]
-        if state[page] == 0:
-            out[i] = 0xFFFFFFFF
+        if state[page] == State.NEVER:
+            out[i] = ALL_CHANGED
             continue
-        if state[page] == 2 and kinds[i] == 0:
+        if state[page] == State.ZERO and kinds[i] == Kind.ZERO:
             out[i] = 0
             continue
         mask = np.uint32(0)
         for column in range(columns):
-            held = zero[column] if state[page] == 2 else rows[page, column]
+            held = zero[column] if state[page] == State.ZERO else rows[page, column]
             if held != signs[i, column]:
                 mask |= np.uint32(1) << np.uint32(column)
         out[i] = mask
@@ -39,7 +52,7 @@ def _compare(rows: U64, state: U8, zero: U64, pages: I64, kinds: U8, signs: U64,
 def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8) -> None:
     columns = signs.shape[1]
     for i in range(len(pages)):
-        if methods[i] == 0 or methods[i] == 6:
+        if methods[i] in (Method.SKIP, Method.HOLD):
             continue
         page = pages[i]
         is_zero = columns > 0
@@ -48,9 +61,9 @@ def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8
                 is_zero = False
                 break
         if is_zero:
-            state[page] = 2
+            state[page] = State.ZERO
         else:
-            state[page] = 1
+            state[page] = State.KNOWN
             for column in range(columns):
                 rows[page, column] = signs[i, column]
 
@@ -83,6 +96,15 @@ class Ledger:
         self.rows: U64 = _untouched_rows(pages, len(zero_row))
         self.state: U8 = np.zeros(pages, np.uint8)
 
+    def begin_with(self, pages: I64, signs: U64) -> None:
+        """Describe what the destination already holds, before anything is compared.
+
+        ``signs``: a row for each page, made with this migration's key of the very bytes that the destination
+        has mapped; wrong ones corrupt its guest silently. Pages not named stay unknown.
+        """
+        self.rows[pages] = signs
+        self.state[pages] = State.BASE
+
     def compare(self, pages: I64, kinds: U8, signs: U64, out: U32) -> None:
         """Write for each page a mask with a bit for each column that differs.
 
@@ -97,4 +119,5 @@ class Ledger:
     @property
     def described_bytes(self) -> int:
         """Bytes of rows in use, and the states."""
-        return int(np.count_nonzero(self.state == KNOWN)) * 8 * int(self.rows.shape[1]) + len(self.state)
+        described = (self.state == State.KNOWN) | (self.state == State.BASE)
+        return int(np.count_nonzero(described)) * 8 * int(self.rows.shape[1]) + len(self.state)

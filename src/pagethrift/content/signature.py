@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pagethrift.kernels import Word, kernel, load64, mul_add_128
-from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, PageBatch
+from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, Kind, PageBatch
 
 SUBPAGE_BYTES = 256
 PRIME_GAP = 59
@@ -51,7 +51,7 @@ def _sign_subpages(buffer: U8, positions: I64, kinds: U8, key: U64, zero: U64, o
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
     for i in range(len(positions)):
-        if kinds[i] == 0:
+        if kinds[i] == Kind.ZERO:
             for column in range(len(zero)):
                 out[i, column] = zero[column]
             continue
@@ -103,9 +103,9 @@ class SubpageSigner:
         return PAGE_BYTES // SUBPAGE_BYTES
 
     @property
-    def deltas(self) -> bool:
-        """Whether unequal columns say which part of a page changed."""
-        return True
+    def subpage_bytes(self) -> int:
+        """What part of a page each column stands for; 0: none."""
+        return SUBPAGE_BYTES
 
     def sign(self, batch: PageBatch, out: U64) -> None:
         """Write a row of signatures for each ZERO or PAGE record; ``out``: (n, columns)."""
@@ -129,16 +129,16 @@ class Sha256Signer:
         return 4
 
     @property
-    def deltas(self) -> bool:
-        """A digest of the whole page cannot tell which part changed."""
-        return False
+    def subpage_bytes(self) -> int:
+        """0: a digest of the whole page cannot tell which part changed."""
+        return 0
 
     def sign(self, batch: PageBatch, out: U64) -> None:
         """Write a digest for each record; hashlib releases the GIL for each page."""
         view = batch.buffer.data
         rows = out.view(np.uint8)
         for i, (kind, at) in enumerate(zip(batch.kind.tolist(), batch.position.tolist(), strict=True)):
-            if kind == 0:
+            if kind == Kind.ZERO:
                 out[i] = self.zero_row
             else:
                 digest = hashlib.sha256(view[at : at + PAGE_BYTES]).digest()

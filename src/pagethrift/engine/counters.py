@@ -1,38 +1,51 @@
-"""What the thinner has done so far."""
+"""What became of pages so far, counted by name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 
+from pagethrift.content.ledger import State
 from pagethrift.kernels import kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8
+from pagethrift.model.result import PageCounters
 
-_PAGES, _FIRST_BYTES, _AGAIN_BYTES, _AGAIN_PAGES = 8, 9, 10, 11
-_SLOTS = 12
+
+class Count(IntEnum):
+    """Totals that are not counts of a method."""
+
+    PAGES_IN = 0
+    """page records read"""
+    FIRST_ROUND_BYTES = 1
+    """RAM bytes out for pages forwarded for the first time"""
+    RETRANSFERRED_BYTES = 2
+    """RAM bytes out for pages forwarded again"""
+    RETRANSFERRED_PAGES = 3
+    """page records that arrived again, skipped ones included"""
 
 
 @kernel
-def _account(pages: I64, methods: U8, sizes: I32, state: U8, totals: I64) -> None:
-    """Slots 0..7 count methods; state is the ledger's before this batch is committed."""
+def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, totals: I64) -> None:
     for i in range(len(pages)):
-        totals[methods[i]] += 1
-        if state[pages[i]] == 0:
-            totals[9] += sizes[i]
+        by_method[methods[i]] += 1
+        held = state[pages[i]]
+        if held == State.NEVER or held == State.BASE:
+            totals[Count.FIRST_ROUND_BYTES] += sizes[i]
         else:
-            totals[10] += sizes[i]
+            totals[Count.RETRANSFERRED_BYTES] += sizes[i]
 
 
 @kernel
 def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
-    totals[8] += len(pages)
+    totals[Count.PAGES_IN] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen
         if seen > 0:
-            totals[11] += 1
+            totals[Count.RETRANSFERRED_PAGES] += 1
         if seen < 255:
             arrivals[pages[i]] = seen + 1
 
@@ -41,7 +54,8 @@ def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
 class Counters:
     """Totals since the start of the stream."""
 
-    totals: I64 = field(default_factory=lambda: np.zeros(_SLOTS, np.int64))
+    by_method: I64 = field(default_factory=lambda: np.zeros(len(Method), np.int64))
+    totals: I64 = field(default_factory=lambda: np.zeros(len(Count), np.int64))
     in_bytes: int = 0
     out_bytes: int = 0
 
@@ -50,29 +64,19 @@ class Counters:
         _arrive(pages, arrivals, before, self.totals)
 
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
-        """Count what is forwarded of a batch, before the ledger is told."""
-        _account(pages, methods, sizes, state, self.totals)
+        """Count what is forwarded of a batch; ``state``: the ledger's, before it is told of the batch."""
+        _account(pages, methods, sizes, state, self.by_method, self.totals)
 
-    def method(self, method: Method) -> int:
-        """Pages that went this way."""
-        return int(self.totals[method])
-
-    @property
-    def pages_in(self) -> int:
-        """Page records read."""
-        return int(self.totals[_PAGES])
+    def of(self, count: Count) -> int:
+        """Return one total."""
+        return int(self.totals[count])
 
     @property
-    def first_round_bytes(self) -> int:
-        """RAM bytes out for pages forwarded for the first time."""
-        return int(self.totals[_FIRST_BYTES])
+    def pages(self) -> PageCounters:
+        """Pages by what became of them."""
+        return PageCounters.by_method(self.by_method.tolist())
 
     @property
-    def retransferred_bytes(self) -> int:
-        """RAM bytes out for pages forwarded again."""
-        return int(self.totals[_AGAIN_BYTES])
-
-    @property
-    def retransferred_pages(self) -> int:
-        """Page records that arrived again, skipped ones included."""
-        return int(self.totals[_AGAIN_PAGES])
+    def ram_bytes(self) -> int:
+        """RAM bytes out."""
+        return self.of(Count.FIRST_ROUND_BYTES) + self.of(Count.RETRANSFERRED_BYTES)

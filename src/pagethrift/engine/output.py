@@ -9,9 +9,10 @@ from enum import Enum
 import numpy as np
 
 from pagethrift.model.pages import U8
+from pagethrift.stream.encoding.full import FULL_BYTES
 from pagethrift.stream.input import Received
 from pagethrift.stream.reader import BATCH_BYTES, BATCH_PAGES, BUFFER_BYTES
-from pagethrift.stream.writer import FULL_BYTES, PAGE_ROOM, ZERO_ROOM
+from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM
 
 OUTPUT_BYTES = BUFFER_BYTES + (BATCH_BYTES // FULL_BYTES + 1) * PAGE_ROOM + BATCH_PAGES * ZERO_ROOM
 """one receive buffer's worth, and room for the batch that fills it"""

@@ -1,47 +1,43 @@
 """The thinner: QEMU's stream in, a legal stream without what the destination holds out.
 
-reader -> signatures -> ledger -> strategy -> writer, one batch at a time. It does no
+Here is the state of the stream; engine/forwarder.py forwards the pages, one batch at a time. It does no
 I/O: a shell fills ``room()``, calls ``run()`` and sends the output.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
-from pagethrift.content.ledger import ALL_CHANGED, Ledger
+from pagethrift.content.ledger import Ledger
 from pagethrift.engine.counters import Counters
-from pagethrift.engine.history import RoundHistory
-from pagethrift.engine.holding import HoldBuffer
+from pagethrift.engine.decisions import Moment
+from pagethrift.engine.forwarder import Forwarder
+from pagethrift.engine.held import HeldPages
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.errors import StreamError
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
-from pagethrift.model.methods import Allow, Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, U64, BlockTable, PageBatch, read_only
-from pagethrift.strategies.base import HeldFacts, PageFacts, Strategy
+from pagethrift.model.pages import PAGE_BYTES, U64, BlockTable
+from pagethrift.strategies.base import Strategy
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.writer import (
-    NO_RUNS,
-    PAGE_ROOM,
-    RUN_BYTES,
-    RUNS,
-    RecordWriter,
-    choose_methods,
-    room_bytes,
-)
+from pagethrift.stream.writer import RUN_BYTES, room_bytes
 
-RELEASE_PAGES = 256
-"""held pages released at once"""
+FLUSH_BYTES = 8
+"""a MULTIFD_FLUSH record"""
 
 
 class Thinner:
     """Thins one stream with one strategy.
 
     ``secret``: at least 32 random bytes, fresh for each migration (the signature key).
+    ``base``: for RAM blocks whose content the destination holds already, by name, a row of signatures
+    for each page, shape (pages, columns), made with the same secret; see `Ledger.begin_with`.
     ``room`` and ``received`` take the main channel. A shell whose source uses multifd also calls
     ``add_channel`` for each channel before main's bytes that follow its connecting, and whenever
     ``given_back`` returns one, feeds and prepares it (see Channel) before it calls ``run`` again.
@@ -56,6 +52,7 @@ class Thinner:
         hold_budget_bytes: int = HOLD_BUDGET_BYTES,
         batch_pages: int = BATCH_PAGES,
         run_bytes: int = RUN_BYTES,
+        base: Mapping[bytes, U64] | None = None,
     ) -> None:
         self.strategy = strategy
         self.counters = Counters()
@@ -71,20 +68,9 @@ class Thinner:
         self._run_bytes = run_bytes
         self._reader = StreamReader(batch_pages=batch_pages)
         self._signer = signer_for(strategy.signing, secret)
-        columns = self._signer.columns if self._signer else 0
-        self._columns = columns
-        self._subpage = PAGE_BYTES // columns if self._signer and self._signer.deltas else 0
-        self._signs: U64 = np.zeros((batch_pages, columns), np.uint64)
-        self._masks: U32 = np.full(batch_pages, ALL_CHANGED, np.uint32)
-        self._methods: U8 = np.zeros(batch_pages, np.uint8)
-        self._allowed: U8 = np.zeros(batch_pages, np.uint8)
-        self._sizes: I32 = np.zeros(batch_pages, np.int32)
-        self._before: U8 = np.zeros(batch_pages, np.uint8)
-        self._recent: U8 = np.zeros(batch_pages, np.uint8)
-        self._runs: I64 = np.empty((RUNS, 3), np.int64)
+        self._base = base or {}
         self._pending: Event | None = None
         self._raw_done = 0
-        self._to_release: I64 | None = None
         self._ended = False
         self._channels: Channels | None = None
         self._frame: Frame | None = None
@@ -93,13 +79,28 @@ class Thinner:
         self._begin(BlockTable.of([]))
 
     def _begin(self, table: BlockTable) -> None:
-        zero_row = self._signer.zero_row if self._signer else np.zeros(0, np.uint64)
         self.table = table
-        self.ledger = Ledger(table.total_pages, zero_row)
-        self.held = HoldBuffer(table.total_pages, self._hold_pages)
-        self._history = RoundHistory(table.total_pages) if self.strategy.needs_history else None
-        self._arrivals: U8 = np.zeros(table.total_pages, np.uint8)
-        self._writer = RecordWriter(table, run_bytes=self._run_bytes)
+        self._forwarder = Forwarder(
+            self.strategy, table, self._signer, self.counters,
+            self._hold_pages, self._batch_pages, self._run_bytes,
+        )  # fmt: skip
+        for block in table.blocks:
+            if self._signer and block.name in self._base:
+                rows = self._base[block.name]
+                if rows.shape != (block.pages, self._signer.columns):
+                    expected = f"block {block.name!r} of {len(rows)} pages, as in the base"
+                    raise StreamError(self._reader.offset, expected, f"{block.pages} pages")
+                self.ledger.begin_with(block.first_page + np.arange(block.pages), rows)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the destination will hold after everything forwarded so far."""
+        return self._forwarder.ledger
+
+    @property
+    def held(self) -> HeldPages:
+        """The pages that wait."""
+        return self._forwarder.held
 
     def room(self, want_bytes: int = BUFFER_BYTES) -> memoryview:
         """Return space to receive into; call ``run`` until NEED_INPUT before asking."""
@@ -196,7 +197,7 @@ class Thinner:
             return PauseReason.OUTPUT_FULL
         self._frame.open(out)
         self.phase = StreamPhase.RAM
-        self._thin(batch, out, now_s, signs)
+        self._forwarder.forward(batch, out, self._moment(now_s), signs)
         channels.give_back(channel)
         return PauseReason.TAKEN
 
@@ -228,11 +229,11 @@ class Thinner:
                 if out.free < room:
                     return False
                 self.phase = StreamPhase.RAM
-                self._thin(batch, out, now_s, runs=self._runs)
+                self._forwarder.forward(batch, out, self._moment(now_s), lender=self._reader.received_in)
             case BodyEnds(last):
-                if self._to_release is None and not self._at_mark(flush=False):
+                if not self._forwarder.releasing and not self._at_mark(flush=False):
                     return False
-                if not self._release(out, now_s, last):
+                if not self._forwarder.release(out, self._moment(now_s), everything=last):
                     return False
                 if self._channels:
                     self._channels.ram_over = last
@@ -255,107 +256,11 @@ class Thinner:
             return self._channels.at_end_of_body(self._reader.offset)
         if not self._channels.at_flush(self._reader.offset):
             return False
-        self._frame.drop(8)
+        self._frame.drop(FLUSH_BYTES)
         return True
 
-    def _thin(
-        self,
-        batch: PageBatch,
-        out: Output,
-        now_s: float,
-        signs: U64 | None = None,
-        arriving: bool = True,
-        runs: I64 = NO_RUNS,
-    ) -> None:
-        """Forward, hold or skip the pages of a batch; ``signs``: their signatures, where made already.
-
-        ``runs``: rows for records of main that are forwarded from where they were received.
-        """
-        n = len(batch)
-        masks, methods = self._masks[:n], self._methods[:n]
-        sizes, before, pages = self._sizes[:n], self._before[:n], batch.page
-        if arriving:
-            self.counters.arrive(pages, self._arrivals, before)
-        else:
-            before[:] = self._arrivals[pages]
-        if signs is None:
-            signs = self._signs[:n]
-            if self._signer:
-                self._signer.sign(batch, signs)
-        if self._signer:
-            self.ledger.compare(pages, batch.kind, signs, masks)
-        round_, recent = self.round, None  # once: another thread sets it
-        if arriving and self._history:
-            recent = self._recent[:n]
-            self._history.mark(pages, masks, round_, recent)
-        sizes[:] = 0
-        any_held = len(self.held) > 0
-        facts = PageFacts(
-            now_s, round_, read_only(pages), read_only(masks), self.ledger.state[pages] == 0,
-            read_only(before), read_only(sizes),
-            len(self.held), self.held.budget_pages,
-            self.held.held_bytes if any_held else 0, self.held.sizes_of(pages) if any_held else None,
-            self.link_bps, self.downtime_limit_s, recent, self._going,
-        )  # fmt: skip
-        self._allowed[:n] = self.strategy.encode.allow(facts)
-        if not self._signer:
-            self._allowed[:n] &= ~np.uint8(Allow.SKIP | Allow.DELTA)
-        choose_methods(
-            batch.buffer, batch.position, batch.kind, pages, self.ledger.state, masks,
-            self._columns, self._subpage, self._allowed[:n], methods, sizes,
-        )  # fmt: skip
-        if arriving:
-            self._hold(batch, facts, methods, now_s)
-        out.size, found = self._writer.write(
-            batch, methods, masks, self._columns, self._subpage, out.data, out.size, sizes, runs
-        )
-        for at, start, stop in runs[:found].tolist():
-            out.borrow(at, self._reader.received_in, start, stop)
-        self.counters.account(pages, methods, sizes, self.ledger.state)
-        self.ledger.commit(pages, signs, methods)
-
-    def _hold(self, batch: PageBatch, facts: PageFacts, methods: U8, now_s: float) -> None:
-        """Take pages out of the batch into the hold buffer; newer content replaces or cancels older."""
-        wish = None if self._going else self.strategy.hold.hold(facts)
-        if wish is None:
-            if len(self.held):
-                self.held.drop(batch.page)
-            return
-        wish = np.asarray(wish, np.bool_) & (methods != Method.SKIP)
-        self.held.drop(batch.page[~wish])
-        chosen = np.flatnonzero(wish)
-        refused = self.held.put(batch, chosen, facts.sizes, now_s, self.round)
-        self.held.drop(batch.page[refused])
-        wish[refused] = False
-        methods[wish] = Method.HOLD
-
-    def _release(self, out: Output, now_s: float, last: bool) -> bool:
-        if self._to_release is None:
-            self._to_release = self._chosen_to_release(now_s, everything=last or self._going)
-        while len(self._to_release):
-            slots = self._to_release[: min(self._batch_pages, RELEASE_PAGES)]
-            if out.free < len(slots) * PAGE_ROOM:
-                return False
-            batch = self.held.batch(slots)
-            self._thin(batch, out, now_s, arriving=False)
-            self.held.drop(batch.page)
-            self._to_release = self._to_release[len(slots) :]
-        self._to_release = None
-        return True
-
-    def _chosen_to_release(self, now_s: float, everything: bool) -> I64:
-        slots = self.held.used()
-        if everything or not len(slots):
-            return slots
-        pages = self.held.page_in[slots]
-        wish = self.strategy.hold.release(
-            HeldFacts(
-                now_s, self.round, pages, self.held.since_s[slots], self.held.since_round[slots],
-                self._arrivals[pages], self.held.size[slots], self.link_bps, self.downtime_limit_s,
-                self._history.of(pages, self.round) if self._history else None,
-            )
-        )  # fmt: skip
-        return slots[:0] if wish is None else slots[np.asarray(wish, np.bool_)]
+    def _moment(self, now_s: float) -> Moment:
+        return Moment(now_s, self.round, self.link_bps, self.downtime_limit_s, self._going)
 
     def _copy(self, data: memoryview, out: Output) -> bool:
         count = min(out.free, len(data) - self._raw_done)

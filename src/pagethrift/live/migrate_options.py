@@ -14,7 +14,7 @@ from pagethrift.model.result import ParameterValue
 
 @dataclass(frozen=True, slots=True)
 class PlainFeatures:
-    """QEMU's own ways to converge, for a migration without the relay."""
+    """QEMU's own features, for a migration without the relay."""
 
     xbzrle_cache_bytes: int | None = None
     """switches xbzrle on; a power of two of at least 4096"""

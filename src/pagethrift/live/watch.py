@@ -210,10 +210,12 @@ class Watch:
                 began_s=begun.began_s - self.began_s,
                 dirty_pages=begun.dirty_pages or 0,
                 sent_bytes=end.ram_bytes - begun.before.ram_bytes,
-                full_pages=end.full - begun.before.full,
-                delta_pages=end.delta - begun.before.delta,
-                zero_pages=end.zero - begun.before.zero,
-                skipped_pages=end.skipped - begun.before.skipped,
+                pages=PageCounters(
+                    end.full - begun.before.full,
+                    end.delta - begun.before.delta,
+                    end.zero - begun.before.zero,
+                    end.skipped - begun.before.skipped,
+                ),
                 held_pages=end.held,
             )
             for number, (begun, end) in enumerate(zip(self._rounds, after, strict=True))

@@ -1,7 +1,8 @@
-"""The ways a page can travel, and which of them a strategy allows."""
+"""The methods by which a page can travel, and which of them a strategy allows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 
 
@@ -22,6 +23,17 @@ class Method(IntEnum):
     """an XBZRLE record against a page the destination holds as zero"""
     HOLD = 6
     """nothing for now: the page waits in the hold buffer"""
+
+
+COUNTED_AS: Mapping[Method, str] = {
+    Method.SKIP: "skipped",
+    Method.ZERO: "zero",
+    Method.FULL: "full",
+    Method.DELTA: "delta",
+    Method.SPARSE: "delta",
+    Method.FROM_ZERO: "delta",
+}
+"""the field of PageCounters (model/result.py) that counts what went by a method; a held page has not gone"""
 
 
 class Allow(IntFlag):

@@ -7,12 +7,13 @@ the version; a field removed, renamed or given another meaning raises it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.model.methods import COUNTED_AS
 
 RESULT_SCHEMA = "pagethrift.migration-result"
 RESULT_VERSION = 1
@@ -50,6 +51,20 @@ class PageCounters:
     skipped: int = 0
     """not sent because the destination already held them"""
 
+    @classmethod
+    def by_method(cls, counts: Sequence[int]) -> PageCounters:
+        """Add up how many pages went by each Method; ``model.methods.COUNTED_AS`` says as what they count."""
+        values: dict[str, int] = {}
+        for method, name in COUNTED_AS.items():
+            values[name] = values.get(name, 0) + int(counts[method])
+        return cls(**values)
+
+    def __sub__(self, earlier: PageCounters) -> PageCounters:
+        """Return what was counted since ``earlier``."""
+        return PageCounters(
+            *(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
@@ -63,10 +78,8 @@ class RoundRecord:
     """pages dirty when the round began"""
     sent_bytes: int
     """RAM bytes put on the link during the round"""
-    full_pages: int
-    delta_pages: int
-    zero_pages: int
-    skipped_pages: int
+    pages: PageCounters
+    """in the file flat: ``full_pages`` and so on"""
     held_pages: int
     """pages waiting in the relay when the round ended"""
 
@@ -155,6 +168,8 @@ class MigrationResult:
     def to_json(self) -> str:
         """Return the result as indented JSON, schema and version first."""
         data = {"schema": RESULT_SCHEMA, "version": RESULT_VERSION, **asdict(self)}
+        for record in data["rounds"]:
+            record |= {f"{name}_pages": count for name, count in record.pop("pages").items()}
         return json.dumps(data, indent=2) + "\n"
 
     @classmethod
@@ -193,8 +208,14 @@ def _result(data: dict[str, Any]) -> MigrationResult:
     values["warnings"] = tuple(values.get("warnings", ()))
     values["pages"] = PageCounters(**_known(PageCounters, values.get("pages", {})))
     values["host"] = HostFacts(**_known(HostFacts, values.get("host", {})))
-    values["rounds"] = tuple(RoundRecord(**_known(RoundRecord, r)) for r in values.get("rounds", ()))
+    values["rounds"] = tuple(_round(record) for record in values.get("rounds", ()))
     return MigrationResult(**values)
+
+
+def _round(data: Mapping[str, Any]) -> RoundRecord:
+    values = _known(RoundRecord, data)
+    values["pages"] = PageCounters(**{f.name: data.get(f"{f.name}_pages", 0) for f in fields(PageCounters)})
+    return RoundRecord(**values)
 
 
 def _known(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import select
 import socket
 import threading
 import time
@@ -17,22 +16,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pagethrift.address import Address
+from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
-from pagethrift.model.methods import Method
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
+from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
-from pagethrift.relay.link import Link
-from pagethrift.sockets import close_both_ways, connect
+from pagethrift.relay.outlet import Outlet
+from pagethrift.sockets import connect
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.reader import BUFFER_BYTES
 from pagethrift.stream.return_path import ReturnPath
 
 REPORT_S = 0.1
+RECEIVE_TIMEOUT_S = 0.5
 STALL_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 600.0
 """how long the destination may take to load device state and close"""
@@ -69,8 +70,8 @@ class Relay:
         self._thinner.downtime_limit_s = downtime_limit_s
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
-        self._link_socket: socket.socket | None = None
-        self._link: Link | None = None
+        self._connection: Connection | None = None
+        self._outlet: Outlet | None = None
         self._answers = ReturnPath()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -118,34 +119,35 @@ class Relay:
             if self._over.is_set():
                 return
             self._error = self._error or error
-        if self._link:
-            self._link.abandon()
+        if self._outlet:
+            self._outlet.abandon()
         self._intake.stop()
-        close_both_ways(self._link_socket)
+        if self._connection:
+            self._connection.close()
 
     def status(self) -> RelayStatus:
         """Return the counters as they are now."""
-        thinner, link = self._thinner, self._link
+        thinner, outlet = self._thinner, self._outlet
         counters = thinner.counters
         state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
-        method = counters.method
+        pages = counters.pages
         return RelayStatus(
             state=state,
             now_s=time.monotonic(),
             in_bytes=thinner.in_bytes,
-            out_bytes=link.sent_bytes if link else 0,
-            unsent_bytes=link.unsent_bytes if link and not self._over.is_set() else 0,
-            link_bps=link.rate_bps if link else self._bandwidth_bps,
-            pages_in=counters.pages_in,
-            zero_pages=method(Method.ZERO),
-            full_pages=method(Method.FULL),
-            delta_pages=method(Method.DELTA) + method(Method.SPARSE) + method(Method.FROM_ZERO),
-            skipped_pages=method(Method.SKIP),
+            out_bytes=outlet.sent_bytes if outlet else 0,
+            unsent_bytes=outlet.unsent_bytes if outlet and not self._over.is_set() else 0,
+            link_bps=outlet.rate.bps if outlet else self._bandwidth_bps,
+            pages_in=counters.of(Count.PAGES_IN),
+            zero_pages=pages.zero,
+            full_pages=pages.full,
+            delta_pages=pages.delta,
+            skipped_pages=pages.skipped,
             held_pages=len(thinner.held),
             held_bytes=thinner.held.held_bytes,
-            first_round_bytes=counters.first_round_bytes,
-            retransferred_bytes=counters.retransferred_bytes,
-            retransferred_pages=counters.retransferred_pages,
+            first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),
+            retransferred_bytes=counters.of(Count.RETRANSFERRED_BYTES),
+            retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
             cpu_s=time.process_time(),
             peak_rss_bytes=memory_bytes(),
             warning=thinner.warning,
@@ -153,47 +155,44 @@ class Relay:
 
     def _forward(self, source: socket.socket) -> None:
         # An early or idle connection counts as a migration at the destination: connect with bytes in hand.
-        self._link_socket = connect(self._destination)
-        self._link = link = Link(self._link_socket, self._stall_timeout_s, self.abort, self._bandwidth_bps)
+        self._connection = connection = Connection(connect(self._destination))
+        self._outlet = outlet = Outlet(connection, self._stall_timeout_s, self.abort, self._bandwidth_bps)
         back = threading.Thread(
-            target=self._carry_back, args=(source, self._link_socket), name="return", daemon=True
+            target=self._carry_back, args=(source, connection), name="return", daemon=True
         )
         back.start()
         self._state = RelayState.RAM
-        while (progress := self._thin_received(link)) is not PauseReason.ENDED:
+        while (progress := self._thin_received(outlet)) is not PauseReason.ENDED:
             if progress is PauseReason.NEED_INPUT:
-                self._intake.receive_bytes = min(BUFFER_BYTES, link.bound_bytes // 2)
-                self._intake.fill(link.busy)
+                self._intake.receive_bytes = min(BUFFER_BYTES, outlet.rate.bound_bytes // 2)
+                self._intake.fill(outlet.busy)
             else:
                 self._intake.hand_back()
-        link.finish()
+        outlet.finish()
         back.join(CLOSE_TIMEOUT_S)
         if back.is_alive():
             raise LinkError(f"the destination did not close the link within {CLOSE_TIMEOUT_S:.0f} s")
         if self._error:
             raise self._error
 
-    def _thin_received(self, link: Link) -> PauseReason:
+    def _thin_received(self, outlet: Outlet) -> PauseReason:
         """Thin what was received into one output."""
-        output: Output = link.take()
-        self._thinner.link_bps = link.rate_bps
+        output: Output = outlet.take()
+        self._thinner.link_bps = outlet.rate.bps
         try:
             return self._thinner.run(output, time.monotonic())
         finally:
-            link.put(output)
+            outlet.put(output)
 
-    def _carry_back(self, source: socket.socket, link: socket.socket) -> None:
+    def _carry_back(self, source: socket.socket, link: Connection) -> None:
         """Forward the return path; a failed load or an early end fails the migration."""
-        poller = _readable(link)
         while not self._over.is_set():
             try:
-                if not poller(0.5):
-                    continue
-                data = link.recv(65536)
-            except BlockingIOError:
-                continue
+                data = link.receive(RECEIVE_TIMEOUT_S)
             except OSError as error:
                 return self.abort(LinkError(f"the destination closed the link: {error.strerror}"))
+            if data is None:
+                continue
             if not data:
                 break
             self._answers.feed(data)
@@ -220,12 +219,7 @@ class Relay:
 
     def _close(self) -> None:
         self._intake.close()
-        close_both_ways(self._link_socket)
+        if self._connection:
+            self._connection.close()
         if self._listen_on.path:
             Path(self._listen_on.path).unlink(missing_ok=True)
-
-
-def _readable(connection: socket.socket) -> Callable[[float], bool]:
-    poller = select.poll()
-    poller.register(connection, select.POLLIN)
-    return lambda timeout_s: bool(poller.poll(timeout_s * 1000))

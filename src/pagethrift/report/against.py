@@ -1,4 +1,4 @@
-"""pagethrift against the best of QEMU's own ways, measure by measure."""
+"""pagethrift against the best of QEMU's own modes, measure by measure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Comparison:
 
     measure: Measure
     best: str
-    """QEMU's own way with the best median"""
+    """QEMU's own mode with the best median"""
     best_forced: bool
     """whether a run of it had to be forced"""
     own: Estimate
@@ -86,7 +86,7 @@ def ratio_in_words(ratio: Estimate | None) -> str:
 
 
 def comparisons(runs: Iterable[Run]) -> dict[str, list[Comparison]]:
-    """Compare every mode that runs pagethrift's strategy; empty without one or without QEMU's own ways."""
+    """Compare every mode that runs pagethrift's strategy; empty without one or without QEMU's own modes."""
     own, others = _sides(runs)
     if not others:
         return {}
@@ -94,7 +94,7 @@ def comparisons(runs: Iterable[Run]) -> dict[str, list[Comparison]]:
 
 
 def against(measure: Measure, runs: Iterable[Run]) -> dict[str, Estimate | None]:
-    """Return the ratio of one measure, mode OWN / each of QEMU's own ways; empty without mode OWN."""
+    """Return the ratio of one measure, mode OWN / each of QEMU's own modes; empty without mode OWN."""
     own, others = _sides(runs)
     return {mode: _ratio(measure, own[OWN], group)[0] for mode, group in others.items() if OWN in own}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INK = "#0b0c0d"
 """text and lines; on the page it becomes the text's colour, so that a dark page gets light ink"""
+DARK_INK, PAPER, DARK_PAPER = "#e6edf3", "#ffffff", "#0d1117"
 _STYLE = {
     "svg.hashsalt": "pagethrift",
     "svg.fonttype": "none",
@@ -60,19 +61,37 @@ def inline_svg(draw: Draw, size_in: tuple[float, float], name: str, title: str, 
 
     ``name`` makes its ids unique on the page; title and description are what a screen reader says.
     """
+    view, body = _drawn(draw, size_in, name)
+    return Markup(
+        '<svg viewBox="{view}" role="img" aria-labelledby="{name}-title {name}-desc">'
+        '<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{body}</svg>'
+    ).format(view=view, name=name, title=title, description=description, body=body)
+
+
+def standalone_svg(draw: Draw, size_in: tuple[float, float], title: str, description: str) -> str:
+    """Return a drawing as an SVG file's text; it brings light and dark colours, ink and paper."""
+    view, body = _drawn(draw, size_in, "chart")
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img" aria-labelledby="title desc">\n'
+        '<title id="title">{title}</title>\n<desc id="desc">{description}</desc>\n'
+        "<style>svg{{color:{ink};font-family:sans-serif}}.paper{{fill:{paper}}}"
+        "@media (prefers-color-scheme:dark){{svg{{color:{dark_ink}}}.paper{{fill:{dark_paper}}}}}</style>\n"
+        '<rect class="paper" width="100%" height="100%"/>\n{body}\n</svg>\n'
+    ).format(
+        view=view, title=title, description=description, ink=INK, paper=PAPER, dark_ink=DARK_INK,
+        dark_paper=DARK_PAPER, body=body,
+    )  # fmt: skip
+
+
+def _drawn(draw: Draw, size_in: tuple[float, float], name: str) -> tuple[str, Markup]:
+    """Return the view box and what is inside the svg element, its ink the colour of the text around it."""
     text = StringIO()
     with _figure(draw, *size_in) as figure:
         figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     drawing = ElementTree.fromstring(text.getvalue())
     _slim(drawing, name)
     body = "".join(ElementTree.tostring(child, encoding="unicode") for child in drawing)
-    return Markup(
-        '<svg viewBox="{view}" role="img" aria-labelledby="{name}-title {name}-desc">'
-        '<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{body}</svg>'
-    ).format(
-        view=drawing.get("viewBox"), name=name, title=title, description=description,
-        body=Markup(body.replace(INK, "currentColor")),
-    )  # fmt: skip
+    return drawing.get("viewBox", ""), Markup(body.replace(INK, "currentColor"))
 
 
 def write_files(draw: Draw, size_in: tuple[float, float], path: Path, title: str) -> list[Path]:

@@ -82,11 +82,11 @@ def scatter_figure(scenario: str, runs: Sequence[Run]) -> Figure | None:
         key=_key(scenario, "scatter", 1, "all-runs"),
         title="Time against bytes, all runs",
         description=f"Total time against bytes on the link of {len(shown) - failed} runs, a marker shape for"
-        f" each way; a ring marks the {forced} that had to be forced."
+        f" each mode; a ring marks the {forced} that had to be forced."
         + (f" {failed} failed runs are in the table only." if failed else ""),
         draw=plots.scatter(shown),
         size_in=plots.SCATTER_IN,
-        headings=("way", "repetition", "total time", "on the link", "outcome", "file"),
+        headings=("mode", "repetition", "total time", "on the link", "outcome", "file"),
         table=tuple(_run_cells(run) for run in shown),
     )
 

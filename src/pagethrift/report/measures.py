@@ -1,4 +1,4 @@
-"""What is measured of a run, in one table: names of the thesis, units, and which way is better."""
+"""What is measured of a run, in one table: names of the thesis, units, and whether more is better."""
 
 from __future__ import annotations
 

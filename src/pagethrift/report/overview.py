@@ -1,4 +1,4 @@
-"""All scenarios at a glance: pagethrift against QEMU's best way, and its total time against each way."""
+"""All scenarios at a glance: pagethrift against QEMU's best mode, and its total time against each mode."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Overview:
 
 
 def overviews(scenarios: Mapping[str, Sequence[Run]]) -> list[Overview]:
-    """Return both tables, without scenarios in which pagethrift or QEMU's own ways did not run."""
+    """Return both tables, without scenarios in which pagethrift or QEMU's own modes did not run."""
     found = {name: of for name, runs in scenarios.items() if (of := comparisons(runs).get(OWN))}
     if not found:
         return []
     return [
         Overview(
-            f"{OWN} against the best of QEMU's own ways",
-            f"{OWN} / QEMU, with the way of QEMU that is best in that measure: below 1 is less time,"
+            f"{OWN} against the best of QEMU's own modes",
+            f"{OWN} / QEMU, with the mode of QEMU that is best in that measure: below 1 is less time,"
             " fewer bytes, a shorter gap; of throughput above 1 is more.",
             ("scenario", *SHOWN.values()),
             tuple((name, *(_cell(of, key) for key in SHOWN)) for name, of in found.items()),
@@ -68,8 +68,8 @@ def _against_each(scenarios: Mapping[str, Sequence[Run]]) -> Overview:
         ratios = against(_TIME, runs)
         rows.append((name, *(ratio_in_words(ratios.get(mode)) for mode in modes)))
     return Overview(
-        f"TT of {OWN} / TT of each of QEMU's own ways",
-        "Below 1: less time. A way that did not converge was forced at its time.",
+        f"TT of {OWN} / TT of each of QEMU's own modes",
+        "Below 1: less time. A mode that did not converge was forced at its time.",
         ("scenario", *modes),
         tuple(rows),
     )

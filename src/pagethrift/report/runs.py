@@ -69,7 +69,7 @@ class Run:
     file: str
     scenario: str
     mode: str
-    """the way it migrated, as the scenario names it"""
+    """how it migrated, as the scenario names it"""
     repetition: int
     migration: MigrationResult
     client: Client | None = None

@@ -129,10 +129,10 @@ def _bar(name: str, rounds: Sequence[RoundRecord]) -> Bar:
         label=name,
         began_s=rounds[0].began_s,
         sent_bytes=sum(round.sent_bytes for round in rounds),
-        full=sum(round.full_pages for round in rounds),
-        delta=sum(round.delta_pages for round in rounds),
-        zero=sum(round.zero_pages for round in rounds),
-        skipped=sum(round.skipped_pages for round in rounds),
+        full=sum(round.pages.full for round in rounds),
+        delta=sum(round.pages.delta for round in rounds),
+        zero=sum(round.pages.zero for round in rounds),
+        skipped=sum(round.pages.skipped for round in rounds),
         # held pages wait on from round to round: the last number is what waits, not the sum
         held=rounds[-1].held_pages,
     )

@@ -1,4 +1,4 @@
-"""Runs of a scenario summed up by the way they migrated: what terminal, Markdown and page show."""
+"""Runs of a scenario summed up by mode: what terminal, Markdown and page show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to migrate."""
+    """One mode."""
 
     mode: str
     relayed: bool
@@ -88,7 +88,7 @@ def by_scenario(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def by_mode(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return runs of one scenario by mode, QEMU's own ways first, else in order of first appearance."""
+    """Return runs of one scenario by mode, QEMU's own modes first, else in order of first appearance."""
     modes: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.migration.mode is not Mode.PLAIN):
         modes.setdefault(run.mode, []).append(run)

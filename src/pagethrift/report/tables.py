@@ -14,7 +14,7 @@ _KEYS = (
 )  # fmt: skip
 _SHOWN = tuple(measure for measure in MEASURES if measure.key in _KEYS)
 
-HEADINGS = ("way", "runs", "converged", *(measure.name for measure in _SHOWN), "lost")
+HEADINGS = ("mode", "runs", "converged", *(measure.name for measure in _SHOWN), "lost")
 LESS_NEEDED = ("runs", "x one pass", "MEM", "CPU", "TD", "RD", "link")
 """columns a narrow terminal goes without, in this order"""
 LEGEND = (

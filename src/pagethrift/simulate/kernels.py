@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pagethrift.kernels import Word, kernel
+from pagethrift.content.ledger import State
+from pagethrift.kernels import kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
-from pagethrift.stream.writer import delta_bytes, smallest_method
+from pagethrift.stream.encoding.delta import delta_bytes
 
 F64 = npt.NDArray[np.float64]
 U16 = npt.NDArray[np.uint16]
 
 LOGGED, FETCHED = 1, 2
 """a page's bits in the hypervisor's dirty log: written; read by QEMU's sync, but not cleared yet"""
-
-_SKIP, _HOLD = int(Method.SKIP), int(Method.HOLD)
 
 
 @kernel
@@ -41,7 +40,7 @@ def play_writes(
             total = since_delta[page] + np.int32(deltas[cursor])
             since_delta[page] = min(total, np.int32(1 << 20))
             sparse[page] = sparses[cursor]
-        log[page] |= 1
+        log[page] |= LOGGED
         written_s[page] = times[cursor] + offset_s
         cursor += 1
     return cursor
@@ -55,12 +54,12 @@ def sync_bitmap(log: U8, bitmap: U8, left_out: U8, clear_now: bool) -> int:
     """
     fresh = 0
     for page in range(len(log)):
-        if log[page] & 1:
+        if log[page] & LOGGED:
             left_out[page] = 0
             if bitmap[page] == 0:
                 bitmap[page] = 1
                 fresh += 1
-            log[page] = 0 if clear_now else 3
+            log[page] = 0 if clear_now else LOGGED | FETCHED
     return fresh
 
 
@@ -68,7 +67,7 @@ def sync_bitmap(log: U8, bitmap: U8, left_out: U8, clear_now: bool) -> int:
 def _clear_chunk(log: U8, begin: int, end: int) -> None:
     """Clear what the last sync fetched; what was written since stays in the log."""
     for page in range(begin, min(end, len(log))):
-        if log[page] & 2:
+        if log[page] & FETCHED:
             log[page] = 0
 
 
@@ -119,23 +118,21 @@ def read_dirty(
 
 
 @kernel
-def choose_costs(
-    contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8, allowed: U8,
-    subpage: int, columns: int, exact: bool, methods: U8, sizes: I32,
+def measure_payloads(
+    contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8,
+    subpage_bytes: int, exact: bool, sparse: I32, delta: I32,
 ) -> None:  # fmt: skip
-    """Choose methods and sizes as the writer does, from ids and sizes instead of bytes.
+    """Write the bytes of payloads from ids and sizes, as engine.choice does from contents.
 
     ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
     """
     for i in range(len(pages)):
-        held = state[pages[i]]
-        sparse: Word = np.int64(sparses[i]) if contents[i] != 0 else 0
-        delta: Word = np.int64(PAGE_BYTES)
+        sparse[i] = np.int32(sparses[i]) if contents[i] != 0 else 0
+        delta[i] = PAGE_BYTES
         if exact:
-            delta = np.int64(deltas[i])
-        elif subpage > 0 and held != 0:
-            delta = delta_bytes(masks[i], columns, subpage)
-        methods[i], sizes[i] = smallest_method(held, masks[i], allowed[i], sparse, delta)
+            delta[i] = deltas[i]
+        elif subpage_bytes > 0 and state[pages[i]] != State.NEVER:
+            delta[i] = delta_bytes(masks[i], subpage_bytes)
 
 
 @kernel
@@ -146,12 +143,12 @@ def commit(
     """Record what the destination holds now; a held page, or one skipped wrongly, stays owed."""
     for i in range(len(pages)):
         page = pages[i]
-        if methods[i] == _SKIP or methods[i] == _HOLD:
+        if methods[i] in (Method.SKIP, Method.HOLD):
             owed_mask[page] = masks[i]
             owed_delta[page] = deltas[i]
             continue
         held_content[page] = contents[i]
-        state[page] = 2 if contents[i] == 0 else 1
+        state[page] = State.ZERO if contents[i] == 0 else State.KNOWN
         owed_mask[page] = 0
         owed_delta[page] = 0
 

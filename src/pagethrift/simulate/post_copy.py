@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pagethrift.engine.decisions import Moment
 from pagethrift.simulate.kernels import find_faults
 from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulate.virtual_link import VirtualLink
-from pagethrift.simulate.virtual_relay import Now, VirtualRelay
+from pagethrift.simulate.virtual_relay import VirtualRelay
 from pagethrift.simulate.virtual_source import VirtualSource
 from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
 
@@ -48,7 +49,7 @@ def run_post_copy(
     relay: VirtualRelay,
     link: VirtualLink,
     now_s: float,
-    now: Now,
+    now: Moment,
     read_s: Callable[[Snapshot], float],
 ) -> PostCopyEnd:
     """Move the guest now and send the rest behind it; the guest's memory stands still at the source.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pagethrift.engine.counters import Count
+from pagethrift.engine.rounds import RoundLog
 from pagethrift.model.facts import StopDecision
-from pagethrift.model.methods import Method
 from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.model.result import MigrationResult, Mode, Outcome, PageCounters, ParameterValue
-from pagethrift.simulate.rounds import Rounds
+from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue
 from pagethrift.simulate.simulate_options import SimulateOptions
 from pagethrift.simulate.virtual_link import VirtualLink
 from pagethrift.simulate.virtual_relay import VirtualRelay
@@ -35,7 +35,7 @@ def build_result(
     options: SimulateOptions,
     relay: VirtualRelay,
     link: VirtualLink,
-    rounds: Rounds,
+    rounds: RoundLog,
     end: End,
     nonzero_pages: int,
     warnings: tuple[str, ...],
@@ -44,7 +44,6 @@ def build_result(
     bound_s = nonzero_pages * PAGE_BYTES / options.link.bandwidth_bps
     completed = end.outcome is Outcome.COMPLETED
     counters = relay.counters
-    method = counters.method
     header = trace.header
     decision = end.decision if completed else None
     return MigrationResult(
@@ -57,8 +56,8 @@ def build_result(
         downtime_limit_s=options.downtime_limit_s,
         total_time_s=end.total_s,
         downtime_s=end.downtime_s,
-        first_round_bytes=counters.first_round_bytes,
-        retransferred_bytes=counters.retransferred_bytes,
+        first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),
+        retransferred_bytes=counters.of(Count.RETRANSFERRED_BYTES),
         transferred_bytes=link.sent_bytes,
         stale_pages=end.stale_pages if completed else None,
         one_pass_bound_s=bound_s,
@@ -72,13 +71,8 @@ def build_result(
         warnings=warnings,
         bandwidth_bps=options.link.bandwidth_bps,
         ram_bytes=header.memory_bytes,
-        pages=PageCounters(
-            full=method(Method.FULL),
-            delta=method(Method.DELTA) + method(Method.SPARSE) + method(Method.FROM_ZERO),
-            zero=method(Method.ZERO),
-            skipped=method(Method.SKIP),
-        ),
-        rounds=rounds.records(),
+        pages=counters.pages,
+        rounds=rounds.records(relay.totals),
         source_qemu=header.qemu_version,
         machine=header.machine,
         accelerator=header.accelerator,

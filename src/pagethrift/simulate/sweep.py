@@ -143,7 +143,7 @@ def _client(scheduler: str | None, workers: int | None, cells: int) -> Iterator[
         dask: Any = import_module("dask")
         distributed: Any = import_module("distributed")
     except ImportError as error:
-        raise UsageError("a sweep needs Dask: pip install 'pagethrift[sweep]'") from error
+        raise UsageError("a sweep needs Dask: in the clone, run pip install '.[sweep]'") from error
     dask.config.set({"distributed.scheduler.allowed-failures": LOST_WORKERS})
     if scheduler is not None:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pagethrift.errors import UsageError
 
 RATE_WINDOW_S = 0.2
-"""the relay measures its link over such a window (relay/link.py)"""
+"""the relay measures its link over such a window (relay/rate.py)"""
 
 
 @dataclass(frozen=True, slots=True)

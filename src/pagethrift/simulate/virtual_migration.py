@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pagethrift.engine.counters import Count
+from pagethrift.engine.decisions import Moment
 from pagethrift.engine.planner import Planner
+from pagethrift.engine.rounds import RoundLog
 from pagethrift.model.defaults import PLANNER_TICK_S, RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_BYTES
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8
@@ -18,12 +21,11 @@ from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.simulate import simulate_options as defaults
 from pagethrift.simulate.models import Deduplicate, SkipSeen
 from pagethrift.simulate.post_copy import run_post_copy
-from pagethrift.simulate.rounds import Rounds
 from pagethrift.simulate.simulate_options import SimulateOptions
 from pagethrift.simulate.simulated_result import End, build_result
 from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulate.virtual_link import VirtualLink
-from pagethrift.simulate.virtual_relay import Model, Now, VirtualRelay
+from pagethrift.simulate.virtual_relay import Model, VirtualRelay
 from pagethrift.simulate.virtual_source import VirtualSource
 from pagethrift.strategies.base import Status, Strategy
 from pagethrift.strategies.kvm_xbzrle import XbzrleCache
@@ -77,7 +79,7 @@ class _Migration:
             exact_deltas=isinstance(strategy.encode, XbzrleCache), watched=watched,
         )  # fmt: skip
         self.planner = Planner(strategy.stop)
-        self.rounds = Rounds(self.source.remaining)
+        self.rounds = RoundLog(self.source.remaining)
         self.now_s = 0.0
         self.guest_due_s = self.guest.now_s
         """guest time that belongs to ``now_s``; reading pages may have run a little ahead of it"""
@@ -136,15 +138,13 @@ class _Migration:
                 self._end_section(drained=self.source.remaining == 0)
             return False
         self._end_section(drained=True)
-        if self.as_defined and self.relay.held_pages:
+        if self.as_defined and len(self.relay.held):
             return False
         self.decision = StopDecision(StopAction.CONTINUE, "nothing was left to send")
         return True
 
     def _begin_round(self) -> None:
-        self.rounds.begin(
-            self.now_s, self.source.remaining, self.relay.counters.totals, self.relay.held_pages
-        )
+        self.rounds.begin(self.now_s, self.relay.totals, self.source.remaining)
 
     def _send_batch(self, last: bool = False) -> None:
         if self.strategy.simulated.peeks and self.as_defined:
@@ -244,8 +244,8 @@ class _Migration:
         self.now_s = end.total_s
         return self._result(nonzero, End(Outcome.COMPLETED, end.total_s, end.downtime_s))
 
-    def _moment(self, last: bool) -> Now:
-        return Now(
+    def _moment(self, last: bool) -> Moment:
+        return Moment(
             self.now_s, self.rounds.current, self.link.rate_bps(self.now_s), self.options.downtime_limit_s,
             last or self.go_s is not None,
         )  # fmt: skip
@@ -254,15 +254,21 @@ class _Migration:
         relay, decides = self.relay, self.strategy.qemu_decides
         counters = relay.counters
         rate_bps = self.qemu.rate_bps if decides else self.link.rate_bps(self.now_s)
-        return self.rounds.facts(
+        totals = relay.totals
+        return StopFacts(
             now_s=self.now_s,
+            round=self.rounds.current,
+            round_began_s=self.rounds.began_s,
+            dirty_pages_per_s=self.rounds.dirty_pages_per_s(),
+            round_sent_bytes=self.rounds.sent_bytes(totals),
+            round_dirty_pages=self.rounds.all_dirty_pages(),
             total_pages=self.trace.pages,
             remaining_pages=self.source.remaining,
-            first_round_bytes=counters.first_round_bytes,
-            retransferred_bytes=counters.retransferred_bytes,
-            retransferred_pages=counters.retransferred_pages,
-            held_bytes=relay.held_bytes,
-            held_pages=relay.held_pages,
+            first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),
+            retransferred_bytes=counters.of(Count.RETRANSFERRED_BYTES),
+            retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
+            held_bytes=relay.held.held_bytes,
+            held_pages=len(relay.held),
             unsent_bytes=0 if decides else self.link.unsent_bytes(self.now_s),
             link_bps=rate_bps,
             downtime_limit_s=self.options.downtime_limit_s,
@@ -277,7 +283,6 @@ class _Migration:
         if stale:
             self.warnings.append(f"{stale} pages end stale at the destination")
         end = replace(end, forced_at_s=self.forced_at_s, decision=self.decision, stale_pages=stale)
-        self.rounds.close(self.relay.counters.totals, self.relay.held_pages)
         return build_result(
             self.trace, self.strategy, self.options, self.relay, self.link, self.rounds, end, nonzero_pages,
             tuple(self.warnings),

@@ -11,7 +11,7 @@ import numpy as np
 
 from pagethrift.errors import StreamError
 from pagethrift.kernels import copy_bytes, kernel
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, Kind
 from pagethrift.stream.events import Pages, RamBegins, RamEnds, Raw
 from pagethrift.stream.reader import StreamReader
 from pagethrift.stream.xbzrle import apply_delta
@@ -21,9 +21,9 @@ from pagethrift.stream.xbzrle import apply_delta
 def _apply(memory: U8, pages: I64, kinds: U8, positions: I64, lengths: I32, buffer: U8) -> int:
     for i in range(len(pages)):
         at = pages[i] * PAGE_BYTES
-        if kinds[i] == 1:
+        if kinds[i] == Kind.PAGE:
             copy_bytes(memory, at, buffer, positions[i], PAGE_BYTES)
-        elif kinds[i] == 0:
+        elif kinds[i] == Kind.ZERO:
             memory[at : at + PAGE_BYTES] = 0
         elif apply_delta(buffer, positions[i], lengths[i], memory, at):
             return i

@@ -17,12 +17,12 @@ import numpy as np
 
 from pagethrift.errors import StreamError
 from pagethrift.kernels import Word, kernel, load64_be
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, PageBatch
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, BlockTable, Kind, PageBatch
 from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.input import EventReader
 from pagethrift.stream.reader import BATCH_PAGES
 from pagethrift.stream.records import remember
-from pagethrift.stream.wire import MULTIFD_MAGIC
+from pagethrift.stream.wire import FLAG_BITS, MULTIFD_MAGIC, PAGE_SHIFT
 
 HANDSHAKE_BYTES = 64
 HEADER_BYTES = 1344
@@ -90,8 +90,8 @@ def cut_offsets(
     seen[:] = -1
     for i in range(count):
         word = load64_be(buffer, at + 8 * i)
-        page: Word = first_page + np.int64(word >> np.uint64(12))
-        if word & np.uint64(0xFFF) or page >= end_page:
+        page: Word = first_page + np.int64(word >> np.uint64(PAGE_SHIFT))
+        if word & np.uint64(FLAG_BITS) or page >= end_page:
             return i, False
         if not remember(seen, page):
             return i, True
@@ -186,8 +186,8 @@ class ChannelReader(EventReader[ChannelEvent]):
     def _hand_out(self, normal: int, zero: int) -> _Steps:
         """Yield a packet's pages as they arrive; zero pages come after the others."""
         source = self._in
-        self._kinds[:normal] = 1
-        self._kinds[normal : normal + zero] = 0
+        self._kinds[:normal] = Kind.PAGE
+        self._kinds[normal : normal + zero] = Kind.ZERO
         self._positions[normal : normal + zero] = 0
         self._lengths[:normal] = PAGE_BYTES
         self._lengths[normal : normal + zero] = 0

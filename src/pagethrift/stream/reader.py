@@ -17,7 +17,7 @@ from pagethrift.stream import sections
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Signal
 from pagethrift.stream.input import EventReader, NotUnderstood, Received
 from pagethrift.stream.records import Stop, cut_records
-from pagethrift.stream.wire import RamFlag, Section
+from pagethrift.stream.wire import FLAG_BITS, RamFlag, Section
 
 BATCH_PAGES = 4096
 """most records a batch: runs of ZERO records"""
@@ -138,7 +138,7 @@ class StreamReader(EventReader[Event]):
     def _refuse(self, stop: Stop) -> None:
         source = self._in
         word = int.from_bytes(source.peek(8), "big")
-        flags, address = word & 0xFFF, word & ~0xFFF
+        flags, address = word & FLAG_BITS, word & ~FLAG_BITS
         for flag, name in _REFUSED.items():
             if stop is Stop.BAD_FLAGS and flags & flag:
                 raise StreamError(source.offset, "a page record", f"flags {flags:#05x}: {name}")

@@ -7,7 +7,20 @@ from enum import IntEnum
 import numpy as np
 
 from pagethrift.kernels import Word, kernel, load64_be
-from pagethrift.model.pages import I32, I64, U8
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Kind
+from pagethrift.stream.wire import (
+    CONTINUE_FLAG,
+    EOS_FLAG,
+    FLAG_BITS,
+    FLUSH_FLAG,
+    PAGE_FLAG,
+    PAGE_SHIFT,
+    WORD_BYTES,
+    XBZRLE_ENCODING,
+    XBZRLE_FLAG,
+    XBZRLE_HEAD_BYTES,
+    ZERO_FLAG,
+)  # fmt: skip
 
 
 class Stop(IntEnum):
@@ -31,9 +44,7 @@ class Stop(IntEnum):
     """the page already stands in this batch: the caller comes back for it"""
 
 
-_NEED, _ROOM, _EOS, _FLUSH = 0, 1, 2, 3
-_BAD_FLAGS, _UNKNOWN, _NO_BLOCK, _RANGE, _BAD_ZERO, _BAD_XBZRLE = 4, 5, 6, 7, 8, 9
-_REPEATED = 10
+KIND_BITS = FLAG_BITS & ~CONTINUE_FLAG
 
 
 @kernel
@@ -92,64 +103,64 @@ def cut_records(
     ascending = True
     while True:
         if count == len(pages) or position - start >= most_bytes:
-            return count, position, block, _ROOM
-        if position + 8 > end:
-            return count, position, block, _NEED
+            return count, position, block, Stop.ROOM.value
+        if position + WORD_BYTES > end:
+            return count, position, block, Stop.NEED_DATA.value
         word = load64_be(buffer, position)
-        flags = word & np.uint64(0xFFF)
-        index = np.int64(word >> np.uint64(12))
-        kind = flags & np.uint64(0xFDF)
-        at = position + 8
-        if kind != 0x008 and kind != 0x002 and kind != 0x040:
-            if flags == 0x010:
-                return count, position, block, _EOS
-            if flags == 0x200:
-                return count, position, block, _FLUSH
-            return count, position, block, _BAD_FLAGS
+        flags = word & np.uint64(FLAG_BITS)
+        index = np.int64(word >> np.uint64(PAGE_SHIFT))
+        kind = flags & np.uint64(KIND_BITS)
+        at = position + WORD_BYTES
+        if kind != PAGE_FLAG and kind != ZERO_FLAG and kind != XBZRLE_FLAG:
+            if flags == EOS_FLAG:
+                return count, position, block, Stop.EOS.value
+            if flags == FLUSH_FLAG:
+                return count, position, block, Stop.FLUSH.value
+            return count, position, block, Stop.BAD_FLAGS.value
         here: Word = block
-        if flags & np.uint64(0x020):
+        if flags & np.uint64(CONTINUE_FLAG):
             if here < 0:
-                return count, position, block, _NO_BLOCK
+                return count, position, block, Stop.NO_BLOCK.value
         else:
             if at + 1 > end:
-                return count, position, block, _NEED
+                return count, position, block, Stop.NEED_DATA.value
             name_length: Word = np.int64(buffer[at])
             if at + 1 + name_length > end:
-                return count, position, block, _NEED
+                return count, position, block, Stop.NEED_DATA.value
             here = _find_block(buffer, at + 1, name_length, names, name_lengths)
             if here < 0:
-                return count, position, block, _UNKNOWN
+                return count, position, block, Stop.UNKNOWN_BLOCK.value
             at += 1 + name_length
         page: Word = first_pages[here] + index
         if page >= first_pages[here + 1]:
-            return count, position, block, _RANGE
-        if kind == 0x008:
-            length: Word = 4096
-            code = 1
-        elif kind == 0x002:
+            return count, position, block, Stop.OUT_OF_RANGE.value
+        if kind == PAGE_FLAG:
+            length: Word = PAGE_BYTES
+            code = Kind.PAGE
+        elif kind == ZERO_FLAG:
             if at + 1 > end:
-                return count, position, block, _NEED
+                return count, position, block, Stop.NEED_DATA.value
             if buffer[at] != 0:
-                return count, position, block, _BAD_ZERO
+                return count, position, block, Stop.BAD_ZERO.value
             length = 1
-            code = 0
+            code = Kind.ZERO
         else:
-            if at + 3 > end:
-                return count, position, block, _NEED
+            if at + XBZRLE_HEAD_BYTES > end:
+                return count, position, block, Stop.NEED_DATA.value
             length = (np.int64(buffer[at + 1]) << 8) | np.int64(buffer[at + 2])
-            if buffer[at] != 1 or length > 4096:
-                return count, position, block, _BAD_XBZRLE
-            at += 3
-            code = 2
+            if buffer[at] != XBZRLE_ENCODING or length > PAGE_BYTES:
+                return count, position, block, Stop.BAD_XBZRLE.value
+            at += XBZRLE_HEAD_BYTES
+            code = Kind.XBZRLE
         if at + length > end:
-            return count, position, block, _NEED
+            return count, position, block, Stop.NEED_DATA.value
         if ascending and count > 0 and page <= pages[count - 1]:
             ascending = False
             seen[:] = -1
             for i in range(count):
                 remember(seen, pages[i])
         if not ascending and not remember(seen, page):
-            return count, position, block, _REPEATED
+            return count, position, block, Stop.REPEATED.value
         pages[count] = page
         kinds[count] = code
         positions[count] = at

@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 from pagethrift.errors import StreamError
 from pagethrift.model.pages import PAGE_BYTES, BlockTable
 from pagethrift.stream.input import NotUnderstood, Step, StreamInput
-from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, RAM_VERSION, VERSION, Command, RamFlag, Section
+from pagethrift.stream.wire import (
+    FLAG_BITS,
+    MAGIC,
+    MULTIFD_MAGIC,
+    RAM_VERSION,
+    TLS_HELLO,
+    VERSION,
+    BitmapFlag,
+    Command,
+    RamFlag,
+    Section,
+    VfioTag,
+)  # fmt: skip
 
 MAX_BLOCKS = 4096
 MAX_RAM_BYTES = 1 << 46
@@ -51,7 +63,7 @@ def header(source: StreamInput) -> Step[None]:
         raise StreamError(
             0, "the main channel", "a multifd channel (switch capability multifd off at the source)"
         )
-    if magic >> 8 == 0x160301 or magic >> 8 == 0x160303:
+    if magic >> 8 in TLS_HELLO:
         raise StreamError(
             0, "a migration stream", "TLS (leave QEMU's tls-creds empty; the link is secured outside it)"
         )
@@ -175,7 +187,7 @@ def other_part(source: StreamInput, context: Context, section_id: int) -> Step[N
 def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
     word = yield from source.be64()
     if word & (PAGE_BYTES - 1) != RamFlag.MEM_SIZE:
-        raise StreamError(source.offset - 8, "the list of RAM blocks", f"flags {word & 0xFFF:#05x}")
+        raise StreamError(source.offset - 8, "the list of RAM blocks", f"flags {word & FLAG_BITS:#05x}")
     left = word & ~(PAGE_BYTES - 1)
     if left > MAX_RAM_BYTES:
         raise StreamError(source.offset - 8, f"at most {MAX_RAM_BYTES >> 40} TiB of RAM", f"{left} bytes")
@@ -219,22 +231,22 @@ def _dirty_bitmaps(source: StreamInput) -> Step[None]:
     """Chunks of migration/block-dirty-bitmap.c until the one flagged EOS."""
     while True:
         flags = yield from source.u8()
-        if flags & 0x80:
+        if flags & BitmapFlag.EXTRA:
             raise NotUnderstood(source.offset - 1, "dirty-bitmap flags of one byte", f"{flags:#04x}")
-        if flags & 0x01:
+        if flags & BitmapFlag.EOS:
             return
-        if flags & 0x08:
+        if flags & BitmapFlag.DEVICE_NAME:
             yield from source.name()
-        if flags & 0x04:
+        if flags & BitmapFlag.BITMAP_NAME:
             yield from source.name()
-        if flags & 0x10:
+        if flags & BitmapFlag.START:
             yield from source.take(5)
-        elif flags & 0x40:
+        elif flags & BitmapFlag.BITS:
             yield from source.take(12)
-            if not flags & 0x02:
+            if not flags & BitmapFlag.ZEROES:
                 length = yield from source.be64()
                 yield from source.skip(length)
-        elif not flags & 0x20:
+        elif not flags & BitmapFlag.COMPLETE:
             raise NotUnderstood(source.offset - 1, "a dirty-bitmap chunk", f"flags {flags:#04x}")
 
 
@@ -242,15 +254,15 @@ def _vfio(source: StreamInput) -> Step[None]:
     """Tagged data of hw/vfio/migration.c until its END tag."""
     while True:
         tag = yield from source.be64()
-        match tag & 0xF:
-            case _ if tag >> 4 != 0xFFFFFFFFEF10000:
-                raise NotUnderstood(source.offset - 8, "a vfio tag", f"{tag:#018x}")
-            case 1:
+        match tag:
+            case VfioTag.END_OF_STATE:
                 return
-            case 3 | 5:
+            case VfioTag.SETUP_STATE | VfioTag.INIT_DATA_SENT:
                 pass
-            case 4:
+            case VfioTag.DATA_STATE:
                 length = yield from source.be64()
                 yield from source.skip(length)
             case _:
-                raise NotUnderstood(source.offset - 8, "vfio set-up or data", f"tag {tag:#018x}")
+                raise NotUnderstood(
+                    source.offset - 8, "a vfio tag of set-up, data or the end", f"{tag:#018x}"
+                )

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+from pagethrift.model.pages import PAGE_BYTES
+
 MAGIC = 0x5145564D  # "QEVM"
 VERSION = 3
 MULTIFD_MAGIC = 0x11223344
 RAM_VERSION = 4
+TLS_HELLO = (0x160301, 0x160303)
+"""first three bytes of a TLS connection"""
 
 NAME_MAX = 255
 """an idstr carries its length in one byte"""
-RECORD_MAX = 8 + 1 + NAME_MAX + 3 + 4096
+
+
+PAGE_SHIFT = 12
+"""a record's word is a block offset whose low bits, those within a page, are flags"""
+FLAG_BITS = (1 << PAGE_SHIFT) - 1
+WORD_BYTES = 8
+"""of a record's word"""
+XBZRLE_HEAD_BYTES = 3
+"""after word and name: the encoding, and the payload's length in two bytes"""
+XBZRLE_ENCODING = 1
+"""ENCODING_FLAG_XBZRLE of QEMU's migration/ram.c"""
+
+RECORD_MAX = WORD_BYTES + 1 + NAME_MAX + XBZRLE_HEAD_BYTES + PAGE_BYTES
 """longest page record: word, named block, XBZRLE head, payload"""
 
 
@@ -59,3 +75,36 @@ class RamFlag(IntFlag):
     HOOK = 0x080
     COMPRESS_PAGE = 0x100
     MULTIFD_FLUSH = 0x200
+
+
+# The same as integers: Numba knows no IntFlag.
+CONTINUE_FLAG, ZERO_FLAG, PAGE_FLAG, XBZRLE_FLAG, EOS_FLAG, FLUSH_FLAG = (
+    int(flag)
+    for flag in (
+        RamFlag.CONTINUE, RamFlag.ZERO, RamFlag.PAGE, RamFlag.XBZRLE, RamFlag.EOS, RamFlag.MULTIFD_FLUSH,
+    )
+)  # fmt: skip
+
+
+class BitmapFlag(IntFlag):
+    """First byte of a chunk of a dirty-bitmap section (migration/block-dirty-bitmap.c)."""
+
+    EOS = 0x01
+    ZEROES = 0x02
+    BITMAP_NAME = 0x04
+    DEVICE_NAME = 0x08
+    START = 0x10
+    COMPLETE = 0x20
+    BITS = 0x40
+    EXTRA = 0x80
+    """more flags follow; no QEMU sets it"""
+
+
+class VfioTag(IntEnum):
+    """Words that begin the parts of a vfio section (hw/vfio/migration.c)."""
+
+    END_OF_STATE = 0xFFFFFFFFEF100001
+    CONFIG_STATE = 0xFFFFFFFFEF100002
+    SETUP_STATE = 0xFFFFFFFFEF100003
+    DATA_STATE = 0xFFFFFFFFEF100004
+    INIT_DATA_SENT = 0xFFFFFFFFEF100005

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pagethrift.kernels import Word, copy_bytes, kernel, load64, load64_be, store64_be
+from pagethrift.kernels import Word, kernel, load64_be
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, BlockTable, PageBatch
-from pagethrift.stream.wire import RECORD_MAX
-from pagethrift.stream.xbzrle import encode_sparse, put_run
+from pagethrift.model.pages import I32, I64, U8, U32, BlockTable, Kind, PageBatch
+from pagethrift.stream.encoding.delta import put_delta
+from pagethrift.stream.encoding.full import FULL_BYTES, put_full
+from pagethrift.stream.encoding.head import HEAD_BYTES, block_of
+from pagethrift.stream.encoding.sparse import put_from_zero, put_sparse
+from pagethrift.stream.encoding.zero import ZERO_BYTES, put_zero
+from pagethrift.stream.wire import CONTINUE_FLAG, PAGE_FLAG, PAGE_SHIFT, RECORD_MAX, ZERO_FLAG
 
 PAGE_ROOM = RECORD_MAX + 300
 """output bytes a page may take: a ZERO record that names its block, then the longest record"""
@@ -18,79 +22,10 @@ PAGE_ROOM = RECORD_MAX + 300
 ZERO_ROOM = 300
 """the same of a page that arrived as a ZERO record"""
 
-RUN_BYTES = 8 * (8 + PAGE_BYTES)
+RUN_BYTES = 8 * FULL_BYTES
 """fewer bytes than this are copied; sending a piece apart costs about as much as copying 4 pages"""
 RUNS = 64
 """such pieces of a batch at most; what is beyond them is copied"""
-
-FULL_BYTES = 8 + PAGE_BYTES
-ZERO_BYTES = 9
-DELTA_HEAD_BYTES = 11
-_SKIP, _ZERO, _FULL, _DELTA, _SPARSE, _FROM_ZERO, _HOLD = (int(method) for method in Method)
-
-
-@kernel
-def sparse_bytes(buffer: U8, at: int) -> int:
-    """Bytes of an XBZRLE payload against zero, 0 for an all-zero page."""
-    zeros = 0
-    for w in range(0, PAGE_BYTES, 8):
-        if load64(buffer, at + w) == 0:
-            zeros += 1
-    if zeros < 4:
-        return PAGE_BYTES
-    runs = 0
-    before = np.uint64(0)
-    for w in range(0, PAGE_BYTES, 8):
-        word = load64(buffer, at + w)
-        if word != 0 and before == 0:
-            runs += 1
-        before = word
-    return 8 * (512 - zeros) + 4 * runs
-
-
-@kernel
-def delta_bytes(mask: int, columns: int, subpage: int) -> int:
-    """Bytes of an XBZRLE payload with the changed subpages: two numbers of two bytes a run.
-
-    The "0 unchanged" of a run that begins the page takes one byte.
-    """
-    runs = 0
-    changed = 0
-    before: Word = np.uint32(0)
-    for column in range(columns):
-        bit: Word = (mask >> np.uint32(column)) & np.uint32(1)
-        if bit and not before:
-            runs += 1
-        changed += bit
-        before = bit
-    return changed * subpage + 4 * runs - (mask & 1)
-
-
-@kernel
-def smallest_method(state: int, mask: int, can: int, sparse: int, delta: int) -> tuple[int, int]:
-    """Return the method of least bytes that is allowed and certain to be right, and its bytes.
-
-    ``state`` and ``mask`` come from the ledger, ``can`` is an Allow. ``sparse``: bytes of the payload
-    against zero, 0 for a zero page; ``delta``: of the payload against the page held. The simulator
-    (simulate/kernels.py) asks the same function.
-    """
-    if state != 0 and mask == 0 and can & 1:
-        return _SKIP, 0
-    if sparse == 0:
-        return _ZERO, ZERO_BYTES
-    best = FULL_BYTES
-    method = _FULL
-    if can & 4:
-        if state == 2 and can & 2 and DELTA_HEAD_BYTES + sparse < best:
-            best = DELTA_HEAD_BYTES + sparse
-            method = _FROM_ZERO
-        elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
-            best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
-            method = _SPARSE
-    if can & 2 and state != 0 and mask != 0 and DELTA_HEAD_BYTES + delta < best:
-        best = DELTA_HEAD_BYTES + delta
-        method = _DELTA
-    return method, best
 
 
 @kernel
@@ -98,81 +33,10 @@ def room_bytes(kinds: U8) -> int:
     """Output bytes that records of these kinds may take, -1 for XBZRLE: it needs the page it changes."""
     room = 0
     for kind in kinds:
-        if kind == 2:
+        if kind == Kind.XBZRLE:
             return -1
-        room += PAGE_ROOM if kind == 1 else ZERO_ROOM
+        room += PAGE_ROOM if kind == Kind.PAGE else ZERO_ROOM
     return room
-
-
-@kernel
-def choose_methods(
-    buffer: U8,
-    positions: I64,
-    kinds: U8,
-    pages: I64,
-    state: U8,
-    masks: U32,
-    columns: int,
-    subpage: int,
-    allowed: U8,
-    methods: U8,
-    sizes: I32,
-) -> None:
-    """Choose a method for each page; ``subpage`` is 0 where columns do not name parts of the page.
-
-    Writes Method values and the bytes each record is estimated to take.
-    """
-    for i in range(len(pages)):
-        held = state[pages[i]]
-        sparse = PAGE_BYTES
-        if kinds[i] == 0:
-            sparse = 0
-        elif allowed[i] & 4 and (held == 0 or masks[i] != 0 or not allowed[i] & 1):
-            sparse = sparse_bytes(buffer, positions[i])
-        delta = PAGE_BYTES
-        if allowed[i] & 2 and subpage > 0 and held != 0:
-            delta = delta_bytes(masks[i], columns, subpage)
-        methods[i], sizes[i] = smallest_method(held, masks[i], allowed[i], sparse, delta)
-
-
-@kernel
-def _put_head(
-    out: U8, at: int, offset: int, flag: int, block: int, last: int, names: U8, name_lengths: I64
-) -> int:
-    word = np.uint64(offset) | np.uint64(flag)
-    if block == last:
-        store64_be(out, at, word | np.uint64(0x020))
-        return at + 8
-    store64_be(out, at, word)
-    length = int(name_lengths[block])
-    out[at + 8] = length
-    for i in range(length):
-        out[at + 9 + i] = names[block, i]
-    return at + 9 + length
-
-
-@kernel
-def _block_of(page: int, guess: int, first_pages: I64) -> int:
-    if guess >= 0 and first_pages[guess] <= page < first_pages[guess + 1]:
-        return guess
-    low = 0
-    high = len(first_pages) - 1
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if first_pages[middle] <= page:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _put_xbzrle_head(
-    out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64
-) -> int:
-    at = _put_head(out, at, offset, 0x040, block, last, names, name_lengths)
-    out[at] = 1
-    return at + 3
 
 
 @kernel
@@ -184,20 +48,20 @@ def _verbatim_run(
     Returns (index after them, buffer position after them). The bytes themselves are compared, so it
     does not matter what else may stand before a page.
     """
-    stop = positions[i] - 8
+    stop = positions[i] - HEAD_BYTES
     if block < 0:
         return i, stop
     while (
         i < len(pages)
-        and positions[i] - 8 == stop
+        and positions[i] - HEAD_BYTES == stop
         and first_pages[block] <= pages[i] < first_pages[block + 1]
     ):
-        head: Word = np.uint64((pages[i] - first_pages[block]) << 12) | np.uint64(0x020)
-        if methods[i] == _FULL:
-            head |= np.uint64(0x008)
+        head: Word = np.uint64((pages[i] - first_pages[block]) << PAGE_SHIFT) | np.uint64(CONTINUE_FLAG)
+        if methods[i] == Method.FULL:
+            head |= np.uint64(PAGE_FLAG)
             length = FULL_BYTES
-        elif methods[i] == _ZERO:
-            head |= np.uint64(0x002)
+        elif methods[i] == Method.ZERO:
+            head |= np.uint64(ZERO_FLAG)
             length = ZERO_BYTES
         else:
             break
@@ -215,8 +79,7 @@ def emit_records(
     pages: I64,
     methods: U8,
     masks: U32,
-    columns: int,
-    subpage: int,
+    subpage_bytes: int,
     names: U8,
     name_lengths: I64,
     first_pages: I64,
@@ -242,8 +105,8 @@ def emit_records(
     while following < len(pages):
         i = following
         following = i + 1
-        if i >= examined and found < len(runs) and methods[i] in (_FULL, _ZERO):
-            start = positions[i] - 8
+        if i >= examined and found < len(runs) and methods[i] in (Method.FULL, Method.ZERO):
+            start = positions[i] - HEAD_BYTES
             examined, stop = _verbatim_run(buffer, positions, pages, methods, first_pages, last, i)
             if stop - start >= run_bytes:
                 runs[found, 0] = at
@@ -251,58 +114,31 @@ def emit_records(
                 runs[found, 2] = stop
                 found += 1
                 for j in range(i, examined):
-                    sizes[j] = FULL_BYTES if methods[j] == _FULL else ZERO_BYTES
+                    sizes[j] = FULL_BYTES if methods[j] == Method.FULL else ZERO_BYTES
                 following = examined
                 continue
-        method = methods[i]
-        if method in (_SKIP, _HOLD):
+        if methods[i] in (Method.SKIP, Method.HOLD):
             sizes[i] = 0
             continue
         begin = at
-        block = _block_of(pages[i], last, first_pages)
-        offset = (pages[i] - first_pages[block]) << 12
-        done = False
-        if method in (_ZERO, _SPARSE):
-            at = _put_head(out, at, offset, 0x002, block, last, names, name_lengths)
-            out[at] = 0
-            at += 1
-            done = method == _ZERO
-        if method in (_SPARSE, _FROM_ZERO):
-            base = last if method == _FROM_ZERO else block
-            start = _put_xbzrle_head(out, at, offset, block, base, names, name_lengths)
-            limit = PAGE_BYTES - (start - begin - 8)
-            stop = encode_sparse(buffer, positions[i], out, start, limit)
-            if stop >= 0:
-                out[start - 2] = (stop - start) >> 8
-                out[start - 1] = (stop - start) & 0xFF
-                at = stop
-                done = True
-            else:
-                at = begin
-                methods[i] = _FULL
-        elif method == _DELTA:
-            start = _put_xbzrle_head(out, at, offset, block, last, names, name_lengths)
-            at = start
-            unchanged = 0
-            column = 0
-            while column < columns:
-                if not (masks[i] >> np.uint32(column)) & np.uint32(1):
-                    unchanged += subpage
-                    column += 1
-                    continue
-                first = column
-                while column < columns and (masks[i] >> np.uint32(column)) & np.uint32(1):
-                    column += 1
-                count = (column - first) * subpage
-                at = put_run(out, at, unchanged, buffer, positions[i] + first * subpage, count)
-                unchanged = 0
-            out[start - 2] = (at - start) >> 8
-            out[start - 1] = (at - start) & 0xFF
-            done = True
-        if not done:
-            at = _put_head(out, at, offset, 0x008, block, last, names, name_lengths)
-            copy_bytes(out, at, buffer, positions[i], PAGE_BYTES)
-            at += PAGE_BYTES
+        block = block_of(pages[i], last, first_pages)
+        offset = (pages[i] - first_pages[block]) << PAGE_SHIFT
+        after = -1
+        if methods[i] == Method.ZERO:
+            after = put_zero(out, at, offset, block, last, names, name_lengths)
+        elif methods[i] == Method.SPARSE:
+            after = put_sparse(buffer, positions[i], out, at, offset, block, last, names, name_lengths)
+        elif methods[i] == Method.FROM_ZERO:
+            after = put_from_zero(buffer, positions[i], out, at, at, offset, block, last, names, name_lengths)
+        elif methods[i] == Method.DELTA:
+            after = put_delta(
+                buffer, positions[i], masks[i], subpage_bytes,
+                out, at, offset, block, last, names, name_lengths,
+            )  # fmt: skip
+        if after < 0:
+            methods[i] = Method.FULL
+            after = put_full(buffer, positions[i], out, at, offset, block, last, names, name_lengths)
+        at = after
         sizes[i] = at - begin
         last = block
     return at, last, found
@@ -324,8 +160,7 @@ class RecordWriter:
         batch: PageBatch,
         methods: U8,
         masks: U32,
-        columns: int,
-        subpage: int,
+        subpage_bytes: int,
         out: U8,
         at: int,
         sizes: I32,
@@ -339,7 +174,7 @@ class RecordWriter:
         """
         table = self.table
         at, self.last_block, found = emit_records(
-            batch.buffer, batch.position, batch.page, methods, masks, columns, subpage,
+            batch.buffer, batch.position, batch.page, methods, masks, subpage_bytes,
             table.names, table.name_lengths, table.first_pages, self.last_block, out, at, sizes,
             runs, self.run_bytes,
         )  # fmt: skip

@@ -6,11 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pagethrift.content.ledger import Ledger
-from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner
+from pagethrift.content.ledger import Ledger, State
+from pagethrift.content.signature import SubpageSigner
 from pagethrift.kernels import copy_bytes, kernel
-from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, PageBatch
-from pagethrift.stream.writer import delta_bytes, sparse_bytes
+from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, Kind, PageBatch
+from pagethrift.stream.encoding.delta import delta_bytes
+from pagethrift.stream.encoding.sparse import sparse_bytes
 from pagethrift.stream.xbzrle import encode_delta
 from pagethrift.trace.contents import ContentIds, hash_rows
 from pagethrift.trace.sweeps import SweepRows
@@ -23,18 +24,18 @@ ZSTD_LEVEL = 1
 
 @kernel
 def _sizes(
-    buffer: U8, positions: I64, kinds: U8, pages: I64, masks: U32, state: U8, columns: int, subpage: int,
+    buffer: U8, positions: I64, kinds: U8, pages: I64, masks: U32, state: U8, subpage_bytes: int,
     copies: U8, scratch: U8, sparse: U16, delta: U16,
 ) -> None:  # fmt: skip
     exact = len(copies) > 0
     for i in range(len(pages)):
-        zero = kinds[i] == 0
+        zero = kinds[i] == Kind.ZERO
         sparse[i] = 0 if zero else sparse_bytes(buffer, positions[i])
         delta[i] = 0
         at = pages[i] * PAGE_BYTES
-        if state[pages[i]] != 0 and masks[i] != 0:
+        if state[pages[i]] != State.NEVER and masks[i] != 0:
             if not exact:
-                delta[i] = min(delta_bytes(masks[i], columns, subpage), PAGE_BYTES)
+                delta[i] = min(delta_bytes(masks[i], subpage_bytes), PAGE_BYTES)
             else:
                 end = -1
                 if zero:
@@ -43,9 +44,9 @@ def _sizes(
                 else:
                     end = encode_delta(copies, at, buffer, positions[i], scratch, PAGE_BYTES, PAGE_BYTES)
                 delta[i] = PAGE_BYTES if end < 0 else min(end - PAGE_BYTES, PAGE_BYTES)
-        if exact and (masks[i] != 0 or state[pages[i]] == 0):
+        if exact and (masks[i] != 0 or state[pages[i]] == State.NEVER):
             if zero:
-                if state[pages[i]] != 0:
+                if state[pages[i]] != State.NEVER:
                     copies[at : at + PAGE_BYTES] = 0
             else:
                 copy_bytes(copies, at, buffer, positions[i], PAGE_BYTES)
@@ -89,7 +90,7 @@ class PageMeter:
         content = self._ids.number(hashes, self._held)
         _sizes(
             batch.buffer, batch.position, batch.kind, batch.page, masks, self._ledger.state,
-            self._signer.columns, SUBPAGE_BYTES, self._copies, self._scratch, sparse, delta,
+            self._signer.subpage_bytes, self._copies, self._scratch, sparse, delta,
         )  # fmt: skip
         self._ledger.commit(batch.page, signs, np.ones(n, np.uint8))
         self._held[batch.page] = hashes

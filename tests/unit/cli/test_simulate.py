@@ -58,7 +58,7 @@ def test_words_and_link_steps(trace: Path) -> None:
         (("--step", "5s"), "step"),
         (("--strategy", "none"), "no strategy"),
         (("--param", "x=1"), "no parameter"),
-        (("--out", "/absent/file"), "--out"),
+        (("--out", "/absent/file"), "--out /absent/file"),
         (("--downtime-limit", "soon"), "duration"),
     ],
 )

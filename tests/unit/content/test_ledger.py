@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagethrift.content.ledger import ALL_CHANGED, KNOWN, NEVER, ZERO, Ledger
+from pagethrift.content.ledger import ALL_CHANGED, Ledger, State
 from pagethrift.model.methods import Method
 from tests.streams import seeds
 
@@ -58,11 +58,11 @@ def test_compare_and_commit_as_a_dictionary_would(seed: int, columns: int) -> No
         }
         for page in range(PAGES):
             if page not in rows:
-                assert ledger.state[page] == NEVER
+                assert ledger.state[page] == State.NEVER
             elif rows[page] == zero and columns:
-                assert ledger.state[page] == ZERO
+                assert ledger.state[page] == State.ZERO
             else:
-                assert ledger.state[page] == KNOWN
+                assert ledger.state[page] == State.KNOWN
                 assert ledger.rows[page].tolist() == rows[page]
     known = sum(1 for row in rows.values() if row != zero or not columns)
     assert ledger.described_bytes == known * 8 * columns + PAGES
@@ -96,7 +96,7 @@ def test_a_page_that_becomes_zero_and_something_again() -> None:
 def test_what_is_skipped_is_not_recorded() -> None:
     ledger = Ledger(1, np.full(4, 9, np.uint64))
     ledger.commit(np.zeros(1, np.int64), np.full((1, 4), 3, np.uint64), np.zeros(1, np.uint8))
-    assert ledger.state[0] == NEVER
+    assert ledger.state[0] == State.NEVER
     assert not ledger.rows.any()
 
 

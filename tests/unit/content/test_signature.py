@@ -85,7 +85,7 @@ def test_the_key_is_shake_of_the_secret() -> None:
     signer = SubpageSigner.from_secret(b"s" * 32)
     assert signer.key.tobytes() == hashlib.shake_256(b"s" * 32).digest(2 * SUBPAGE_BYTES + 32)
     assert signer.columns == 16
-    assert signer.deltas
+    assert signer.subpage_bytes == 256
     assert (SubpageSigner.from_secret(b"t" * 32).key != SubpageSigner.from_secret(b"s" * 32).key).all()
 
 
@@ -205,4 +205,4 @@ def test_sha256_is_the_standard_hash() -> None:
     out = np.zeros((1, 4), np.uint64)
     signer.sign(batch_of([b"\x01" * 4096], zero_records={0}), out)
     assert out[0].tobytes() == expected[3] == signer.zero_row.tobytes()
-    assert (signer.columns, signer.deltas) == (4, False)
+    assert (signer.columns, signer.subpage_bytes) == (4, 0)

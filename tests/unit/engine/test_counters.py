@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 
 import numpy as np
 from hypothesis import given, settings
 
-from pagethrift.engine.counters import Counters
-from pagethrift.model.methods import Method
+from pagethrift.content.ledger import State
+from pagethrift.engine.counters import Count, Counters
+from pagethrift.model.methods import COUNTED_AS, Method
 from tests.streams import seeds
 
 PAGES = 20
@@ -20,7 +22,7 @@ def test_totals_are_plain_sums(seed: int) -> None:
     rng = random.Random(seed)
     counters = Counters()
     arrivals = np.zeros(PAGES, np.uint8)
-    state = np.zeros(PAGES, np.uint8)
+    state = np.array([rng.choice((State.NEVER, State.BASE)) for _ in range(PAGES)], np.uint8)
     came = dict.fromkeys(range(PAGES), 0)
     methods_seen = dict.fromkeys(Method, 0)
     first = again = again_pages = 0
@@ -38,15 +40,16 @@ def test_totals_are_plain_sums(seed: int) -> None:
         for page, method, size in zip(pages, methods, sizes, strict=True):
             came[page] += 1
             methods_seen[method] += 1
-            first += size if state[page] == 0 else 0
-            again += size if state[page] else 0
+            new = state[page] in (State.NEVER, State.BASE)
+            first += size if new else 0
+            again += 0 if new else size
             if method is not Method.SKIP:
-                state[page] = rng.choice((1, 2))
-    assert counters.pages_in == sum(came.values())
-    assert {method: counters.method(method) for method in Method} == methods_seen
-    assert counters.first_round_bytes == first
-    assert counters.retransferred_bytes == again
-    assert counters.retransferred_pages == again_pages
+                state[page] = rng.choice((State.KNOWN, State.ZERO))
+    assert counters.of(Count.PAGES_IN) == sum(came.values())
+    assert {method: counters.by_method[method] for method in Method} == methods_seen
+    assert counters.of(Count.FIRST_ROUND_BYTES) == first
+    assert counters.of(Count.RETRANSFERRED_BYTES) == again
+    assert counters.of(Count.RETRANSFERRED_PAGES) == again_pages
 
 
 def test_arrivals_saturate() -> None:
@@ -54,8 +57,8 @@ def test_arrivals_saturate() -> None:
     for _ in range(300):
         counters.arrive(np.zeros(1, np.int64), arrivals, before)
     assert (arrivals[0], before[0]) == (255, 255)
-    assert counters.pages_in == 300
-    assert counters.retransferred_pages == 299
+    assert counters.of(Count.PAGES_IN) == 300
+    assert counters.of(Count.RETRANSFERRED_PAGES) == 299
 
 
 def test_totals_do_not_overflow_with_many_small_batches() -> None:
@@ -63,4 +66,17 @@ def test_totals_do_not_overflow_with_many_small_batches() -> None:
     pages, sizes = np.zeros(1, np.int64), np.full(1, 2**31 - 1, np.int32)
     for _ in range(5):
         counters.account(pages, np.full(1, Method.FULL, np.uint8), sizes, np.ones(1, np.uint8))
-    assert counters.retransferred_bytes == 5 * (2**31 - 1)
+    assert counters.of(Count.RETRANSFERRED_BYTES) == 5 * (2**31 - 1)
+
+
+def test_pages_are_counted_by_what_became_of_them() -> None:
+    """A method that is not in the table, or counted twice, would be seen here."""
+    counters = Counters()
+    counters.by_method[:] = [1 << 4 * method for method in Method]
+    pages = counters.pages
+    assert pages.skipped == 1 << 4 * Method.SKIP
+    assert pages.zero == 1 << 4 * Method.ZERO
+    assert pages.full == 1 << 4 * Method.FULL
+    assert pages.delta == sum(1 << 4 * m for m in (Method.DELTA, Method.SPARSE, Method.FROM_ZERO))
+    assert set(COUNTED_AS) == set(Method) - {Method.HOLD}
+    assert set(COUNTED_AS.values()) == {field.name for field in fields(pages)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.source_channels import ASIDE_BYTES, Channel
 from pagethrift.engine.thinner import Thinner
@@ -110,7 +111,7 @@ def test_per_round_from_the_first_byte_to_the_last() -> None:
     assert bench.main(FOOT + TAIL) == EOS + FOOT + TAIL
     assert bench.main(b"") == b""
     assert bench.ended
-    assert bench.thinner.counters.pages_in == 4
+    assert bench.thinner.counters.of(Count.PAGES_IN) == 4
     assert bench.thinner.in_bytes > 2 * (64 + 2 * 1344) + 3 * 4096 + len(PER_ROUND)
 
 
@@ -146,7 +147,7 @@ def test_main_waits_at_its_mark_for_the_last_channel() -> None:
     assert not bench.thinner.wants_main
     assert bench.channel(1, packet("pc.ram", zero=[2])) == zero(2, None)
     assert bench.channel(1, SYNC) == b"", "page 2 is held as zero already"
-    assert bench.thinner.counters.method(Method.SKIP) == 1
+    assert bench.thinner.counters.by_method[Method.SKIP] == 1
     assert bench.thinner.wants_main
 
 

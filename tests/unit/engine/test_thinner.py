@@ -156,18 +156,18 @@ def test_a_small_output_is_filled_again_and_again() -> None:
     assert full >= 3
     bench = Bench(thinner, output=result)
     assert [bench.memory()[i] for i in range(8)] == [bytes([i + 1]) * 4096 for i in range(8)]
-    assert thinner.counters.method(Method.FULL) == 8
+    assert thinner.counters.by_method[Method.FULL] == 8
 
 
 def test_skipped_counts_what_the_destination_holds_not_what_waits() -> None:
     """RelayStatus.skipped_pages: "not forwarded because the destination already holds them"."""
     bench = Bench.of(Script(hold_pages={1}).row())
     bench.feed(HEAD + part(page(1, content=PAGE_A), page(2, None, PAGE_A)))
-    assert bench.thinner.counters.method(Method.FULL) == 1
-    assert bench.thinner.counters.method(Method.SKIP) == 0
+    assert bench.thinner.counters.by_method[Method.FULL] == 1
+    assert bench.thinner.counters.by_method[Method.SKIP] == 0
     bench.feed(part(last=True))
-    assert bench.thinner.counters.method(Method.FULL) == 2
-    assert bench.thinner.counters.method(Method.SKIP) == 0
+    assert bench.thinner.counters.by_method[Method.FULL] == 2
+    assert bench.thinner.counters.by_method[Method.SKIP] == 0
 
 
 def test_a_released_page_comes_with_its_own_arrivals() -> None:

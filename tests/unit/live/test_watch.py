@@ -84,8 +84,8 @@ def test_facts_of_a_relayed_migration() -> None:
     )
     assert watch.predicted_downtime_s(102.5) == predicted_downtime_s(facts)
     first, second = watch.rounds()
-    assert (first.sent_bytes, first.full_pages, first.held_pages) == (5000, 2, 0)
-    assert (second.sent_bytes, second.delta_pages, second.skipped_pages, second.held_pages) == (700, 3, 4, 1)
+    assert (first.sent_bytes, first.pages.full, first.held_pages) == (5000, 2, 0)
+    assert (second.sent_bytes, second.pages.delta, second.pages.skipped, second.held_pages) == (700, 3, 4, 1)
 
 
 def test_rounds_too_short_to_be_polled_take_the_next_answer() -> None:

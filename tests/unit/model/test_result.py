@@ -40,7 +40,10 @@ RESULT = MigrationResult(
     converged=True,
     warnings=("one", "two"),
     pages=PageCounters(full=1, delta=2, zero=3, skipped=4),
-    rounds=(RoundRecord(0, 0.0, 100, 10, 1, 0, 3, 0, 0), RoundRecord(1, 2.5, 7, 20, 0, 2, 0, 4, 1)),
+    rounds=(
+        RoundRecord(0, 0.0, 100, 10, PageCounters(1, 0, 3, 0), 0),
+        RoundRecord(1, 2.5, 7, 20, PageCounters(0, 2, 0, 4), 1),
+    ),
     source_qemu="10.0.2",
     host=HostFacts(system="Linux", cpus=2),
 )

@@ -1,4 +1,4 @@
-"""Rows, Markdown and the comparison with QEMU's own ways."""
+"""Rows, Markdown and the comparison with QEMU's own modes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_narrow_terminal_goes_without_what_is_needed_least() -> None:
     for width in (80, 60):
         fitted = fitting(table, width)
         assert sum(max(map(len, column)) + 2 for column in zip(*fitted, strict=True)) <= width
-        assert {"way", "converged", "TT", "DT", "lost"} <= set(fitted[0])
+        assert {"mode", "converged", "TT", "DT", "lost"} <= set(fitted[0])
     assert "MEM" not in fitting(table, 80)[0]
 
 

@@ -99,7 +99,7 @@ def test_bytes_are_conserved(tmp_path: Path, name: str) -> None:
     rest = result.transferred_bytes - result.first_round_bytes - result.retransferred_bytes
     assert DEVICE_STATE_BYTES <= rest <= DEVICE_STATE_BYTES + SMALL_PAGES // 8
     for kind in ("full", "delta", "zero"):
-        assert sum(getattr(r, f"{kind}_pages") for r in result.rounds) == getattr(result.pages, kind)
+        assert sum(getattr(r.pages, kind) for r in result.rounds) == getattr(result.pages, kind)
     assert result.total_time_s >= result.transferred_bytes / 12.5e6
     assert all(one.began_s <= other.began_s for one, other in pairwise(result.rounds))
 
@@ -155,8 +155,8 @@ def test_the_window_before_round_0_runs_on_the_guests_clock(tmp_path: Path) -> N
     trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=400.0)
     slow = run(trace, "tpo")
     fast = run(trace.faster(10), "tpo", link=LinkSpec(125e6), downtime_limit_s=0.03)
-    assert slow.rounds[0].full_pages < SMALL_PAGES
-    assert fast.rounds[0].full_pages == pytest.approx(slow.rounds[0].full_pages, rel=0.05)
+    assert slow.rounds[0].pages.full < SMALL_PAGES
+    assert fast.rounds[0].pages.full == pytest.approx(slow.rounds[0].pages.full, rel=0.05)
 
 
 def test_counters_are_cheap_as_deltas(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import random
 import numpy as np
 import pytest
 
+from pagethrift.engine.counters import Count
+from pagethrift.engine.decisions import Moment
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
-from pagethrift.simulate.virtual_relay import Now, VirtualRelay
+from pagethrift.simulate.virtual_relay import VirtualRelay
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.trace.format import TraceHeader
@@ -98,7 +100,7 @@ def through_simulator(name: str, work: list[Round]) -> VirtualRelay:
     for number, pages in enumerate(work):
         rows = meter.measure(batch(pages))
         last = number == len(work) - 1
-        now = Now(float(number), number, 12.5e6, 0.3, last)
+        now = Moment(float(number), number, 12.5e6, 0.3, last)
         relay.thin(
             Snapshot(
                 rows.page, rows.content.astype(np.int64), rows.sparse_bytes, rows.changed.astype(np.uint32),
@@ -118,15 +120,13 @@ def test_methods_and_bytes_are_the_thinners(name: str, seed: int) -> None:
     work = rounds(seed)
     real, simulated = through_thinner(name, work), through_simulator(name, work)
     for method in Method:
-        assert simulated.counters.method(method) == real.counters.method(method), method.name
-    assert simulated.counters.retransferred_pages == real.counters.retransferred_pages
+        assert simulated.counters.by_method[method] == real.counters.by_method[method], method.name
+    for count in (Count.PAGES_IN, Count.RETRANSFERRED_PAGES):
+        assert simulated.counters.of(count) == real.counters.of(count)
     names = len("pc.ram") + 1 + ROUNDS * 12
-    for ours, theirs in (
-        (simulated.counters.first_round_bytes, real.counters.first_round_bytes),
-        (simulated.counters.retransferred_bytes, real.counters.retransferred_bytes),
-    ):
-        assert ours == pytest.approx(theirs, rel=0.002, abs=names)
-    assert simulated.held_pages == len(real.held) == 0
+    for count in (Count.FIRST_ROUND_BYTES, Count.RETRANSFERRED_BYTES):
+        assert simulated.counters.of(count) == pytest.approx(real.counters.of(count), rel=0.002, abs=names)
+    assert len(simulated.held) == len(real.held) == 0
 
 
 def test_the_destination_ends_with_the_newest_contents() -> None:

@@ -165,7 +165,7 @@ NOT_UNDERSTOOD = {
         PRE_RAM + start(VFIO, 3, be64(7)), AFTER_RAM + 31, "vfio tag",
     ),
     "vfio configuration before the end": (
-        PRE_RAM + start(VFIO, 3, TAGS["config"]), AFTER_RAM + 31, "tag 0xffffffffef100002",
+        PRE_RAM + start(VFIO, 3, TAGS["config"]), AFTER_RAM + 31, "0xffffffffef100002",
     ),
     "bitmap flags of two bytes": (
         PRE + start(BITMAP, 3, b"\x81\x00"), BEGIN + 26, "0x81",

@@ -1,162 +1,21 @@
-"""Methods chosen are certain to be right, and what is written loads to the same pages."""
+"""What is written loads to the same pages."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, U8, U32, BlockTable, PageBatch
-from pagethrift.stream.writer import (
-    FULL_BYTES,
-    PAGE_ROOM,
-    ZERO_ROOM,
-    RecordWriter,
-    choose_methods,
-    room_bytes,
-)
+from pagethrift.model.pages import I64, U8, PageBatch
+from pagethrift.stream.encoding.full import FULL_BYTES
+from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM, RecordWriter, room_bytes
 from tests.streams import seeds
 from tests.unit import twins
-
-NEVER, KNOWN, ZERO = 0, 1, 2
-BLOCKS = [(b"pc.ram", 6), (b"r", 2), (b"n" * 255, 4)]
-TABLE = BlockTable.of([(name, pages * 4096) for name, pages in BLOCKS])
-PAGES = 12
-EMPTY = bytes(4096)
-
-
-@dataclass
-class Case:
-    """A batch of new contents for pages of which the destination holds ``old``."""
-
-    old: dict[int, bytes]
-    new: dict[int, bytes]
-    state: U8
-    batch: PageBatch
-    masks: U32
-    columns: int
-    subpage: int
-    allowed: U8
-
-    def choose(self) -> tuple[U8, I32]:
-        n = len(self.batch)
-        methods, sizes = np.full(n, 99, np.uint8), np.full(n, -1, np.int32)
-        choose_methods(
-            self.batch.buffer, self.batch.position, self.batch.kind, self.batch.page, self.state, self.masks,
-            self.columns, self.subpage, self.allowed, methods, sizes,
-        )  # fmt: skip
-        return methods, sizes
-
-
-def content(rng: random.Random, old: bytes) -> bytes:
-    """New content: equal, empty, a few edits, a few words in zeros, many words, noise."""
-    match rng.randrange(6):
-        case 0:
-            return old
-        case 1:
-            return EMPTY
-        case 2:
-            data = bytearray(old)
-            for _ in range(rng.randint(1, 4)):
-                at = rng.randrange(4096)
-                data[at] ^= 1 << rng.randrange(8)
-            return bytes(data)
-        case 3 | 4:
-            words = [rng.randbytes(8) if rng.random() < 0.9 else b"\0" * 7 + b"\1" for _ in range(512)]
-            empty = rng.choice((500, 60, 12, 5, 4, 3, 2, 1))
-            for i in rng.sample(range(512), empty):
-                words[i] = bytes(8)
-            return b"".join(words)
-        case _:
-            return rng.randbytes(4096)
-
-
-def case(seed: int) -> Case:
-    rng = random.Random(seed)
-    subpage = rng.choice((128, 256, 256, 1024, 0))
-    columns = 4096 // subpage if subpage else 4
-    state = np.array([rng.randrange(3) for _ in range(PAGES)], np.uint8)
-    old = {i: EMPTY if state[i] == ZERO else rng.randbytes(16) * 256 for i in range(PAGES)}
-    chosen = rng.sample(range(PAGES), rng.randint(1, PAGES))
-    new, kinds, positions, masks, buffer = {}, [], [], [], bytearray(rng.randbytes(rng.randint(0, 9)))
-    for page in chosen:
-        new[page] = content(rng, old[page])
-        zero_record = new[page] == EMPTY and rng.random() < 0.5
-        kinds.append(0 if zero_record else 1)
-        positions.append(len(buffer))
-        buffer += b"\0" if zero_record else new[page]
-        width = subpage or 1024
-        changed = [
-            old[page][c * width : (c + 1) * width] != new[page][c * width : (c + 1) * width]
-            for c in range(columns)
-        ]
-        mask = sum(1 << c for c in range(columns) if changed[c] or rng.random() < 0.03)
-        masks.append(mask if state[page] != NEVER else 0xFFFFFFFF)
-    allowed = np.array([rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 255)) for _ in chosen], np.uint8)
-    batch = PageBatch(
-        np.array(chosen, np.int64), np.array(kinds, np.uint8), np.array(positions, np.int64),
-        np.where(np.array(kinds) == 0, 1, 4096).astype(np.int32), np.frombuffer(buffer, np.uint8),
-    )  # fmt: skip
-    return Case(old, new, state, batch, np.array(masks, np.uint32), columns, subpage, allowed)
-
-
-@settings(max_examples=250, deadline=None)
-@given(seed=seeds)
-def test_a_method_is_allowed_and_certain_to_be_right(seed: int) -> None:
-    c = case(seed)
-    methods, sizes = c.choose()
-    for i, page in enumerate(c.batch.page.tolist()):
-        held, mask, can, new = c.state[page], c.masks[i], c.allowed[i], c.new[page]
-        match Method(methods[i]):
-            case Method.SKIP:
-                assert held != NEVER
-                assert mask == 0
-                assert can & 1
-                assert new == c.old[page]
-            case Method.ZERO:
-                assert new == EMPTY
-                assert can & 4 or c.batch.kind[i] == 0
-            case Method.DELTA:
-                assert held != NEVER
-                assert can & 2
-                assert c.subpage > 0
-                assert mask != 0
-            case Method.SPARSE:
-                assert can & 4
-            case Method.FROM_ZERO:
-                assert held == ZERO
-                assert can & 2
-                assert can & 4
-            case Method.FULL:
-                assert c.batch.kind[i] == 1
-        assert 0 <= sizes[i] <= FULL_BYTES
-        assert (sizes[i] == 0) == (methods[i] == Method.SKIP)
-
-
-@settings(max_examples=250, deadline=None)
-@given(state=st.integers(0, 2), mask=st.integers(0, 2**32 - 1), can=st.integers(0, 255), seed=seeds)
-def test_skip_needs_an_empty_mask_and_a_known_page(state: int, mask: int, can: int, seed: int) -> None:
-    """Whatever ledger and strategy say, also in combinations that cannot happen."""
-    rng = random.Random(seed)
-    mask = rng.choice((0, 1, 1 << 31, mask))
-    data = rng.choice((EMPTY, b"\x01" * 4096))
-    methods, sizes = np.full(1, 99, np.uint8), np.zeros(1, np.int32)
-    kind = np.array([0 if data == EMPTY and rng.random() < 0.5 else 1], np.uint8)
-    choose_methods(
-        np.frombuffer(bytearray(data), np.uint8), np.zeros(1, np.int64), kind, np.zeros(1, np.int64),
-        np.array([state], np.uint8), np.array([mask], np.uint32), 32, 128,
-        np.array([can], np.uint8), methods, sizes,
-    )  # fmt: skip
-    assert (methods[0] == Method.SKIP) == (state != NEVER and mask == 0 and bool(can & 1))
-    if methods[0] == Method.DELTA:
-        assert state != NEVER
-    if methods[0] == Method.FROM_ZERO:
-        assert state == ZERO
+from tests.unit.page_cases import BLOCKS, EMPTY, FEW, NEVER, PAGES, TABLE, ZERO, Case, case, one
 
 
 def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, list[int], int]:
@@ -164,7 +23,7 @@ def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, lis
     room = room_bytes(c.batch.kind)
     out, sizes = np.full(at + room + 64, 0xEE, np.uint8), np.full(n, -1, np.int32)
     writer = RecordWriter(TABLE, last)
-    end, _ = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, at, sizes)
+    end, _ = writer.write(c.batch, methods, c.masks, c.subpage, out, at, sizes)
     assert (out[:at] == 0xEE).all()
     assert (out[at + room :] == 0xEE).all()
     return out[at:end].tobytes(), sizes.tolist(), writer.last_block
@@ -220,54 +79,6 @@ def test_any_legal_method_loads_to_the_new_page(seed: int) -> None:
     twins.load(data, BLOCKS, memory)
     assert memory == c.old | c.new
     assert max(sizes) <= FULL_BYTES + 256
-
-
-def one(new: bytes, state: int, mask: int, can: int, page: int = 0) -> Case:
-    batch = PageBatch(
-        np.array([page]), np.ones(1, np.uint8), np.zeros(1, np.int64), np.full(1, 4096, np.int32),
-        np.frombuffer(bytearray(new), np.uint8),
-    )  # fmt: skip
-    states = np.full(PAGES, state, np.uint8)
-    return Case(
-        {page: EMPTY},
-        {page: new},
-        states,
-        batch,
-        np.array([mask], np.uint32),
-        16,
-        256,
-        np.array([can], np.uint8),
-    )
-
-
-NOISE = random.Random(4).randbytes(4096)
-FEW = bytes(800) + b"\x07" * 8 + bytes(4096 - 808)
-
-
-@pytest.mark.parametrize(
-    ("new", "state", "mask", "can", "method", "size"),
-    [
-        (NOISE, KNOWN, 0, 1, Method.SKIP, 0),
-        (NOISE, KNOWN, 0, 6, Method.FULL, 4104),
-        (NOISE, NEVER, 0, 7, Method.FULL, 4104),
-        (NOISE, KNOWN, 0b1000, 7, Method.DELTA, 11 + 4 + 256),
-        (NOISE, KNOWN, 0b1010, 7, Method.DELTA, 11 + 8 + 512),
-        (NOISE, KNOWN, 0xFFFE, 7, Method.DELTA, 11 + 4 + 15 * 256),
-        (NOISE, KNOWN, 0xFFFF, 7, Method.FULL, 4104),
-        (NOISE, KNOWN, 0b1000, 5, Method.FULL, 4104),
-        (FEW, NEVER, 0xFFFFFFFF, 7, Method.SPARSE, 9 + 11 + 12),
-        (FEW, KNOWN, 0b1000, 7, Method.SPARSE, 9 + 11 + 12),
-        (FEW, ZERO, 0b1000, 7, Method.FROM_ZERO, 11 + 12),
-        (FEW, ZERO, 0b1000, 5, Method.SPARSE, 9 + 11 + 12),
-        (FEW, ZERO, 0b1000, 3, Method.DELTA, 11 + 4 + 256),
-        (FEW, NEVER, 0xFFFFFFFF, 3, Method.FULL, 4104),
-        (EMPTY, NEVER, 0xFFFFFFFF, 7, Method.ZERO, 9),
-        (EMPTY, NEVER, 0xFFFFFFFF, 3, Method.FULL, 4104),
-    ],
-)  # fmt: skip
-def test_the_least_bytes_win(new: bytes, state: int, mask: int, can: int, method: Method, size: int) -> None:
-    methods, sizes = one(new, state, mask, can).choose()
-    assert (Method(methods[0]), sizes[0]) == (method, size)
 
 
 def test_every_byte_of_every_method() -> None:
@@ -346,7 +157,7 @@ def test_runs_left_in_the_buffer_change_no_byte(seed: int, last: int, most: int,
     n = len(c.batch)
     out, sizes = np.zeros(room_bytes(c.batch.kind) + 3, np.uint8), np.full(n, -1, np.int32)
     runs, writer = np.full((most, 3), -1, np.int64), RecordWriter(TABLE, last, run_bytes)
-    end, found = writer.write(c.batch, methods, c.masks, c.columns, c.subpage, out, 3, sizes, runs)
+    end, found = writer.write(c.batch, methods, c.masks, c.subpage, out, 3, sizes, runs)
     written, data, at = memoryview(out.tobytes())[:end], b"", 3
     for position, start, stop in runs[:found].tolist():
         assert stop - start >= run_bytes
@@ -369,7 +180,7 @@ def test_pages_as_received_are_all_left_in_the_buffer() -> None:
         methods, masks = np.full(n, Method.FULL, np.uint8), np.zeros(n, np.uint32)
         writer = RecordWriter(TABLE, last, run_bytes=2 * 4104)
         out = np.zeros(room_bytes(batch.kind), np.uint8)
-        end, found = writer.write(batch, methods, masks, 16, 256, out, 0, sizes, runs)
+        end, found = writer.write(batch, methods, masks, 256, out, 0, sizes, runs)
         assert (found, end) == (1, first * (8 + 7 + 4096))
         assert runs[0].tolist() == [end, first * 4104, n * 4104]
         assert writer.last_block == 0

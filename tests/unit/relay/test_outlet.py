@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
-from pagethrift.relay.link import BUSY_BYTES, FAST_BPS, Link
+from pagethrift.relay.connection import Connection
+from pagethrift.relay.outlet import BUSY_BYTES, Outlet
+from pagethrift.relay.rate import FAST_BPS
 
 
 @pytest.mark.parametrize(
@@ -24,10 +26,10 @@ def test_a_link_is_busy_when_it_is_fast_and_has_enough(
     near, far = socket.socketpair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     with near, far:
-        link = Link(near, 5.0, lambda error: None, rate_bps)
+        outlet = Outlet(Connection(near), 5.0, lambda error: None, rate_bps)
         if queued_bytes:
-            output = link.take()
+            output = outlet.take()
             output.size = 2 * queued_bytes
-            link.put(output)
-        assert link.busy() is busy
-        link.abandon()
+            outlet.put(output)
+        assert outlet.busy() is busy
+        outlet.abandon()

@@ -1,0 +1,85 @@
+"""Choosing: of the methods that are allowed and certain to be right, the one of the fewest bytes.
+
+The engine knows contents, the simulator knows sizes from a trace: each fills in what the payloads would
+take, and ``choose_methods`` chooses for both.
+"""
+
+from __future__ import annotations
+
+from pagethrift.content.ledger import State
+from pagethrift.kernels import kernel
+from pagethrift.model.methods import Allow, Method
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, Kind
+from pagethrift.stream.encoding.delta import DELTA_HEAD_BYTES, delta_bytes
+from pagethrift.stream.encoding.full import FULL_BYTES
+from pagethrift.stream.encoding.sparse import sparse_bytes
+from pagethrift.stream.encoding.zero import ZERO_BYTES
+
+SKIP, DELTA, SPARSE = int(Allow.SKIP), int(Allow.DELTA), int(Allow.SPARSE)
+"""Numba knows no IntFlag"""
+
+
+@kernel
+def measure_payloads(
+    buffer: U8,
+    positions: I64,
+    kinds: U8,
+    pages: I64,
+    state: U8,
+    masks: U32,
+    subpage_bytes: int,
+    allowed: U8,
+    sparse: I32,
+    delta: I32,
+) -> None:
+    """Write the bytes of each page's payload against zero (0: all zero) and against the page held.
+
+    PAGE_BYTES stands for a payload that is not asked for. ``subpage_bytes`` is 0 where the bits of a mask
+    name no part of the page.
+    """
+    for i in range(len(pages)):
+        known = state[pages[i]] != State.NEVER
+        sparse[i] = PAGE_BYTES
+        delta[i] = PAGE_BYTES
+        if kinds[i] == Kind.ZERO:
+            sparse[i] = 0
+        elif allowed[i] & SPARSE and not (known and masks[i] == 0 and allowed[i] & SKIP):
+            sparse[i] = sparse_bytes(buffer, positions[i])
+        if allowed[i] & DELTA and known and subpage_bytes > 0:
+            delta[i] = delta_bytes(masks[i], subpage_bytes)
+
+
+@kernel
+def smallest_method(state: int, mask: int, allowed: int, sparse: int, delta: int) -> tuple[int, int]:
+    """Return a page's method and the bytes of its records; see ``choose_methods``."""
+    known = state != State.NEVER
+    if known and mask == 0 and allowed & SKIP:
+        return Method.SKIP, 0
+    if sparse == 0:
+        return Method.ZERO, ZERO_BYTES
+    best = FULL_BYTES
+    method = Method.FULL
+    if allowed & SPARSE:
+        if state == State.ZERO and allowed & DELTA and DELTA_HEAD_BYTES + sparse < best:
+            best = DELTA_HEAD_BYTES + sparse
+            method = Method.FROM_ZERO
+        elif ZERO_BYTES + DELTA_HEAD_BYTES + sparse < best:
+            best = ZERO_BYTES + DELTA_HEAD_BYTES + sparse
+            method = Method.SPARSE
+    if allowed & DELTA and known and mask != 0 and DELTA_HEAD_BYTES + delta < best:
+        best = DELTA_HEAD_BYTES + delta
+        method = Method.DELTA
+    return method, best
+
+
+@kernel
+def choose_methods(
+    pages: I64, state: U8, masks: U32, allowed: U8, sparse: I32, delta: I32, methods: U8, sizes: I32
+) -> None:
+    """Choose a method for each page; write Method values and the bytes each is estimated to take.
+
+    ``state`` and ``masks`` are the ledger's, ``allowed`` holds Allow values; ``sparse`` and ``delta`` are
+    the bytes of the payloads (``measure_payloads``).
+    """
+    for i in range(len(pages)):
+        methods[i], sizes[i] = smallest_method(state[pages[i]], masks[i], allowed[i], sparse[i], delta[i])

@@ -1,0 +1,191 @@
+"""What is done with pages: the strategy's permissions and wishes, and the choice of the fewest bytes.
+
+The engine and the simulator ask this one object; what differs is what they know of contents (``Contents``)
+and what a simulator can foresee (``Insight``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pagethrift.content.ledger import State
+from pagethrift.engine.choice import choose_methods
+from pagethrift.engine.counters import Counters
+from pagethrift.engine.held import HeldPages
+from pagethrift.engine.history import RoundHistory
+from pagethrift.model.methods import Allow, Method
+from pagethrift.model.pages import I32, I64, U8, U32, read_only
+from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a batch is looked at, and what is known by then."""
+
+    now_s: float
+    round: int
+    link_bps: float
+    """bytes per second, 0 while unknown"""
+    downtime_limit_s: float
+    going: bool
+    """the switchover is decided: nothing more is held, everything is released"""
+
+
+class Contents(Protocol):
+    """The contents of a batch, as far as a choice needs them."""
+
+    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
+        """Write the bytes of each page's payloads, as ``engine.choice.measure_payloads`` does."""
+
+    def adjust(self, methods: U8, sizes: I32) -> None:
+        """Change what was chosen, in place: for systems that can do what QEMU's stream cannot."""
+
+
+class Insight(Protocol):
+    """What only a simulator can tell a strategy; see PageFacts and HeldFacts for the meaning."""
+
+    @property
+    def as_defined(self) -> bool:
+        """Hold as the strategy's source defines it."""
+
+    def dirty_again(self, pages: I64, held: bool) -> Bools | None:
+        """Say which pages were written since they were read from the bitmap (``held``: since taken)."""
+
+    def watched(self, pages: I64) -> U8 | None:
+        """Return how often pages were written before round 0."""
+
+
+class Decisions:
+    """Decides for one migration; what it returns is valid until it is asked again."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        state: U8,
+        held: HeldPages,
+        counters: Counters,
+        knows_contents: bool = True,
+        insight: Insight | None = None,
+    ) -> None:
+        """Decide on pages whose ledger states are ``state``, shape (pages,).
+
+        ``knows_contents`` False: nobody can tell what the destination holds, nothing is skipped or sent
+        as a delta.
+        """
+        self.held = held
+        self._strategy = strategy
+        self._state = state
+        self._counters = counters
+        self._forbidden = np.uint8(0 if knows_contents else Allow.SKIP | Allow.DELTA)
+        self._insight = insight
+        self._arrivals: U8 = np.zeros(len(state), np.uint8)
+        self._history = RoundHistory(len(state)) if strategy.needs_history else None
+        self._take_room(0)
+
+    def _take_room(self, pages: int) -> None:
+        self._allowed: U8 = np.zeros(pages, np.uint8)
+        self._methods: U8 = np.zeros(pages, np.uint8)
+        self._before: U8 = np.zeros(pages, np.uint8)
+        self._recent: U8 = np.zeros(pages, np.uint8)
+        self._sizes: I32 = np.zeros(pages, np.int32)
+        self._sparse: I32 = np.zeros(pages, np.int32)
+        self._delta: I32 = np.zeros(pages, np.int32)
+
+    def decide(
+        self, pages: I64, masks: U32, contents: Contents, moment: Moment, arriving: bool
+    ) -> tuple[U8, I32]:
+        """Return the method of each page of a batch and the bytes it is estimated to put on the link.
+
+        ``masks``: the ledger's answer. ``arriving`` False: the pages were held and are forwarded now.
+        """
+        n = len(pages)
+        if n > len(self._allowed):
+            self._take_room(n)
+        allowed, methods, before = self._allowed[:n], self._methods[:n], self._before[:n]
+        sizes, sparse, delta = self._sizes[:n], self._sparse[:n], self._delta[:n]
+        recent = None
+        if arriving:
+            self._counters.arrive(pages, self._arrivals, before)
+            if self._history:
+                recent = self._recent[:n]
+                self._history.mark(pages, masks, moment.round, recent)
+        else:
+            before[:] = self._arrivals[pages]
+        sizes[:] = 0
+        facts = self._page_facts(pages, masks, before, sizes, recent, moment)
+        allowed[:] = self._strategy.encode.allow(facts)
+        allowed &= ~self._forbidden
+        contents.measure(allowed, sparse, delta)
+        choose_methods(pages, self._state, masks, allowed, sparse, delta, methods, sizes)
+        contents.adjust(methods, sizes)
+        if arriving:
+            self._hold(facts, methods, sizes)
+        return methods, sizes
+
+    def to_release(self, moment: Moment, everything: bool) -> I64:
+        """Return the slots of held pages that are to be forwarded now."""
+        held = self.held
+        slots = held.used()
+        if everything or moment.going or not len(slots):
+            return slots
+        pages, insight = held.page_in[slots], self._insight
+        wish = self._strategy.hold.release(
+            HeldFacts(
+                now_s=moment.now_s,
+                round=moment.round,
+                pages=pages,
+                since_s=held.since_s[slots],
+                since_round=held.since_round[slots],
+                arrivals=self._arrivals[pages],
+                sizes=held.size[slots],
+                link_bps=moment.link_bps,
+                downtime_limit_s=moment.downtime_limit_s,
+                history=self._history.of(pages, moment.round) if self._history else None,
+                dirty_again=insight.dirty_again(pages, held=True) if insight else None,
+                as_defined=insight.as_defined if insight else False,
+                watched=insight.watched(pages) if insight else None,
+            )
+        )
+        return slots[:0] if wish is None else slots[np.asarray(wish, np.bool_)]
+
+    def _page_facts(
+        self, pages: I64, masks: U32, before: U8, sizes: I32, recent: U8 | None, moment: Moment
+    ) -> PageFacts:
+        held, insight, state = self.held, self._insight, self._state[pages]
+        return PageFacts(
+            now_s=moment.now_s,
+            round=moment.round,
+            pages=read_only(pages),
+            masks=read_only(masks),
+            first=(state == State.NEVER) | (state == State.BASE),
+            arrivals=read_only(before),
+            sizes=read_only(sizes),
+            held_pages=len(held),
+            hold_budget_pages=held.budget_pages,
+            held_bytes=held.held_bytes,
+            held_sizes=held.sizes_of(pages) if len(held) else None,
+            link_bps=moment.link_bps,
+            downtime_limit_s=moment.downtime_limit_s,
+            history=recent,
+            last=moment.going,
+            dirty_again=insight.dirty_again(pages, held=False) if insight else None,
+            watched=insight.watched(pages) if insight else None,
+            as_defined=insight.as_defined if insight else False,
+        )
+
+    def _hold(self, facts: PageFacts, methods: U8, sizes: I32) -> None:
+        """Mark pages that wait as HOLD; a newer content replaces an older one, or cancels it."""
+        held, pages = self.held, facts.pages
+        wish = None if facts.last else self._strategy.hold.hold(facts)
+        if wish is None:
+            if len(held):
+                held.drop(pages)
+            return
+        wish = np.asarray(wish, np.bool_) & (methods != Method.SKIP)
+        held.drop(pages[~wish])
+        chosen = np.flatnonzero(wish)
+        kept = held.take(pages[chosen], sizes[chosen], facts.now_s, facts.round)
+        methods[chosen[kept]] = Method.HOLD

@@ -1,0 +1,135 @@
+"""The walk of a page: signatures -> ledger -> decisions -> writer, one batch at a time (docs/pages.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pagethrift.content.ledger import ALL_CHANGED, Ledger
+from pagethrift.content.signature import Sha256Signer, SubpageSigner
+from pagethrift.engine.choice import measure_payloads
+from pagethrift.engine.counters import Counters
+from pagethrift.engine.decisions import Decisions, Moment
+from pagethrift.engine.held import HeldPages
+from pagethrift.engine.holding import HoldBuffer
+from pagethrift.engine.output import Output
+from pagethrift.model.methods import Method
+from pagethrift.model.pages import I32, I64, U8, U32, U64, BlockTable, PageBatch
+from pagethrift.strategies.base import Strategy
+from pagethrift.stream.input import Received
+from pagethrift.stream.writer import NO_RUNS, PAGE_ROOM, RUNS, RecordWriter
+
+RELEASE_PAGES = 256
+"""held pages released at once"""
+
+Signer = SubpageSigner | Sha256Signer
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What a choice needs of page records."""
+
+    batch: PageBatch
+    state: U8
+    masks: U32
+    subpage_bytes: int
+
+    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
+        batch = self.batch
+        measure_payloads(
+            batch.buffer, batch.position, batch.kind, batch.page, self.state, self.masks,
+            self.subpage_bytes, allowed, sparse, delta,
+        )  # fmt: skip
+
+    def adjust(self, methods: U8, sizes: I32) -> None:
+        """QEMU's stream can do no more than was chosen from."""
+
+
+class Forwarder:
+    """Forwards, holds or skips pages of the RAM blocks in ``table``; owns the ledger."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        table: BlockTable,
+        signer: Signer | None,
+        counters: Counters,
+        hold_budget_pages: int,
+        batch_pages: int,
+        run_bytes: int,
+    ) -> None:
+        self._signer = signer
+        self._counters = counters
+        self._batch_pages = batch_pages
+        zero_row = signer.zero_row if signer else np.zeros(0, np.uint64)
+        self.ledger = Ledger(table.total_pages, zero_row)
+        self.held = HeldPages(table.total_pages, hold_budget_pages)
+        self._hold_buffer = HoldBuffer(self.held)
+        self._decisions = Decisions(
+            strategy, self.ledger.state, self.held, counters, knows_contents=signer is not None
+        )
+        self._writer = RecordWriter(table, run_bytes=run_bytes)
+        self._subpage_bytes = signer.subpage_bytes if signer else 0
+        self._signs: U64 = np.zeros((batch_pages, signer.columns if signer else 0), np.uint64)
+        self._masks: U32 = np.full(batch_pages, ALL_CHANGED, np.uint32)
+        self._runs: I64 = np.empty((RUNS, 3), np.int64)
+        self._to_release: I64 | None = None
+
+    @property
+    def releasing(self) -> bool:
+        """Whether a release is under way: ``release`` found no room and is to be called again."""
+        return self._to_release is not None
+
+    def forward(
+        self,
+        batch: PageBatch,
+        out: Output,
+        moment: Moment,
+        signs: U64 | None = None,
+        lender: Received | None = None,
+        arriving: bool = True,
+    ) -> None:
+        """Forward, hold or skip the pages of a batch; ``out`` has room for all its records.
+
+        ``signs``: their signatures, where made already. ``lender``: the receive buffer the batch stands in,
+        from which whole records may be sent without being copied. ``arriving`` False: held pages.
+        """
+        pages, masks = batch.page, self._masks[: len(batch)]
+        if signs is None:
+            signs = self._signs[: len(batch)]
+            if self._signer:
+                self._signer.sign(batch, signs)
+        if self._signer:
+            self.ledger.compare(pages, batch.kind, signs, masks)
+        records = _Records(batch, self.ledger.state, masks, self._subpage_bytes)
+        methods, sizes = self._decisions.decide(pages, masks, records, moment, arriving)
+        if arriving and len(self.held):
+            self._hold_buffer.store(batch, np.flatnonzero(methods == Method.HOLD))
+        runs = self._runs if lender is not None else NO_RUNS
+        out.size, found = self._writer.write(
+            batch, methods, masks, self._subpage_bytes, out.data, out.size, sizes, runs
+        )
+        if lender is not None:
+            for at, start, stop in runs[:found].tolist():
+                out.borrow(at, lender, start, stop)
+        self._counters.account(pages, methods, sizes, self.ledger.state)
+        self.ledger.commit(pages, signs, methods)
+
+    def release(self, out: Output, moment: Moment, everything: bool) -> bool:
+        """Forward the held pages that the strategy wants out, or everything.
+
+        False: ``out`` is full; call again with an emptier one.
+        """
+        if self._to_release is None:
+            self._to_release = self._decisions.to_release(moment, everything)
+        while len(self._to_release):
+            slots = self._to_release[: min(self._batch_pages, RELEASE_PAGES)]
+            if out.free < len(slots) * PAGE_ROOM:
+                return False
+            batch = self._hold_buffer.batch(slots)
+            self.forward(batch, out, moment, arriving=False)
+            self.held.drop(batch.page)
+            self._to_release = self._to_release[len(slots) :]
+        self._to_release = None
+        return True

@@ -1,0 +1,87 @@
+"""One connection to the destination: its socket, and what of the bytes written is on the link."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import select
+import socket
+import termios
+from collections import deque
+
+from pagethrift.engine.output import drop_bytes, first_bytes
+from pagethrift.sockets import close_both_ways
+
+SEND_BYTES = 256 << 10
+"""at once, so that rate and queue are looked at often"""
+RECEIVE_BYTES = 64 << 10
+SIOCOUTQNSD = 0x894B
+"""TCP: bytes written to the socket and not yet sent at all (linux/sockios.h)"""
+
+
+class Connection:
+    """A connected socket: one thread writes, another may receive; any may close it."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        """Take over a connected socket."""
+        self._socket = connected
+        self._tcp = connected.family != socket.AF_UNIX
+        self.sent_bytes = 0
+        """handed to the socket"""
+        connected.setblocking(False)
+        self._writable = select.poll()
+        self._writable.register(connected, select.POLLOUT)
+        self._readable = select.poll()
+        self._readable.register(connected, select.POLLIN)
+
+    def wait_writable(self, timeout_s: float) -> bool:
+        """Wait until the socket takes bytes; False: it did not within ``timeout_s``. Raises OSError."""
+        return bool(self._writable.poll(timeout_s * 1000))
+
+    def write(self, pieces: deque[memoryview]) -> int:
+        """Write what the socket takes now, and drop it from ``pieces``; returns the bytes. Raises OSError."""
+        try:
+            count = self._socket.sendmsg(first_bytes(pieces, SEND_BYTES))
+        except BlockingIOError:
+            return 0
+        drop_bytes(pieces, count)
+        self.sent_bytes += count
+        return count
+
+    def receive(self, timeout_s: float) -> bytes | None:
+        """Return what came back, b"" at its end, None: nothing within ``timeout_s``. Raises OSError."""
+        if not self._readable.poll(timeout_s * 1000):
+            return None
+        try:
+            return self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+
+    def bound_unsent(self, most_bytes: int) -> None:
+        """Let the kernel take no more than this ahead of the link (TCP; a Unix socket's buffer is small)."""
+        if self._tcp:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, most_bytes)
+
+    def unacknowledged_bytes(self) -> int:
+        """Bytes written that have not arrived at the other end."""
+        return self._queue(termios.TIOCOUTQ)
+
+    def unsent_bytes(self) -> int:
+        """Bytes written that are not on the link yet."""
+        return self._queue(SIOCOUTQNSD if self._tcp else termios.TIOCOUTQ)
+
+    def finish(self) -> None:
+        """Tell the other end that nothing more comes. Raises OSError."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close both directions at once."""
+        close_both_ways(self._socket)
+
+    def _queue(self, request: int) -> int:
+        count = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._socket.fileno(), request, count)
+        except (OSError, ValueError):
+            return 0
+        return count[0]

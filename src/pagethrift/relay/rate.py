@@ -1,0 +1,62 @@
+"""The rate of the link: how fast all its connections together drain, and how much may wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pagethrift.model.defaults import RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_BYTES, RELAY_BUFFER_S
+from pagethrift.relay.connection import Connection
+
+UNKNOWN_BUFFER_BYTES = 1 << 20
+"""until the rate is measured, in 0.2 s"""
+FAST_BPS = 64 << 20
+"""half a gigabit a second"""
+RATE_WINDOW_S = 0.2
+NEWEST_SHARE = 0.3
+"""of the last window in the running mean"""
+
+
+class LinkRate:
+    """Measures over windows in which the link never ran dry; ``now_s`` is CLOCK_MONOTONIC."""
+
+    def __init__(self, connections: Sequence[Connection], now_s: float, bps: float = 0.0) -> None:
+        """Measure ``connections``; ``bps``: what the operator says of the link, 0: nothing."""
+        self.bps = bps
+        """bytes per second, 0 while unknown"""
+        self._connections = connections
+        self._window = (now_s, 0, False)
+
+    @property
+    def bound_bytes(self) -> int:
+        """How much may wait: RELAY_BUFFER_S of link, within limits."""
+        if self.bps <= 0:
+            return UNKNOWN_BUFFER_BYTES
+        wanted_bytes = max(RELAY_BUFFER_MIN_BYTES, self.bps * RELAY_BUFFER_S)
+        return int(min(RELAY_BUFFER_MAX_BYTES, wanted_bytes))
+
+    @property
+    def fast(self) -> bool:
+        """Whether the link is fast, or not known yet."""
+        return self.bps <= 0 or self.bps >= FAST_BPS
+
+    def bound_sockets(self) -> None:
+        """Bound what the kernel takes ahead of the link to half of what may wait."""
+        for connection in self._connections:
+            connection.bound_unsent(self.bound_bytes // 2 // len(self._connections))
+
+    def measure(self, now_s: float, busy: bool) -> None:
+        """Look at the connections; ``busy``: bytes were waiting to be written since the last look."""
+        began_s, drained_before, was_busy = self._window
+        busy = busy and was_busy
+        if now_s - began_s < RATE_WINDOW_S:
+            self._window = (began_s, drained_before, busy)
+            return
+        left = sum(connection.unacknowledged_bytes() for connection in self._connections)
+        drained = sum(connection.sent_bytes for connection in self._connections) - left
+        bps = (drained - drained_before) / (now_s - began_s)
+        if busy and left:
+            self.bps = bps if self.bps <= 0 else (1 - NEWEST_SHARE) * self.bps + NEWEST_SHARE * bps
+            self.bound_sockets()
+        elif bps > self.bps:
+            self.bps = bps
+        self._window = (now_s, drained, True)
