@@ -27,7 +27,7 @@ def test_the_examples(
     for number, block in enumerate(python_blocks(PYTHON_PAGE, needs_qemus=False), 1):
         exec(compile(block, f"{PYTHON_PAGE.name}, example {number}", "exec"), names)
     said = capsys.readouterr().out
-    assert "page records in" in said
+    assert "PageCounters(" in said
     assert "pagethrift: " in said
     assert "simulated migrations hu" in said
     assert "stream byte 0" in said

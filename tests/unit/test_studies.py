@@ -155,7 +155,7 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
 def test_speed_counts_writes_and_pages(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.ROUND_ROBIN, writes_per_s=1000.0, seconds=6.0)
     result = run(trace, "kvm-default")
-    pages = sum(each.full_pages + each.zero_pages for each in result.rounds)
+    pages = sum(each.pages.full + each.pages.zero for each in result.rounds)
     assert result.downtime_s is not None
     writes = (result.total_time_s - result.downtime_s) * 1000.0
     assert scaling.page_events(trace, result) == pytest.approx(pages + writes, rel=0.02)

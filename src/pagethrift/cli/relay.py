@@ -124,7 +124,7 @@ class _Words:
             return
         self._state, self._said_s = status.state, status.now_s
         line = f"{status.state}: in {format_bytes(status.in_bytes)}, out {format_bytes(status.out_bytes)}"
-        line += f", {status.skipped_pages} pages skipped, {status.delta_pages} as deltas"
+        line += f", {status.pages.skipped} pages skipped, {status.pages.delta} as deltas"
         if status.link_bps:
             line += f", link {format_bandwidth(status.link_bps)}"
         print(line + (f" ({status.warning})" if status.warning else ""), file=sys.stderr)

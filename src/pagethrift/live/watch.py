@@ -6,8 +6,8 @@ No I/O here: the driver feeds observations in, and reads facts, rounds and progr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
+from pagethrift.engine.rounds import RoundLog, Totals
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.relay_protocol import RelayStatus
@@ -41,25 +41,6 @@ class Progress:
     warning: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """Counters since the start, from the relay or, without one, from QEMU."""
-
-    ram_bytes: int = 0
-    full: int = 0
-    delta: int = 0
-    zero: int = 0
-    skipped: int = 0
-    held: int = 0
-
-
-@dataclass(slots=True)
-class _Round:
-    began_s: float
-    before: _Totals
-    dirty_pages: int | None = None
-
-
 class Watch:
     """Everything observed of one migration; all ``now_s`` are CLOCK_MONOTONIC seconds."""
 
@@ -83,18 +64,18 @@ class Watch:
         self._limit_s = downtime_limit_s
         self._bandwidth_bps = bandwidth_bps
         self._relayed = relayed
-        self._rounds = [_Round(began_s, _Totals())]
+        self._rounds = RoundLog()
         self._passes = 0
 
     def begin(self, now_s: float) -> None:
         """Set the beginning: the moment before `migrate` is sent."""
         self.began_s = now_s
-        self._rounds = [_Round(now_s, _Totals())]
+        self._rounds = RoundLog()
 
     @property
     def round(self) -> int:
         """The current round; 0 = the first pass."""
-        return len(self._rounds) - 1
+        return self._rounds.current
 
     @property
     def ended(self) -> bool:
@@ -127,10 +108,7 @@ class Watch:
             if info.dirty_sync_count >= 2 and self.first_pass_info is None:
                 self.first_pass_info = info
             if info.dirty_sync_count >= self._passes:
-                for begun in reversed(self._rounds):
-                    if begun.dirty_pages is not None:
-                        break
-                    begun.dirty_pages = info.remaining_bytes // info.page_bytes
+                self._rounds.found_dirty(info.remaining_bytes // info.page_bytes)
         if info.status:
             self._set_status(info.status, now_s)
 
@@ -160,20 +138,20 @@ class Watch:
         Just after a pass event the last answer still shows the old round, nearly through: a rule
         would switch over on it.
         """
-        if self._rounds[-1].dirty_pages is None:
+        if self._rounds.dirty_pages is None:
             return None
         first, again = self.sent_by_pass()
         return StopFacts(
             now_s=now_s - self.began_s,
             round=self.round,
-            round_began_s=self._rounds[-1].began_s - self.began_s,
+            round_began_s=self._rounds.began_s,
             total_pages=self.info.total_bytes // self.info.page_bytes,
             remaining_pages=self.info.remaining_bytes // self.info.page_bytes,
-            dirty_pages_per_s=self._dirty_pages_per_s(),
+            dirty_pages_per_s=self._rounds.dirty_pages_per_s(),
             first_round_bytes=first,
             retransferred_bytes=again,
-            round_sent_bytes=tuple(self._round_bytes()),
-            round_dirty_pages=tuple(r.dirty_pages or 0 for r in self._rounds),
+            round_sent_bytes=self._rounds.sent_bytes(self._totals()),
+            round_dirty_pages=self._rounds.all_dirty_pages(),
             retransferred_pages=self._retransferred_pages(),
             held_bytes=self.relay.held_bytes,
             unsent_bytes=self.relay.unsent_bytes,
@@ -198,28 +176,11 @@ class Watch:
 
     def counters(self) -> PageCounters:
         """Return the page records so far by kind."""
-        totals = self._totals()
-        return PageCounters(totals.full, totals.delta, totals.zero, totals.skipped)
+        return self._totals().pages
 
     def rounds(self) -> tuple[RoundRecord, ...]:
         """Return every round so far, the current one last."""
-        after = [r.before for r in self._rounds[1:]] + [self._totals()]
-        return tuple(
-            RoundRecord(
-                round=number,
-                began_s=begun.began_s - self.began_s,
-                dirty_pages=begun.dirty_pages or 0,
-                sent_bytes=end.ram_bytes - begun.before.ram_bytes,
-                pages=PageCounters(
-                    end.full - begun.before.full,
-                    end.delta - begun.before.delta,
-                    end.zero - begun.before.zero,
-                    end.skipped - begun.before.skipped,
-                ),
-                held_pages=end.held,
-            )
-            for number, (begun, end) in enumerate(zip(self._rounds, after, strict=True))
-        )
+        return self._rounds.records(self._totals())
 
     def progress(self, now_s: float) -> Progress:
         """Return one look at the migration."""
@@ -251,18 +212,17 @@ class Watch:
     def _begin_rounds(self, passes: int, now_s: float) -> None:
         """Pass 1 opens the first pass, each later pass n opens round n - 1."""
         self._passes = max(self._passes, passes)
-        while len(self._rounds) < self._passes:
-            self._rounds.append(_Round(now_s, self._totals()))
+        while self.round + 1 < self._passes:
+            self._rounds.begin(now_s - self.began_s, self._totals())
 
-    def _totals(self) -> _Totals:
+    def _totals(self) -> Totals:
+        """What was counted, by the relay or, without one, by QEMU."""
         if not self._relayed:
             info = self.info
-            return _Totals(info.transferred_bytes, info.normal_pages, info.delta_pages, info.zero_pages)
+            pages = PageCounters(full=info.normal_pages, delta=info.delta_pages, zero=info.zero_pages)
+            return Totals(info.transferred_bytes, pages)
         now = self.relay
-        sent = now.first_round_bytes + now.retransferred_bytes
-        return _Totals(
-            sent, now.full_pages, now.delta_pages, now.zero_pages, now.skipped_pages, now.held_pages
-        )
+        return Totals(now.first_round_bytes + now.retransferred_bytes, now.pages, now.held_pages)
 
     def _retransferred_pages(self) -> int:
         """Without a relay: what QEMU has sent after the first pass."""
@@ -272,25 +232,13 @@ class Watch:
         sent, before = (each.normal_pages + each.delta_pages + each.zero_pages for each in (now, first))
         return max(0, sent - before)
 
-    def _round_bytes(self) -> list[int]:
-        borders = [r.before.ram_bytes for r in self._rounds] + [self._totals().ram_bytes]
-        return [after - before for before, after in pairwise(borders)]
-
-    def _dirty_pages_per_s(self) -> float:
-        for before, after in zip(reversed(self._rounds[:-1]), reversed(self._rounds[1:]), strict=True):
-            duration_s = after.began_s - before.began_s
-            if duration_s > 0 and after.dirty_pages is not None:
-                return after.dirty_pages / duration_s
-        return 0.0
-
     def _link_bps(self) -> float:
         measured = self.relay.link_bps if self._relayed else self.info.link_bps
         return measured or float(self._bandwidth_bps or 0)
 
     def _round_eta_s(self, now_s: float) -> float | None:
-        current = self._rounds[-1]
-        duration_s = now_s - current.began_s
-        done = (current.dirty_pages or 0) - self.info.remaining_bytes // self.info.page_bytes
+        duration_s = now_s - self.began_s - self._rounds.began_s
+        done = (self._rounds.dirty_pages or 0) - self.info.remaining_bytes // self.info.page_bytes
         if done <= 0 or duration_s < 0.5:
             return None
         return self.info.remaining_bytes / self.info.page_bytes * duration_s / done

@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NoReturn, TypeAlias, assert_never
 
 from pagethrift.errors import LinkError, UsageError
 from pagethrift.model.error_data import ErrorData
+from pagethrift.model.result import PageCounters
 
 PROTOCOL_VERSION = 1
 """in every line from the relay; raised when a field is removed, renamed or given another meaning"""
@@ -91,14 +92,9 @@ class RelayStatus:
     link_bps: float = 0.0
     """bytes per second the link has accepted lately, 0 while unknown"""
     pages_in: int = 0
-    zero_pages: int = 0
-    """forwarded as ZERO records"""
-    full_pages: int = 0
-    """forwarded as PAGE records"""
-    delta_pages: int = 0
-    """forwarded as XBZRLE records"""
-    skipped_pages: int = 0
-    """not forwarded because the destination already holds them"""
+    """page records read"""
+    pages: PageCounters = field(default_factory=PageCounters)
+    """by what became of them"""
     held_pages: int = 0
     """in the hold buffer now"""
     held_bytes: int = 0
@@ -248,22 +244,31 @@ def _text(data: Mapping[str, Any], key: str, most: int) -> str:
     return value[:most]
 
 
+def _pages(data: Mapping[str, Any], key: str, most: int) -> PageCounters:
+    counts = data.get(key)
+    if not isinstance(counts, dict):
+        raise _NoMessage(f'"{key}" is no JSON object')
+    known = [count.name for count in fields(PageCounters) if count.name in counts]
+    return PageCounters(**{name: _whole(counts, name, most) for name in known})
+
+
 _READERS: Mapping[str, tuple[Callable[[Mapping[str, Any], str, int], Any], int]] = {
     "int": (_whole, COUNT_MAX),
     "float": (_number, COUNT_MAX),
     "str": (_text, TEXT_MAX),
+    "PageCounters": (_pages, COUNT_MAX),
 }
 """by a field's annotation, as written"""
 
 
 def _status(data: Mapping[str, Any]) -> RelayStatus:
     values: dict[str, Any] = {}
-    for field in fields(RelayStatus):
-        if field.name == "state":
+    for known in fields(RelayStatus):
+        if known.name == "state":
             values["state"] = _state(data.get("state"))
-        elif field.name in data:
-            read, most = _READERS[str(field.type)]
-            values[field.name] = read(data, field.name, most)
+        elif known.name in data:
+            read, most = _READERS[str(known.type)]
+            values[known.name] = read(data, known.name, most)
     return RelayStatus(**values)
 
 

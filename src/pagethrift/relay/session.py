@@ -130,7 +130,6 @@ class Relay:
         thinner, outlet = self._thinner, self._outlet
         counters = thinner.counters
         state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
-        pages = counters.pages
         return RelayStatus(
             state=state,
             now_s=time.monotonic(),
@@ -139,10 +138,7 @@ class Relay:
             unsent_bytes=outlet.unsent_bytes if outlet and not self._over.is_set() else 0,
             link_bps=outlet.rate.bps if outlet else self._bandwidth_bps,
             pages_in=counters.of(Count.PAGES_IN),
-            zero_pages=pages.zero,
-            full_pages=pages.full,
-            delta_pages=pages.delta,
-            skipped_pages=pages.skipped,
+            pages=counters.pages,
             held_pages=len(thinner.held),
             held_bytes=thinner.held.held_bytes,
             first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),

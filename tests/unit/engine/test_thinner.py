@@ -160,7 +160,7 @@ def test_a_small_output_is_filled_again_and_again() -> None:
 
 
 def test_skipped_counts_what_the_destination_holds_not_what_waits() -> None:
-    """RelayStatus.skipped_pages: "not forwarded because the destination already holds them"."""
+    """PageCounters.skipped: "not sent because the destination already held them"."""
     bench = Bench.of(Script(hold_pages={1}).row())
     bench.feed(HEAD + part(page(1, content=PAGE_A), page(2, None, PAGE_A)))
     assert bench.thinner.counters.by_method[Method.FULL] == 1

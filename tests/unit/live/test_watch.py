@@ -10,6 +10,7 @@ from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.model.result import PageCounters
 from pagethrift.strategies.stop.prediction import predicted_downtime_s
 
 TOTAL = 1000 * 4096
@@ -48,7 +49,9 @@ def test_facts_of_a_relayed_migration() -> None:
     watch = watching()
     assert watch.facts(100.1) is None
     watch.on_info(info(1, 1000), 100.1)
-    watch.on_relay(RelayStatus(RelayState.RAM, first_round_bytes=5000, full_pages=2, out_bytes=5100))
+    watch.on_relay(
+        RelayStatus(RelayState.RAM, first_round_bytes=5000, pages=PageCounters(full=2), out_bytes=5100)
+    )
     watch.on_event(event("MIGRATION_PASS", 102.0, **{"pass": 2}))
     assert watch.facts(102.0) is None, "the last poll is of the round before, nearly through"
     watch.on_info(info(2, 50), 102.1)
@@ -58,9 +61,7 @@ def test_facts_of_a_relayed_migration() -> None:
             first_round_bytes=5000,
             retransferred_bytes=700,
             retransferred_pages=8,
-            full_pages=2,
-            delta_pages=3,
-            skipped_pages=4,
+            pages=PageCounters(full=2, delta=3, skipped=4),
             held_pages=1,
             held_bytes=80,
             unsent_bytes=20,

@@ -160,7 +160,7 @@ def test_many_channels(scene: Scene) -> None:
     while scene.relay.status().pages_in < 6400 and time.monotonic() < deadline_s:
         time.sleep(0.02)
     assert scene.relay.status().pages_in == 6400
-    assert scene.relay.status().full_pages == 6400
+    assert scene.relay.status().pages.full == 6400
 
 
 def test_strangers_do_not_disturb(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.lab.run_files import write_run
-from pagethrift.model.result import MigrationResult, Mode, Outcome, RoundRecord
+from pagethrift.model.result import MigrationResult, Mode, Outcome, PageCounters, RoundRecord
 from pagethrift.model.run_result import RunResult
 from pagethrift.report.runs import Run, from_run_result
 
@@ -36,7 +36,7 @@ def migration(mode: str = "plain", total_s: float = 10.0, **changes: Any) -> Mig
 
 
 def round_record(number: int, pages: int, held: int = 0) -> RoundRecord:
-    return RoundRecord(number, float(number), pages, pages * 4096, pages, 0, 0, 0, held)
+    return RoundRecord(number, float(number), pages, pages * 4096, PageCounters(full=pages), held)
 
 
 def client(**changes: Any) -> dict[str, Any]:
