@@ -28,6 +28,7 @@ COMMANDS = {
     "strategies": ("pagethrift.cli.strategies", "List the strategies and where each comes from."),
     "lab": ("pagethrift.cli.lab", "Two hosts on this machine: check it, run and compare scenarios."),
     "report": ("pagethrift.cli.report", "Result files as something to read."),
+    "pack": ("pagethrift.cli.pack", "Keep a study's result files as one small archive."),
 }
 """name -> module with a Typer ``app``, and one line of help; only the module called is imported"""
 

@@ -14,9 +14,9 @@ from pagethrift.errors import UsageError
 from pagethrift.report.against import comparisons
 from pagethrift.report.load import Loaded, load
 from pagethrift.report.overview import overviews
-from pagethrift.report.runs import label
 from pagethrift.report.summary import as_json, by_scenario, rows
 from pagethrift.report.tables import LEGEND, markdown, overview_markdown
+from pagethrift.results.label import label
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -31,7 +31,10 @@ class Format(StrEnum):
 @app.command(epilog="Example: pagethrift report results/demo --out report.html")
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders with result files (or single files).", metavar="DIR...")
+        list[Path],
+        typer.Argument(
+            help="Folders with result files, archives of pagethrift pack, single files.", metavar="DIR..."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Write there instead of standard output.", metavar="FILE")

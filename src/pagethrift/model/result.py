@@ -159,14 +159,19 @@ class MigrationResult:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> MigrationResult:
-        """Read a result; unknown keys are ignored, so newer writers of version 1 stay readable.
-
-        Raises UsageError when the text is no result, or one of another schema version.
-        """
+        """Read a result from its text. Raises UsageError, also when the text is not JSON."""
         try:
             data = json.loads(text)
         except ValueError as error:
             raise UsageError(f"not a migration result: not JSON ({error})") from error
+        return cls.from_data(data)
+
+    @classmethod
+    def from_data(cls, data: Any) -> MigrationResult:
+        """Return a result from parsed JSON; unknown keys are ignored, so that newer writers stay readable.
+
+        Raises UsageError when it is none, or one of another schema version.
+        """
         _check_schema(data)
         try:
             return _result(data)

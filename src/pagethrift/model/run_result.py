@@ -116,7 +116,7 @@ class RunResult:
             if (data["schema"], data["version"]) != (RUN_SCHEMA, RUN_VERSION):
                 raise UsageError(f"not a {RUN_SCHEMA} of version {RUN_VERSION}")
             values = {known.name: data[known.name] for known in fields(cls) if known.name in data}
-            values["migration"] = MigrationResult.from_json(json.dumps(values["migration"]))
+            values["migration"] = MigrationResult.from_data(values["migration"])
             if values.get("ram") is not None:
                 ram = values["ram"]
                 values["ram"] = RamEquality(**ram | {"first_differences": tuple(ram["first_differences"])})

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult, Mode, Outcome
 from pagethrift.model.run_result import RamEquality, RunResult
+from pagethrift.results.label import label
 
 NO_CLIENT = "migrations without a client"
 SIMULATED = "simulated migrations"
@@ -19,7 +20,6 @@ LARGEST = 1e18
 SHORTEST_INTERVAL_S = 1e-3
 MOST_POINTS = 1_000_000
 """intervals of a series: more than a day at ten a second"""
-_LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +129,6 @@ def from_migration(result: MigrationResult, repetition: int, folder: str = "", f
         repetition=repetition,
         migration=result,
     )
-
-
-def label(text: object) -> str:
-    """Return text fit for one line of any output: printable, at most 200 characters."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
 
 
 def number(value: Any, where: str) -> float:
