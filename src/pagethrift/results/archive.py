@@ -30,10 +30,11 @@ ARCHIVE_SCHEMA = "pagethrift.results"
 ARCHIVE_VERSION = 1
 LARGEST_ARCHIVE_BYTES = 256 << 20
 """300 runs take 3 MB"""
-LARGEST_CONTENT_BYTES = 1 << 30
-"""of an archive's columns, inflated; the same runs take 10 MB"""
+LARGEST_CONTENT_BYTES = 512 << 20
+"""of all texts, as they are read; those of the same runs take 10 MB"""
 _ROWS_AT_A_TIME = 16
 """a text that a short file repeats in every row is in memory so often"""
+_TOO_MUCH = f"more than {LARGEST_CONTENT_BYTES >> 20} MiB of results; pack fewer into one archive"
 _VERSIONS = {RUN_SCHEMA: RUN_VERSION, RESULT_SCHEMA: RESULT_VERSION}
 _TYPES: Mapping[type, pa.DataType] = {
     str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(),
@@ -96,15 +97,22 @@ def write_archive(results: Iterable[tuple[str, Result]], folder: str, path: Path
         table = pa.table({name: _array(name, columns[name], schema) for name in schema.names}, schema=schema)
         # a dictionary would hold every long text anew; level 19 takes seconds a study and a fifth fewer bytes
         pq.write_table(table, draft, compression="zstd", compression_level=19, use_dictionary=False)
-        again = [(found.file, found.result) for found in read_archive(draft, histograms=True)]
-        if again != [(label(name), result) for name, result in kept]:
-            raise UsageError(f"{path} was not written: a result would not come back as it was")
+        _check(draft, kept)
         os.replace(draft, path)
+    except UsageError as error:
+        raise UsageError(f"{path} was not written: {error}") from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         draft.unlink(missing_ok=True)
     return len(kept)
+
+
+def _check(draft: Path, kept: Sequence[tuple[str, Result]]) -> None:
+    again = [(found.file, found.result) for found in read_archive(draft, histograms=True)]
+    for (name, result), found in zip(kept, again, strict=True):
+        if found != (label(name), result):
+            raise UsageError(f"{name} would not come back as it was")
 
 
 def read_archive(path: Path, histograms: bool = False) -> Iterator[Found]:
@@ -224,7 +232,7 @@ def _what_is_wrong(metadata: Any, file: pq.ParquetFile) -> str:
         return f"an archive holds at most {MOST_RESULTS} results"
     groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
     if min(groups, default=0) < 0 or sum(groups) > LARGEST_CONTENT_BYTES:
-        return f"more than {LARGEST_CONTENT_BYTES >> 20} MiB of results"
+        return _TOO_MUCH
     there, names = file.schema_arrow, file.schema_arrow.names
     for field in _schema():
         if names.count(field.name) > 1 or (
@@ -239,10 +247,15 @@ def _rows(path: Path, file: pq.ParquetFile, histograms: bool) -> Iterator[dict[s
     names = [name for name in _schema().names if name in file.schema_arrow.names]
     if not histograms and "histograms" in names:
         names.remove("histograms")
+    content_bytes = 0
     try:
         for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=names, use_threads=False):
-            if batch.nbytes > _ROWS_AT_A_TIME * LARGEST_RESULT_BYTES:
-                raise UsageError(f"{path}: results larger than {LARGEST_RESULT_BYTES >> 20} MiB each")
-            yield from batch.to_pylist()
+            content_bytes += batch.nbytes
+            if content_bytes > LARGEST_CONTENT_BYTES:
+                raise UsageError(f"{path}: {_TOO_MUCH}")
+            for row in batch.to_pylist():
+                if sum(len(v) for v in row.values() if isinstance(v, str | bytes)) > LARGEST_RESULT_BYTES:
+                    raise UsageError(f"{path}: a result is larger than {LARGEST_RESULT_BYTES >> 20} MiB")
+                yield row
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UsageError(f"{path}: broken archive ({label(error)})") from error
