@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -140,10 +141,9 @@ def number(value: Any, where: str) -> float:
 
 def check_types(record: Any, where: str) -> None:
     """Check a dataclass read from JSON against its own annotations. Raises UsageError."""
-    for name, kind in get_type_hints(type(record)).items():
+    kind: Any = type(record)
+    for name, kinds in _kinds(kind):
         value, place = getattr(record, name), f"{where}.{name}"
-        origin = get_origin(kind)
-        kinds = get_args(kind) if origin is UnionType else (origin or kind,)
         if is_dataclass(value):
             check_types(value, place)
         elif isinstance(value, int | float) and not isinstance(value, bool) and {int, float} & set(kinds):
@@ -155,6 +155,16 @@ def check_types(record: Any, where: str) -> None:
             for item in value:
                 if is_dataclass(item):
                     check_types(item, place)
+
+
+@cache
+def _kinds(record: type) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """Return the fields of a dataclass with the types that each may have."""
+    found = []
+    for name, kind in get_type_hints(record).items():
+        origin = get_origin(kind)
+        found.append((name, get_args(kind) if origin is UnionType else (origin or kind,)))
+    return tuple(found)
 
 
 def _way(result: MigrationResult) -> str:
