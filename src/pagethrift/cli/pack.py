@@ -28,8 +28,9 @@ def pack(
 ) -> None:
     """Write all results of a folder into one Parquet file, a row each, for keeping.
 
-    Nothing is lost: what was written is read back and compared before the file gets its name. The folder
-    stays as it is. `pagethrift report FILE.parquet` shows the archive as it shows the folder.
+    Nothing is lost: the file is read back and compared before it gets its name. The folder stays as it is.
+
+    `pagethrift report FILE.parquet` shows the archive as it shows the folder.
 
     Exit codes: 0 done, 2 no result files, one that cannot be read or kept, or nowhere to write.
     """

@@ -69,6 +69,7 @@ def report(
         typer.echo(text, nl=False)
     else:
         try:
+            out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(text)
         except OSError as error:
             raise UsageError(f"cannot write {out}: {error.strerror}") from error

@@ -52,6 +52,19 @@ def test_an_archive_is_the_folder_it_was_packed_from(tmp_path: Path) -> None:
         load([tmp_path / "all-rows.parquet"])
 
 
+def test_a_folder_of_json_needs_no_pyarrow(tmp_path: Path) -> None:
+    write(tmp_path, result())
+    code = (
+        "import sys; from pathlib import Path; from pagethrift.cli.report import report;"
+        " report([Path(sys.argv[1])]); print(sorted({'pyarrow', 'hdrh'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "| plain | 1 |" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_impossible_numbers_in_an_archive_name_the_run(tmp_path: Path) -> None:
     write_archive([("one.json", result(lost_requests=-1))], "study", tmp_path / "kept.parquet")
     with pytest.raises(UsageError, match=r"kept\.parquet: one\.json: lost_requests"):
