@@ -1,4 +1,4 @@
-"""``python -m scripts.bench.document docs/results``: the tables of docs/performance.md."""
+"""``python -m scripts.bench.document docs/results``: tables of docs/performance.md, docs/signatures.md."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from scripts.bench import signatures
 
 MIB = 1 << 20
 _CPU_ROWS = ("cat, pipes", "thin kvm-default, pipes", "thin thesis, pipes", "thin pagethrift, pipes")
@@ -100,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("Start", start(read("bench-cold-start"), read("bench-cold-start-jit"))),
         ("Memory", memory(read("bench-memory"))),
         ("Where the time goes", stages(read("bench-profile"))),
+        ("Candidates", signatures.markdown(read("bench-signatures")) + "\n"),
     ):
         print(f"## {title}\n\n{text}")
 

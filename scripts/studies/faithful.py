@@ -1,4 +1,4 @@
-"""``python -m scripts.studies.faithful --live DIR``: the simulator against live migrations.
+"""``python -m scripts.studies.faithful --live RESULTS``: the simulator against live migrations.
 
 Live runs are grouped by scenario, mode and bandwidth; each group's median is compared with one
 simulation of the trace ``traces/SCENARIO.parquet`` with the same bandwidth, downtime limit and deadline.
@@ -17,9 +17,10 @@ from scripts.bench import machine, output
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.matrix import read_compared
-from pagethrift.lab.run_files import read_run
 from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.model.result import MigrationResult
+from pagethrift.model.run_result import RunResult
+from pagethrift.results.find import find
 from pagethrift.simulate.simulate_options import SimulateOptions
 from pagethrift.simulate.virtual_link import LinkSpec
 from pagethrift.simulate.virtual_migration import simulate
@@ -73,15 +74,18 @@ class Comparison:
     errors: dict[str, float]
 
 
-def live_groups(folder: Path) -> list[Group]:
-    """Return the timed runs of a folder, grouped; runs with RAM compared stay out. Raises UsageError."""
-    found: dict[tuple[str, str, float], list[MigrationResult]] = {}
-    for path in sorted(folder.rglob("*.json")):
-        result = read_run(path)
-        bandwidth_bps = result.migration.bandwidth_bps
-        if result.ram is None and bandwidth_bps:
-            found.setdefault((result.scenario, result.mode, bandwidth_bps), []).append(result.migration)
-    return [Group(*key, tuple(migrations)) for key, migrations in found.items()]
+def live_groups(live: Path) -> list[Group]:
+    """Return the timed lab runs of a folder or an archive, grouped; those with RAM compared stay out.
+
+    Raises UsageError.
+    """
+    groups: dict[tuple[str, str, float], list[MigrationResult]] = {}
+    for result in (found.result for found in find([live])):
+        if not isinstance(result, RunResult) or result.ram is not None:
+            continue
+        if bandwidth_bps := result.migration.bandwidth_bps:
+            groups.setdefault((result.scenario, result.mode, bandwidth_bps), []).append(result.migration)
+    return [Group(*key, tuple(migrations)) for key, migrations in groups.items()]
 
 
 def simulated_row(mode: str) -> Strategy | None:
@@ -209,9 +213,10 @@ def main(arguments: list[str]) -> None:
         "--live",
         action="append",
         required=True,
-        metavar="DIR[=SCENARIOS]",
-        help="results of pagethrift lab compare, and the folder of scenarios or the file that was compared"
-        " (for force_after; default: scenarios); repeatable: what several have is taken from the first",
+        metavar="RESULTS[=SCENARIOS]",
+        help="results of pagethrift lab compare, a folder or an archive, and the folder of scenarios or the"
+        " file that was compared (for force_after; default: scenarios); repeatable: what several have is"
+        " taken from the first",
     )
     parser.add_argument(
         "--traces", type=Path, default=Path("traces"), metavar="DIR", help="SCENARIO.parquet each"

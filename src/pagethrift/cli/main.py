@@ -23,6 +23,7 @@ COMMANDS = {
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Sum up result files as a page, tables or a chart."),
+    "pack": (_LOOK, "pagethrift.cli.pack", "Keep a study's result files as one small archive."),
     "inspect": (_LOOK, "pagethrift.cli.inspect", "Show what a captured stream holds."),
     "strategies": (_LOOK, "pagethrift.cli.strategies", "List the strategies and the stop rules."),
     "record": (_STUDY, "pagethrift.cli.record", "Record which pages a running guest changes."),

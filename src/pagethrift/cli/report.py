@@ -15,9 +15,9 @@ from pagethrift.errors import UsageError
 from pagethrift.report.against import comparisons
 from pagethrift.report.load import Loaded, load
 from pagethrift.report.overview import overviews
-from pagethrift.report.runs import label
 from pagethrift.report.summary import as_json, by_scenario, rows
 from pagethrift.report.tables import LEGEND, markdown, overview_markdown
+from pagethrift.results.label import label
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -32,7 +32,10 @@ class Format(StrEnum):
 @app.command(epilog="Example: pagethrift report results/demo --out report.html")
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders with result files, or single files.", metavar="DIR...")
+        list[Path],
+        typer.Argument(
+            help="Folders with result files, archives of pagethrift pack, single files.", metavar="DIR..."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Write to this file instead of standard output.", metavar="FILE")
@@ -136,6 +139,7 @@ def _write_chart(loaded: Loaded, path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

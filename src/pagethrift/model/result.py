@@ -165,23 +165,32 @@ class MigrationResult:
     """kvm or tcg"""
     host: HostFacts = HostFacts()
 
-    def to_json(self) -> str:
-        """Return the result as indented JSON, schema and version first."""
+    def to_data(self) -> dict[str, Any]:
+        """Return the result as its file has it, schema and version first."""
         data = {"schema": RESULT_SCHEMA, "version": RESULT_VERSION, **asdict(self)}
         for record in data["rounds"]:
             record |= {f"{name}_pages": count for name, count in record.pop("pages").items()}
-        return json.dumps(data, indent=2) + "\n"
+        return data
+
+    def to_json(self) -> str:
+        """Return the result file's text."""
+        return json.dumps(self.to_data(), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> MigrationResult:
-        """Read a result; unknown keys are ignored, so newer writers of version 1 stay readable.
-
-        Raises UsageError when the text is no result, or one of another schema version.
-        """
+        """Read a result from its text. Raises UsageError, also when the text is not JSON."""
         try:
             data = json.loads(text)
         except ValueError as error:
             raise UsageError(f"not a migration result: not JSON ({error})") from error
+        return cls.from_data(data)
+
+    @classmethod
+    def from_data(cls, data: Any) -> MigrationResult:
+        """Return a result from parsed JSON; unknown keys are ignored, so that newer writers stay readable.
+
+        Raises UsageError when it is none, or one of another schema version.
+        """
         _check_schema(data)
         try:
             return _result(data)

@@ -100,11 +100,14 @@ class RunResult:
     settings_digest: str = ""
     """of the scenario's settings but modes and repetitions (`Scenario.digest`); empty in older files"""
 
+    def to_data(self) -> dict[str, Any]:
+        """Return the result as its file has it, schema and version first."""
+        data = {"schema": RUN_SCHEMA, "version": RUN_VERSION, **asdict(self)}
+        return data | {"migration": self.migration.to_data()}
+
     def to_json(self) -> str:
         """Return the result file's text."""
-        data = asdict(self)
-        data["migration"] = json.loads(self.migration.to_json())
-        return json.dumps({"schema": RUN_SCHEMA, "version": RUN_VERSION, **data}, indent=1) + "\n"
+        return json.dumps(self.to_data(), indent=1) + "\n"
 
     @classmethod
     def from_data(cls, data: Any) -> RunResult:
@@ -116,7 +119,7 @@ class RunResult:
             if (data["schema"], data["version"]) != (RUN_SCHEMA, RUN_VERSION):
                 raise UsageError(f"not a {RUN_SCHEMA} of version {RUN_VERSION}")
             values = {known.name: data[known.name] for known in fields(cls) if known.name in data}
-            values["migration"] = MigrationResult.from_json(json.dumps(values["migration"]))
+            values["migration"] = MigrationResult.from_data(values["migration"])
             if values.get("ram") is not None:
                 ram = values["ram"]
                 values["ram"] = RamEquality(**ram | {"first_differences": tuple(ram["first_differences"])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -108,27 +109,30 @@ def _sides(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], dict[str, list[Ru
 def _ratio(measure: Measure, own: list[Run], other: list[Run]) -> tuple[Estimate | None, int]:
     """Return own / other and how many pairs it is of; 0: of the medians."""
     ratios = _paired_ratios(measure, own, other)
-    ours, theirs = _estimate(measure, own), _estimate(measure, other)
-    of_medians = [ours.median / theirs.median] if ours and theirs and theirs.median else []
-    return estimate(ratios or of_medians), len(ratios)
+    if ratios:
+        return estimate(ratios), len(ratios)
+    ours, theirs = _median(measure, own), _median(measure, other)
+    return estimate([ours / theirs] if ours is not None and theirs else []), 0
 
 
 def _compare(measure: Measure, own: list[Run], others: dict[str, list[Run]]) -> Comparison | None:
     if not measure.compared:
         return None
-    medians = {mode: found for mode, group in others.items() if (found := _estimate(measure, group))}
+    medians = {mode: of for mode, group in others.items() if (of := _median(measure, group)) is not None}
     found = _estimate(measure, own)
     if found is None or not medians:
         return None
     sign = -1 if measure.more_is_better else 1
-    best = min(medians, key=lambda mode: sign * medians[mode].median)
+    best = min(medians, key=lambda mode: sign * medians[mode])
+    theirs = _estimate(measure, others[best])
+    assert theirs is not None
     ratio, pairs = _ratio(measure, own, others[best])
     return Comparison(
         measure=measure,
         best=best,
         best_forced=any(not run.migration.converged for run in others[best]),
         own=found,
-        other=medians[best],
+        other=theirs,
         ratio=ratio,
         pairs=pairs,
         verdict=_verdict(ratio, pairs, measure.more_is_better),
@@ -137,6 +141,11 @@ def _compare(measure: Measure, own: list[Run], others: dict[str, list[Run]]) -> 
 
 def _estimate(measure: Measure, runs: list[Run]) -> Estimate | None:
     return estimate(measure.of(run) for run in runs)
+
+
+def _median(measure: Measure, runs: list[Run]) -> float | None:
+    known = [value for run in runs if (value := measure.of(run)) is not None]
+    return statistics.median(known) if known else None
 
 
 def _paired_ratios(measure: Measure, own: list[Run], other: list[Run]) -> list[float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from pagethrift.report.runs import Run, label
+from pagethrift.report.runs import Run
 from pagethrift.report.summary import by_mode
+from pagethrift.results.label import label
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
 _MACHINE: Mapping[str, Callable[[Run], object]] = {

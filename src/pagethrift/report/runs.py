@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult, Mode, Outcome
 from pagethrift.model.run_result import RamEquality, RunResult
+from pagethrift.results.label import label
 
 NO_CLIENT = "migrations without a client"
 SIMULATED = "simulated migrations"
@@ -19,7 +21,6 @@ LARGEST = 1e18
 SHORTEST_INTERVAL_S = 1e-3
 MOST_POINTS = 1_000_000
 """intervals of a series: more than a day at ten a second"""
-_LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,6 @@ def from_migration(result: MigrationResult, repetition: int, folder: str = "", f
     )
 
 
-def label(text: object) -> str:
-    """Return text fit for one line of any output: printable, at most 200 characters."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    return line if len(line) <= _LONGEST_TEXT else line[: _LONGEST_TEXT - 1] + "…"
-
-
 def number(value: Any, where: str) -> float:
     """Return a finite number that is not negative. Raises UsageError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
@@ -146,10 +141,9 @@ def number(value: Any, where: str) -> float:
 
 def check_types(record: Any, where: str) -> None:
     """Check a dataclass read from JSON against its own annotations. Raises UsageError."""
-    for name, kind in get_type_hints(type(record)).items():
+    kind: Any = type(record)
+    for name, kinds in _kinds(kind):
         value, place = getattr(record, name), f"{where}.{name}"
-        origin = get_origin(kind)
-        kinds = get_args(kind) if origin is UnionType else (origin or kind,)
         if is_dataclass(value):
             check_types(value, place)
         elif isinstance(value, int | float) and not isinstance(value, bool) and {int, float} & set(kinds):
@@ -161,6 +155,16 @@ def check_types(record: Any, where: str) -> None:
             for item in value:
                 if is_dataclass(item):
                     check_types(item, place)
+
+
+@cache
+def _kinds(record: type) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """Return the fields of a dataclass with the types that each may have."""
+    found = []
+    for name, kind in get_type_hints(record).items():
+        origin = get_origin(kind)
+        found.append((name, get_args(kind) if origin is UnionType else (origin or kind,)))
+    return tuple(found)
 
 
 def _way(result: MigrationResult) -> str:

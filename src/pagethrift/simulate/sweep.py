@@ -98,7 +98,7 @@ def collect(cells: list[Cell], folder: Path) -> Path:
     metadata = {SWEEP_SCHEMA: json.dumps({"schema": SWEEP_SCHEMA, "version": SWEEP_VERSION})}
     target = folder / "results.parquet"
     part = target.with_suffix(".part")
-    pq.write_table(table.replace_schema_metadata(metadata), part)
+    pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
     os.replace(part, target)
     return target
 

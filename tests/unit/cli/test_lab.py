@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from pagethrift.cli.lab import app
 from pagethrift.errors import LabError, UsageError
 from pagethrift.lab.run import Event, Show
-from pagethrift.lab.run_files import read_run
+from pagethrift.lab.run_files import write_run
 from pagethrift.lab.scenario import Scenario
 from pagethrift.model.run_result import DiskCheck, RunResult
+from tests.archives import runs
 
-DEMO = Path(__file__).parents[3] / "docs/results/demo/demo.plain.00.json"
+DEMO = "demo.plain.00.json"
 SOUND = DiskCheck(
     fsck_clean=True, files_checked=200, files_wrong=0, files_written=300, written_during_bytes=1
 )
@@ -27,9 +28,8 @@ SOUND = DiskCheck(
 def compare(folder: Path, disk: DiskCheck | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Compare one run whose result file says that of its disk."""
     (folder / "demo.toml").write_text('name = "demo"\n[migration]\nmodes = ["plain"]\n')
-    result = json.loads(DEMO.read_text())
-    result["disk"], result["settings_digest"] = disk and asdict(disk), ""
-    (folder / DEMO.name).write_text(json.dumps(result))
+    result = replace(runs("demo")[DEMO], disk=disk, settings_digest="")
+    write_run(result, folder / DEMO)
     command = [sys.executable, "-m", "pagethrift", "lab", "compare", str(folder / "demo.toml")]
     return subprocess.run(
         [*command, "--out", str(folder), *arguments], capture_output=True, text=True, check=False
@@ -54,7 +54,7 @@ def test_a_damaged_disk_is_an_error(tmp_path: Path, disk: DiskCheck) -> None:
 def test_failed_runs_are_told_and_end_with_6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def one_fails(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
         show(Event("failed", "2/2 plain: no guest in [/tmp/x]"))
-        return [read_run(DEMO)]
+        return [runs("demo")[DEMO]]
 
     monkeypatch.setattr("pagethrift.cli.lab.compare", one_fails)
     for name in ("a", "b"):

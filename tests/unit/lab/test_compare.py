@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from pagethrift.lab.run import Event
 from pagethrift.lab.run_files import read_run, write_run
 from pagethrift.lab.scenario import parse_mode, read_scenario
 from pagethrift.model.run_result import RunResult
+from tests.archives import runs, unpack
 
 DEMO = Path("scenarios/demo.toml")
-RESULTS = Path("docs/results/demo")
 
 
 def test_modes_alternate_and_checks_come_last() -> None:
@@ -34,7 +33,7 @@ def test_modes_alternate_and_checks_come_last() -> None:
 
 
 def test_runs_with_a_result_are_kept(tmp_path: Path) -> None:
-    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    unpack("demo", tmp_path)
     events: list[Event] = []
     results = compare(read_scenario(DEMO), tmp_path, events.append)
     assert [event.stage for event in events] == ["kept"] * 5
@@ -42,7 +41,7 @@ def test_runs_with_a_result_are_kept(tmp_path: Path) -> None:
 
 
 def test_results_of_another_bandwidth_are_refused(tmp_path: Path) -> None:
-    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    unpack("demo", tmp_path)
     scenario = read_scenario(DEMO)
     other = replace(scenario, link=replace(scenario.link, bandwidth_bps=1_000_000))
     with pytest.raises(UsageError, match="another bandwidth"):
@@ -53,7 +52,7 @@ def test_results_of_another_bandwidth_are_refused(tmp_path: Path) -> None:
 def test_results_of_other_settings_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     scenario = replace(read_scenario(DEMO), modes=(parse_mode("plain"),), check_ram=())
     (path,) = [each.path(tmp_path, scenario.name) for each in plan(scenario)]
-    kept = read_run(RESULTS / path.name)
+    kept = runs("demo")[path.name]
     write_run(replace(kept, settings_digest=scenario.digest), path)
     assert len(compare(replace(scenario, description="told better"), tmp_path, lambda event: None)) == 1
     with pytest.raises(UsageError, match="other settings"):
@@ -61,7 +60,7 @@ def test_results_of_other_settings_are_refused(tmp_path: Path, change: dict[str,
 
 
 def test_a_result_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    result = read_run(next(RESULTS.glob("*.json")))
+    result = next(iter(runs("demo").values()))
     with pytest.raises(LabError, match="cannot write"):
         write_run(result, tmp_path / "none" / "run.json")
     write_run(result, tmp_path / "run.json")
@@ -70,7 +69,7 @@ def test_a_result_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_time_left_counts_what_has_no_result_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = read_scenario(DEMO)
-    shutil.copytree(RESULTS, tmp_path, dirs_exist_ok=True)
+    unpack("demo", tmp_path)
     kept = {each.mode.name: read_run(each.path(tmp_path, scenario.name)) for each in plan(scenario)}
     for each in plan(scenario)[1:]:
         each.path(tmp_path, scenario.name).unlink()

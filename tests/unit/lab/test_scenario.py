@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pagethrift.errors import UsageError
 from pagethrift.lab.guest.machine import ACTIVITIES, GuestSpec, kernel_command_line
 from pagethrift.lab.load.spec import LoadSpec, Protocol
 from pagethrift.lab.scenario import Scenario, parse_mode, parse_scenario, read_scenario
+from tests.archives import runs
 
 MIB = 1 << 20
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
@@ -28,8 +28,7 @@ def test_huge_pages_are_another_setting_and_their_default_is_what_older_results_
     small = read_scenario(SCENARIOS / "demo-small-pages.toml")
     assert small.digest != demo.digest
     assert replace(small, name="demo", guest=demo.guest).digest == demo.digest
-    made_before = json.loads((SCENARIOS.parent / "docs/results/demo/demo.plain.00.json").read_text())
-    assert made_before["settings_digest"] == demo.digest
+    assert runs("demo")["demo.plain.00.json"].settings_digest == demo.digest
 
 
 def test_nothing_said_gives_the_defaults() -> None:

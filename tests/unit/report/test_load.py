@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pagethrift.errors import UsageError
-from pagethrift.report import load as module
 from pagethrift.report.load import load
 from pagethrift.report.runs import NO_CLIENT
+from pagethrift.results import find
+from pagethrift.results.archive import write_archive
+from pagethrift.results.find import read_json
+from pagethrift.results.result import from_json
+from tests.archives import RESULTS
 from tests.unit.report.samples import change, client, memcaslap, migration, result, write
 
 
@@ -25,6 +31,44 @@ def test_runs_and_plain_results_are_read_and_others_named(tmp_path: Path) -> Non
         (NO_CLIENT, "pagethrift"),
     ]
     assert loaded.left_out == (f"{tmp_path.name}/other.json",)
+
+
+def test_an_archive_is_the_folder_it_was_packed_from(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    write(study, result(), result("pagethrift"))
+    (study / "migration.json").write_text(migration("thesis").to_json())
+    alone = load([study])
+    results = [(path.name, from_json(read_json(path), "")) for path in sorted(study.glob("*.json"))]
+    write_archive([(name, each) for name, each in results if each], "study", tmp_path / "kept.parquet")
+    packed = load([tmp_path / "kept.parquet"])
+    assert [replace(run, call="") for run in packed.runs] == [replace(run, call="") for run in alone.runs]
+    assert len({run.call for run in packed.runs}) == 1
+    shutil.copy(RESULTS / "all-rows.parquet", tmp_path)
+    write(tmp_path, result("thesis"))
+    both = load([tmp_path])
+    assert [run.mode for run in both.runs] == ["thesis", "plain", "pagethrift", "thesis"]
+    assert both.left_out == (f"{tmp_path.name}/all-rows.parquet",)
+    with pytest.raises(UsageError, match="no result files"):
+        load([tmp_path / "all-rows.parquet"])
+
+
+def test_a_folder_of_json_needs_no_pyarrow(tmp_path: Path) -> None:
+    write(tmp_path, result())
+    code = (
+        "import sys; from pathlib import Path; from pagethrift.cli.report import report;"
+        " report([Path(sys.argv[1])]); print(sorted({'pyarrow', 'hdrh'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "| plain | 1 |" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_impossible_numbers_in_an_archive_name_the_run(tmp_path: Path) -> None:
+    write_archive([("one.json", result(lost_requests=-1))], "study", tmp_path / "kept.parquet")
+    with pytest.raises(UsageError, match=r"kept\.parquet: one\.json: lost_requests"):
+        load([tmp_path])
 
 
 def test_keys_of_newer_writers_are_ignored(tmp_path: Path) -> None:
@@ -83,7 +127,7 @@ def test_clients_that_cannot_be_drawn_are_refused(tmp_path: Path, changes: dict[
 
 
 def test_huge_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST_FILE_BYTES", 100)
+    monkeypatch.setattr(find, "LARGEST_RESULT_BYTES", 100)
     write(tmp_path, result())
     with pytest.raises(UsageError, match="larger than"):
         load([tmp_path])

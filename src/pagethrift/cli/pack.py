@@ -1,0 +1,65 @@
+"""``pagethrift pack``: the result files of a study as one archive."""
+
+from __future__ import annotations
+
+import json as json_library
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pagethrift.cli.common import Json
+from pagethrift.errors import UsageError
+from pagethrift.results.archive import write_archive
+from pagethrift.results.find import ARCHIVE_SUFFIX, read_json
+from pagethrift.results.label import label
+from pagethrift.results.result import Result, from_json, unread
+from pagethrift.units import format_bytes
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: pagethrift pack results/demo --out demo.parquet")
+def pack(
+    folder: Annotated[Path, typer.Argument(help="A folder with result files.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="The archive to write.", metavar="FILE.parquet")],
+    json: Json = False,
+) -> None:
+    """Write all results of a folder into one Parquet file, a row each, for keeping.
+
+    Nothing is lost: the file is read back and compared before it gets its name. The folder stays as it is.
+
+    `pagethrift report FILE.parquet` shows the archive as it shows the folder.
+
+    Exit codes: 0 done, 2 no result files, one that cannot be read or kept, or nowhere to write.
+    """
+    if out.suffix != ARCHIVE_SUFFIX:
+        raise UsageError(f"{out}: name the archive *{ARCHIVE_SUFFIX}, by which other commands know it")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; name one with result files")
+    results: list[tuple[str, Result]] = []
+    left_out = []
+    for path in sorted(folder.glob("*.json")):
+        data = read_json(path)
+        result = from_json(data, str(path))
+        if result is None:
+            left_out.append(label(path.name))
+        elif lost := unread(data, result.to_data()):
+            raise UsageError(
+                f"{path}: {label(lost)} is unknown to this pagethrift; pack with the one that wrote it"
+            )
+        else:
+            results.append((path.name, result))
+    if not results:
+        raise UsageError(f"no result files in {folder}; make some with pagethrift lab run")
+    count = write_archive(results, folder.resolve().name, out)
+    before_bytes = sum((folder / name).stat().st_size for name, _ in results)
+    if json:
+        sizes = {"results": count, "bytes": out.stat().st_size, "before_bytes": before_bytes}
+        typer.echo(json_library.dumps({"file": str(out), **sizes, "left_out": left_out}))
+        return
+    typer.echo(
+        f"{out}: {count} results, {format_bytes(out.stat().st_size)} instead of {format_bytes(before_bytes)}"
+    )
+    if left_out:
+        typer.echo(f"left out, no results of migrations: {', '.join(left_out)}", err=True)

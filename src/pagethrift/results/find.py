@@ -1,0 +1,71 @@
+"""Results, found in folders, files and archives: what is not ours is named, what is broken is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pagethrift.errors import UsageError
+from pagethrift.results.label import label
+from pagethrift.results.result import LARGEST_RESULT_BYTES, MOST_RESULTS, Found, from_json
+
+ARCHIVE_SUFFIX = ".parquet"
+
+
+def find(paths: Iterable[Path], histograms: bool = False) -> Iterator[Found]:
+    """Read all results in files, archives and folders of both, each file once, in order of file name.
+
+    Without ``histograms`` those of results in archives are left null, which needs no hdrhistogram.
+    Raises UsageError that names the file when one is missing, broken, too large or of a version this
+    pagethrift does not read, and at too many.
+    """
+    for number, found in enumerate(_found(paths, histograms)):
+        if number == MOST_RESULTS:
+            raise UsageError(f"more than {MOST_RESULTS} results; name fewer folders")
+        yield found
+
+
+def _found(paths: Iterable[Path], histograms: bool) -> Iterator[Found]:
+    for path in _files(paths):
+        if path.suffix == ARCHIVE_SUFFIX:
+            # here, not above: folders of JSON need no pyarrow, which takes longer to load than to read them
+            from pagethrift.results.archive import read_archive
+
+            yield from read_archive(path, histograms)
+        else:
+            yield _from_file(path)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"there is no {path}")
+        inside = sorted(each for each in path.glob("*") if each.suffix in (".json", ARCHIVE_SUFFIX))
+        for file in [path] if path.is_file() else inside:
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield file
+
+
+def _from_file(path: Path) -> Found:
+    # resolved, so that "." has a name too
+    folder = path.resolve().parent
+    return Found(label(folder.name), label(path.name), folder, from_json(read_json(path), str(path)))
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds. Raises UsageError when it is none, too large or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_RESULT_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > LARGEST_RESULT_BYTES:
+        raise UsageError(f"{path} is larger than {LARGEST_RESULT_BYTES >> 20} MiB: not a result file")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {label(error)}") from error
