@@ -14,7 +14,7 @@ import typer
 
 from pagethrift import __version__
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.errors import PagethriftError
+from pagethrift.errors import PagethriftError, UsageError
 
 COMMANDS = {
     "thin": ("pagethrift.cli.thin", "Thin a stream on standard input to standard output."),
@@ -31,21 +31,34 @@ COMMANDS = {
 }
 """name -> module with a Typer ``app``, and one line of help; only the module called is imported"""
 
+EXTRAS = frozenset({"sweep", "lab", "report"})
+"""commands that need packages of the extra that has their name: ``pip install 'pagethrift[lab]'``"""
+
 
 def main() -> None:
     """Run the command line; errors end on one line with their class's exit code."""
+    command, *arguments = sys.argv[1:] or [""]
     try:
-        arguments = sys.argv[1:]
-        if arguments and arguments[0] in COMMANDS:
-            module, _ = COMMANDS[arguments[0]]
+        if command in COMMANDS:
+            module, _ = COMMANDS[command]
             with collecting_later():
                 app = importlib.import_module(module).app
-            app(args=arguments[1:], prog_name=f"pagethrift {arguments[0]}")
+            app(args=arguments, prog_name=f"pagethrift {command}")
         else:
             _overview()()
     except PagethriftError as error:
         print(f"pagethrift: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        package, _, _ = (error.name or "").partition(".")
+        if command not in EXTRAS or package == "pagethrift":
+            raise
+        print(
+            f"pagethrift {command} needs the {command} extra: pip install 'pagethrift[{command}]'"
+            f" ({package} is not installed)",
+            file=sys.stderr,
+        )
+        sys.exit(UsageError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

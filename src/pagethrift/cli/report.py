@@ -51,17 +51,14 @@ def report(
     Exit codes: 0 done, 2 no result files, one that cannot be read, or nowhere to write.
     """
     loaded = load(folders)
-    try:
-        if json:
-            text = json_library.dumps(_json(loaded), indent=1) + "\n"
-        elif (format or (Format.HTML if out else Format.MARKDOWN)) is Format.HTML:
-            text = _page(loaded, folders)
-        else:
-            text = _markdown(loaded)
-        if plots:
-            _write_plots(loaded, plots)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed; pip install 'pagethrift[report]'") from error
+    if json:
+        text = json_library.dumps(_json(loaded), indent=1) + "\n"
+    elif (format or (Format.HTML if out else Format.MARKDOWN)) is Format.HTML:
+        text = _page(loaded, folders)
+    else:
+        text = _markdown(loaded)
+    if plots:
+        _write_plots(loaded, plots)
     if out is None:
         typer.echo(text, nl=False)
     else:
