@@ -21,7 +21,7 @@ from scripts.bench.mixes import SECTION_PAGES, Pieces, records, zero_records
 from scripts.bench.pipes import POLL_S, status_bytes
 
 from pagethrift.content.signature import SUBPAGE_BYTES
-from pagethrift.model.pages import PAGE_BYTES, U8
+from pagethrift.model.pages import PAGE_BYTES
 
 THIN = str(Path(sys.executable).parent / "pagethrift")
 SIZES_GIB = (1, 4, 16, 64)
@@ -78,7 +78,7 @@ class Guest:
         """Random pages."""
         return min(self.pages // 4, MAX_DATA_PAGES)
 
-    def stream(self) -> Iterator[bytes | U8]:
+    def stream(self) -> Iterator[bytes | memoryview]:
         """Yield the stream up to the end of RAM's last section."""
         pieces = Pieces(self.pages)
         yield pieces.begin()

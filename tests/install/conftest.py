@@ -54,7 +54,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree as a wheel; skips, saying so, where pip can fetch no packages."""
     folder = tmp_path_factory.mktemp("wheel")
-    probe = [*PIP, "download", "--quiet", "--no-deps", "--dest", folder / "probe", "hatchling"]
+    probe: list[str | Path] = [
+        *PIP,
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        folder / "probe",
+        "hatchling",
+    ]
     found = subprocess.run(probe, env=CLEAN, capture_output=True, text=True, check=False, timeout=INSTALL_S)
     if found.returncode:
         pytest.skip(f"PIP FETCHES NOTHING HERE, so no install is tested: {found.stderr.strip()[-200:]}")

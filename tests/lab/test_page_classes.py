@@ -61,7 +61,7 @@ def test_free_memory_is_free_and_memcached_is_anonymous(hosts: TwoHosts, tmp_pat
     table = BlockTable.of([(b"pc.ram", MEMORY_BYTES)])
     earlier, later = read_page_classes(before, table), read_page_classes(after, table)
     words = np.fromfile(dump, np.uint64).reshape(-1, PAGE_BYTES // 8)
-    zero = ~words.any(axis=1)
+    zero = np.logical_not(words.any(axis=1))
     assert zero.sum() > len(zero) / 3
     assert np.mean(later[zero] == PageClass.FREE) > 0.85
     values = (words == WORD).sum(axis=1) > 100

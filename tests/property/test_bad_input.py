@@ -41,12 +41,11 @@ def mutate(stream: bytes, rng: random.Random) -> bytes:
 def test_mutated_streams(seed: int) -> None:
     rng = random.Random(seed)
     stream = mutate(random_stream(seed % 1000, records=12), rng)
+    problem: StreamError | None = None
     try:
         thinned, thinner = thin_in_pieces(stream, chaos(seed), seed)
     except StreamError as caught:
         problem = caught
-    else:
-        problem = None
     if problem is not None:
         assert 0 <= problem.offset <= len(stream)
         assert "\n" not in str(problem)

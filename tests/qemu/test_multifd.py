@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +52,7 @@ DIALECTS = (
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
-def dialect(request: pytest.FixtureRequest) -> Iterator[tuple[Dialect, QemuLike]]:
+def dialect(request: pytest.FixtureRequest) -> tuple[Dialect, QemuLike]:
     """Each dialect with a QEMU that speaks it; skips, saying so, when there is none."""
     found = find_qemu(request.param.series)
     if found is None:

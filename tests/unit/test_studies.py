@@ -136,9 +136,9 @@ def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.Capture
     assert f"{took:.1f} / {result.total_time_s:.1f} (+0%) |" in said
     assert "* downtime_s: 0.0% at the median, 0.0% at worst of 3 groups" in said
     faithful.main(asked)
-    said = capsys.readouterr()
-    assert "counters, multifd-zstd: no such row" in said.err
-    assert "total_time_s: median error 0.0%, worst 0.0% of 3 groups" in said.out
+    both = capsys.readouterr()
+    assert "counters, multifd-zstd: no such row" in both.err
+    assert "total_time_s: median error 0.0%, worst 0.0% of 3 groups" in both.out
     document = json.loads(out.read_text())
     assert document["errors"]["first_round_bytes"] == {"median": 0.0, "worst": 0.0, "groups": 3}
     plain = next(group for group in document["groups"] if group["mode"] == "plain")

@@ -37,13 +37,13 @@ EXTRAS = frozenset({"sweep", "lab", "report"})
 
 def main() -> None:
     """Run the command line; errors end on one line with their class's exit code."""
-    command, *arguments = sys.argv[1:] or [""]
+    arguments = sys.argv[1:]
     try:
-        if command in COMMANDS:
-            module, _ = COMMANDS[command]
+        if arguments and arguments[0] in COMMANDS:
+            module, _ = COMMANDS[arguments[0]]
             with collecting_later():
                 app = importlib.import_module(module).app
-            app(args=arguments, prog_name=f"pagethrift {command}")
+            app(args=arguments[1:], prog_name=f"pagethrift {arguments[0]}")
         else:
             _overview()()
     except PagethriftError as error:
@@ -51,6 +51,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         package, _, _ = (error.name or "").partition(".")
+        command = arguments[0] if arguments else ""
         if command not in EXTRAS or package == "pagethrift":
             raise
         print(

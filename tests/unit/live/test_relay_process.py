@@ -65,7 +65,7 @@ def test_hears_states_and_is_told_rounds_and_go() -> None:
 
 def test_says_how_it_is_now_when_asked() -> None:
     body = """
-        say(state="ram", pages_in=1, now_s=0.0)
+        say(state="ram", pages_in=1, now_s=time.monotonic())
         assert json.loads(sys.stdin.readline()) == {"status": True}
         say(state="ram", pages_in=2, now_s=0.0)  # said before the question came
         say(state="ram", pages_in=3, now_s=time.monotonic())

@@ -14,7 +14,7 @@ DEMO = Path(__file__).parents[3] / "docs/results/demo"
 MIGRATION = MigrationResult(Mode.RELAY, "pagethrift", Outcome.COMPLETED, False, 0.0, 1.0, 0.3, 1.0)
 
 
-def test_every_field_survives_the_file(tmp_path: Path):
+def test_every_field_survives_the_file(tmp_path: Path) -> None:
     whole = RunResult(
         "s", "pagethrift", 0, MIGRATION, {"phases": []}, "tcg", 0,
         ram=RamEquality(4096, 0, ()),
@@ -26,7 +26,7 @@ def test_every_field_survives_the_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", sorted(DEMO.glob("*.json")), ids=lambda path: path.stem)
-def test_files_from_before_the_optional_fields_are_read(path: Path, tmp_path: Path):
+def test_files_from_before_the_optional_fields_are_read(path: Path, tmp_path: Path) -> None:
     data = json.loads(path.read_text())
     for name in ("link", "cpu_s", "peak_rss_bytes", "disk"):
         data.pop(name, None)
@@ -38,7 +38,7 @@ def test_files_from_before_the_optional_fields_are_read(path: Path, tmp_path: Pa
     assert read_run(path).migration == old.migration
 
 
-def test_a_broken_field_is_a_usage_error(tmp_path: Path):
+def test_a_broken_field_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_run(RunResult("s", "plain", 0, MIGRATION, {}, "tcg", 0), path)
     data = json.loads(path.read_text())

@@ -13,7 +13,7 @@ from pagethrift.lab.hosts.processes import ProcessGroup
 MIB = 2**20
 
 
-def test_kernel_command_line_carries_memcached():
+def test_kernel_command_line_carries_memcached() -> None:
     guest = machine.GuestSpec(memcached_bytes=100 * MIB, memcached_args=("-c", "2048"))
     words = machine.kernel_command_line(guest).split()
     assert "pt.memory=100" in words
@@ -28,14 +28,14 @@ def test_kernel_command_line_carries_memcached():
 
 
 @pytest.mark.parametrize("word", ["a b", "a,b", 'a"b'])
-def test_arguments_that_cannot_pass_are_refused(word: str):
+def test_arguments_that_cannot_pass_are_refused(word: str) -> None:
     with pytest.raises(LabError, match="space, comma or quote"):
         machine.kernel_command_line(machine.GuestSpec(memcached_args=(word,)))
 
 
 @pytest.mark.usefixtures("lab_guest")
 @pytest.mark.parametrize("series", ["7.2", "10.0"])
-def test_a_guest_starts_and_serves_the_client(series: packages.QemuSeries, tmp_path: Path):
+def test_a_guest_starts_and_serves_the_client(series: packages.QemuSeries, tmp_path: Path) -> None:
     try:
         qemu = packages.qemu(series, fetch=series == "10.0")
     except LabError as error:
@@ -71,7 +71,7 @@ def test_a_guest_starts_and_serves_the_client(series: packages.QemuSeries, tmp_p
 
 
 @pytest.mark.usefixtures("lab_guest")
-def test_a_qemu_that_cannot_start_says_why(tmp_path: Path):
+def test_a_qemu_that_cannot_start_says_why(tmp_path: Path) -> None:
     try:
         qemu = packages.qemu("7.2", fetch=False)
     except LabError as error:

@@ -1,4 +1,4 @@
-"""``pagethrift``: which command is found, and how errors end it."""
+"""``pagethrift``: how errors end a command, and what is said when an extra is missing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from pagethrift import __version__
-from pagethrift.cli import main as main_module
-from pagethrift.cli.main import COMMANDS, EXTRAS, main
+from pagethrift.cli.main import EXTRAS, main
 from pagethrift.errors import LinkError, PagethriftError, UsageError
 
 
@@ -24,35 +22,14 @@ def end_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def command_raising(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Put a command in the place of a real one, that fails once it is called."""
+    """Put one that fails in the place of a command."""
 
     def app(**_: object) -> None:
         raise error
 
     module = ModuleType("fake")
     vars(module)["app"] = app
-    monkeypatch.setitem(sys.modules, "fake_command", module)
-    monkeypatch.setitem(main_module.COMMANDS, name, ("fake_command", ""))
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_found(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert end_of(monkeypatch, name, "--help") == 0
-    assert f"pagethrift {name}" in capsys.readouterr().out
-
-
-def test_the_overview_imports_no_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(main_module.COMMANDS, "inspect", ("no.such.module", "Its line of help."))
-    assert end_of(monkeypatch, "--version") == 0
-    assert capsys.readouterr().out == f"pagethrift {__version__}\n"
-    assert end_of(monkeypatch, "--help") == 0
-    said = capsys.readouterr().out
-    assert "Its line of help." in said
-    assert all(f" {name} " in said for name in COMMANDS)
+    monkeypatch.setitem(sys.modules, f"pagethrift.cli.{name}", module)
 
 
 @pytest.mark.parametrize(
