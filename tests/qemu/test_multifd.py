@@ -24,8 +24,6 @@ from tests.qemu.relays import RelayProcess, sockets
 from tests.qemu.tiny import EVERY_PATTERN as PATTERNS
 from tests.qemu.tiny import MIB
 
-pytestmark = pytest.mark.qemu
-
 SLOW_BPS = 24 << 20
 """about half a second a round, so that there are several"""
 

@@ -30,8 +30,6 @@ from pagethrift.trace.read import read_header, read_trace
 from tests.qemu.machines import Machine, QemuLike, source
 from tests.qemu.tiny import MIB, PAGE_BYTES, Pattern, Region, TinyGuest
 
-pytestmark = pytest.mark.qemu
-
 PAGES = 64
 ORDER = (
     Pattern.ZEROING, Pattern.SILENT, Pattern.FLIP, Pattern.COUNTER, Pattern.RANDOM_WORDS, Pattern.STATIC,

@@ -14,8 +14,6 @@ from pagethrift.model.result import Mode, Outcome
 from tests.qemu.live.pair import Pair
 from tests.qemu.machines import Machine, differing_pages
 
-pytestmark = pytest.mark.qemu
-
 
 def capabilities(machine: Machine) -> list[str]:
     """Return what is switched on."""

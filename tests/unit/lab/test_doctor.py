@@ -10,15 +10,6 @@ from pagethrift.lab import doctor
 from pagethrift.lab.doctor import CheckStatus
 
 
-def test_every_check_that_is_not_ok_has_a_remedy() -> None:
-    checks = doctor.examine()
-    assert len({check.name for check in checks}) == len(checks)
-    assert {"root", "KVM", "QEMU 7.2", "QEMU 10.0", "cores", "memory", "disk"} <= {c.name for c in checks}
-    for check in checks:
-        assert check.detail
-        assert bool(check.remedy) == (check.status is not CheckStatus.OK)
-
-
 def test_options_are_never_missing_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     checks = {check.name: check for check in doctor.examine_options()}

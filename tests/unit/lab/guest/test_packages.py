@@ -87,20 +87,3 @@ def test_a_lock_excludes_another_process(cache: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.7)
     assert other.communicate(timeout=20)[0] == b"in\n"
-
-
-@pytest.mark.parametrize("series", ["7.2", "10.0"])
-def test_a_qemu_at_hand_runs_and_knows_its_machines(series: packages.QemuSeries) -> None:
-    try:
-        found = packages.qemu(series, fetch=False)
-    except LabError as error:
-        pytest.skip(f"QEMU {series}: {error}")
-    assert found.series == series
-    machines = subprocess.run(
-        [found.path, *found.args_prefix, "-machine", "help"],
-        env=dict(found.env),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert f"pc-i440fx-{series}" in machines
