@@ -23,9 +23,9 @@ from pagethrift.strategies.stop_table import STOPS
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.stream.image import image
 from pagethrift.stream.synthetic import StreamBuilder
-from tests.streams import MORE, before, random_stream, seeds, thin_in_pieces
+from tests.streams import before, examples, random_stream, seeds, thin_in_pieces
 
-EXAMPLES = 40 * MORE
+EXAMPLES = examples(40)
 LIVE = [name for name, make in TABLE.items() if not make().refuses_live]
 HOLDING = [name for name in LIVE if not isinstance(TABLE[name]().hold, HoldNothing)]
 PAGES, ROUNDS = 24, 9

@@ -114,6 +114,7 @@ def test_candidates_table_and_profile(tmp_path: Path) -> None:
     assert set(profile.shares(stream)) == set(profile.STAGES)
 
 
+@pytest.mark.slow
 def test_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     speed = {"median": 2.0, "min": 1.0, "max": 3.0}
@@ -130,6 +131,7 @@ def test_guest_streams_have_the_pages_they_say() -> None:
         assert bytes(first[:4]) == b"QEVM"
 
 
+@pytest.mark.slow
 def test_a_cold_start_is_measured_on_both_commands() -> None:
     stream = cold_start.short_stream()
     assert cold_start.thin_start(stream) > 0

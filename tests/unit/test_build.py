@@ -21,6 +21,8 @@ from pagethrift.stream.packets import cut_offsets
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM, room_bytes
 
+pytestmark = pytest.mark.slow
+
 SAME_BYTES = """
 import hashlib, sys
 from pagethrift.strategies.table import TABLE

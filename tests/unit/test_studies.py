@@ -47,6 +47,7 @@ def swept(folder: Path) -> Path:
     return run_sweep(read_spec(folder / "spec.toml"), folder / "out", workers=1)
 
 
+@pytest.mark.slow
 def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pq.read_table(swept(tmp_path)).to_pylist()
     table.main(["--over-traces", str(tmp_path / "out/results.parquet")])
@@ -68,6 +69,7 @@ def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told[3][0] == "| `pagethrift, margin: 0.5`"
 
 
+@pytest.mark.slow
 def test_a_sweep_as_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = swept(tmp_path)
     table.main([str(path)])
@@ -161,6 +163,7 @@ def test_speed_counts_writes_and_pages(tmp_path: Path) -> None:
     assert scaling.page_events(trace, result) == pytest.approx(pages + writes, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_timed(tmp_path: Path) -> None:
     made(tmp_path, Load.IDLE)
     spec, out = tmp_path / "spec.toml", tmp_path / "out.json"

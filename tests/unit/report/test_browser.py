@@ -21,9 +21,13 @@ from pagethrift.report.page import html  # noqa: E402
 from tests.unit.report.samples import run  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here; run scripts/setup-system.sh as root"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="no chromium and chromedriver here; run scripts/setup-system.sh as root",
+    ),
+]
 # the page has no script of its own, so it is asked through the driver
 WIDER = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 FOCUSED = "const e = document.activeElement; return e.className + ' ' + (e.getAttribute('aria-label') || '')"

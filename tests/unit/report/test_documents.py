@@ -38,6 +38,7 @@ def test_the_measures_of_one_scenario(document: str, folder: str) -> None:
     assert [row for row in found if row not in told] == []
 
 
+@pytest.mark.slow
 def test_the_comparison_and_its_summary() -> None:
     found = reported("comparison")
     assert found == rows_of((ROOT / "docs/comparison.md").read_text())

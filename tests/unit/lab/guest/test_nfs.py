@@ -52,6 +52,7 @@ def test_a_qemu_without_a_driver_for_nfs_is_refused(tmp_path: Path, monkeypatch:
         packages.with_nfs_driver(packages.QemuBinary(Path("/a/usr/bin/qemu-system-x86_64"), "7.2.1"))
 
 
+@pytest.mark.slow
 def test_the_port_mapper_dies_with_a_killed_lab(tmp_path: Path) -> None:
     """It changes its user, which ends the death signal unless that user is root."""
     code = (

@@ -25,6 +25,7 @@ def run_without_rights(folder: Path, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
+@pytest.mark.slow
 def test_a_run_without_rights_is_one_line_and_exit_code_6(tmp_path: Path) -> None:
     scenario = tmp_path / "s.toml"
     scenario.write_text('[guest]\nmemory = "256MiB"\n')
@@ -37,6 +38,7 @@ def test_a_run_without_rights_is_one_line_and_exit_code_6(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_doctor_without_rights_lists_what_lacks(tmp_path: Path) -> None:
     done = run_without_rights(tmp_path, "lab", "doctor", "--json")
     assert done.returncode == 6
@@ -59,6 +61,7 @@ def test_a_cache_that_cannot_be_made_is_a_lab_error(tmp_path: Path, monkeypatch:
         packages.cache_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lab_network")
 def test_a_user_namespace_serves_in_place_of_root() -> None:
     code = (

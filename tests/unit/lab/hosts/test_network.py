@@ -15,7 +15,7 @@ from pagethrift.lab import doctor
 from pagethrift.lab.hosts import namespaces
 from pagethrift.lab.hosts.network import CLIENT_ADDRESS, TwoHosts, sweep_leftovers
 
-pytestmark = pytest.mark.usefixtures("lab_network")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lab_network")]
 
 # An Ethernet frame of 1514 bytes carries 1448 bytes of TCP payload (timestamps on).
 FRAME_RATIO = 1514 / 1448

@@ -21,7 +21,7 @@ from pagethrift.lab.link import tunnels
 from pagethrift.lab.link.route import Route, open_route
 from pagethrift.lab.link.spec import LinkSpec, Security
 
-pytestmark = pytest.mark.usefixtures("lab_network")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lab_network")]
 
 SECRET = b"every page of the guest, readable by whoever listens on the link"
 
