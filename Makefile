@@ -8,10 +8,10 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test test-fast check bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BUILT) ## install what is needed (system packages when root, .venv, guest images, compiled kernels)
 
@@ -30,8 +30,11 @@ demo: setup ## the main job: a memcached guest migrates in four modes, side by s
 	$(BIN)/pagethrift lab compare $(SCENARIO) --out $(OUT)
 
 # Three workers also on two cores: most tests wait for QEMUs.
-test: setup ## all tests: unit, property, real QEMUs, one migration of a real guest
+test: setup ## all tests: unit, property, clean installs, real QEMUs, migrations of a real guest
 	$(BIN)/pytest -q -n 3 --dist loadfile
+
+test-fast: setup ## while you work, under a minute: unit and property tests, few examples, nothing slow
+	PAGETHRIFT_EXAMPLES=0.1 $(BIN)/pytest -q -n 3 --dist loadfile -m "not slow" tests/unit tests/property
 
 check: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check src tests scripts

@@ -174,5 +174,7 @@ def thin_in_pieces(
 
 seeds = st.integers(0, 2**32 - 1)
 
-MORE = int(os.environ.get("PAGETHRIFT_EXAMPLES", "1"))
-"""multiplies the examples of the property tests"""
+
+def examples(usual: int) -> int:
+    """Return how many examples a property test tries: PAGETHRIFT_EXAMPLES multiplies all (10, 0.1)."""
+    return max(1, round(usual * float(os.environ.get("PAGETHRIFT_EXAMPLES", "1"))))

@@ -21,7 +21,7 @@ from scripts.bench.mixes import SECTION_PAGES, Pieces, records, zero_records
 from scripts.bench.pipes import POLL_S
 
 from pagethrift.content.signature import SUBPAGE_BYTES
-from pagethrift.model.pages import PAGE_BYTES, U8
+from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.process_memory import memory_bytes
 
 THIN = str(Path(sys.executable).parent / "pagethrift")
@@ -79,7 +79,7 @@ class Guest:
         """Random pages."""
         return min(self.pages // 4, MAX_DATA_PAGES)
 
-    def stream(self) -> Iterator[bytes | U8]:
+    def stream(self) -> Iterator[bytes | memoryview]:
         """Yield the stream up to the end of RAM's last section."""
         pieces = Pieces(self.pages)
         yield pieces.begin()

@@ -134,11 +134,11 @@ class Pieces:
         self._builder.end_body()
         return self._taken()
 
-    def section(self, body: U8, last: bool = False) -> Iterator[bytes | U8]:
+    def section(self, body: U8, last: bool = False) -> Iterator[bytes | memoryview]:
         """Yield a section."""
         self._builder.begin_body(last)
         yield self._taken()
-        yield body
+        yield body.data
         self._builder.end_body()
         yield self._taken()
 

@@ -69,7 +69,7 @@ def interleave(
     """
     summaries = {name: Summary() for name in measures}
     for turn in range(-warm_ups, rounds):
-        names = list(measures) if turn % 2 == 0 else list(reversed(measures))
+        names = list(measures) if turn % 2 == 0 else list(measures)[::-1]
         taken: dict[str, dict[str, float]] = {}
         for name in names:
             taken[name] = measures[name]().row()

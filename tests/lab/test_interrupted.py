@@ -14,11 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.hosts.network import sweep_leftovers
 from pagethrift.lab.hosts.run_folder import sweep_folders
-
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 SCENARIO = """
 name = "interrupted"
@@ -37,13 +34,6 @@ rate_per_s = 500.0
 warm_up = "0s"
 """
 WANTED = {"qemu-system", "pagethrift relay", "pagethrift migrate", "lab.load", "lab.delay", "sshd", "ssh -F"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _machine_can_do_it() -> None:
-    missing = [check.name for check in examine(fetch=True) if check.status is CheckStatus.MISSING]
-    if missing:
-        pytest.skip(f"the lab needs {', '.join(missing)}: pagethrift lab doctor says what to do")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pagethrift.lab.compare import compare
-from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.guest.machine import GuestSpec
 from pagethrift.lab.link.spec import LinkSpec, Security
 from pagethrift.lab.load.spec import LoadSpec
@@ -17,8 +16,6 @@ from pagethrift.lab.scenario import Scenario, parse_mode
 from pagethrift.model.run_result import LinkChange
 from pagethrift.report.runs import from_run_result
 from pagethrift.report.summary import rows
-
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 SMALL = Scenario(
     name="small",
@@ -31,13 +28,6 @@ SMALL = Scenario(
     modes=(parse_mode("pagethrift"),),
     check_ram=(parse_mode("pagethrift"),),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _machine_can_do_it() -> None:
-    missing = [check.name for check in examine(fetch=True) if check.status is CheckStatus.MISSING]
-    if missing:
-        pytest.skip(f"the lab needs {', '.join(missing)}: pagethrift lab doctor says what to do")
 
 
 def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from pagethrift.lab.doctor import CheckStatus, examine
 from pagethrift.lab.guest.machine import GuestSpec
 from pagethrift.lab.load.spec import LoadSpec, Protocol
 from pagethrift.lab.recording import record
@@ -15,8 +13,6 @@ from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario
 from pagethrift.model.facts import PageClass
 from pagethrift.trace.read import read_header, read_trace
-
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
 
 SMALL = Scenario(
     name="small-redis",
@@ -28,9 +24,6 @@ SMALL = Scenario(
 
 
 def test_a_scenario_is_recorded(tmp_path: Path) -> None:
-    lacking = [check.name for check in examine(fetch=True) if check.status is CheckStatus.MISSING]
-    if lacking:
-        pytest.skip(f"the lab needs {', '.join(lacking)}: pagethrift lab doctor says what to do")
     seen: list[Event] = []
     out = tmp_path / "trace.parquet"
     summary = record(SMALL, out, 3.0, 0.2, seen.append)

@@ -13,7 +13,7 @@ from pagethrift.engine.output import StreamPhase
 from pagethrift.errors import StreamError
 from pagethrift.stream.image import image
 from pagethrift.stream.reader import StreamReader
-from tests.streams import MORE, before, chaos, random_stream, seeds, thin_in_pieces
+from tests.streams import before, chaos, examples, random_stream, seeds, thin_in_pieces
 
 
 def mutate(stream: bytes, rng: random.Random) -> bytes:
@@ -36,17 +36,16 @@ def mutate(stream: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=1000 * MORE, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(seed=seeds)
 def test_mutated_streams(seed: int) -> None:
     rng = random.Random(seed)
     stream = mutate(random_stream(seed % 1000, records=12), rng)
+    problem: StreamError | None = None
     try:
         thinned, thinner = thin_in_pieces(stream, chaos(seed), seed)
     except StreamError as caught:
         problem = caught
-    else:
-        problem = None
     if problem is not None:
         assert 0 <= problem.offset <= len(stream)
         assert "\n" not in str(problem)
@@ -58,7 +57,7 @@ def test_mutated_streams(seed: int) -> None:
     assert (image(thinned, before).memory == image(stream, before).memory).all()
 
 
-@settings(max_examples=300 * MORE, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.binary(max_size=300))
 def test_garbage(data: bytes) -> None:
     """Nothing this short reaches the end of RAM."""
@@ -67,7 +66,7 @@ def test_garbage(data: bytes) -> None:
         list(chain(reader.feed(data), reader.feed(b"")))
 
 
-@settings(max_examples=50 * MORE, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(seed=seeds)
 def test_truncated_streams_say_so(seed: int) -> None:
     stream = random_stream(seed)

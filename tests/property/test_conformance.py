@@ -23,9 +23,9 @@ from pagethrift.strategies.stop_table import STOPS
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.stream.image import image
 from pagethrift.stream.synthetic import StreamBuilder
-from tests.streams import MORE, before, random_stream, seeds, thin_in_pieces
+from tests.streams import before, examples, random_stream, seeds, thin_in_pieces
 
-EXAMPLES = 40 * MORE
+EXAMPLES = examples(40)
 LIVE = [name for name, make in TABLE.items() if not make().refuses_live]
 HOLDING = [name for name in LIVE if not isinstance(TABLE[name]().hold, HoldNothing)]
 PAGES, ROUNDS = 24, 9
@@ -200,14 +200,13 @@ def test_absurd_page_facts_get_answers_of_their_shape(name: str, seed: int) -> N
         allowed[:] = first.encode.allow(pages)
         assert (allowed < 8).all()
         assert np.array_equal(allowed, np.broadcast_to(second.encode.allow(pages), allowed.shape))
-        for facts, ask, same in (
-            (pages, first.hold.hold, second.hold.hold),
-            (held, first.hold.release, second.hold.release),
+        for facts, answer, repeated in (
+            (pages, first.hold.hold(pages), second.hold.hold(pages)),
+            (held, first.hold.release(held), second.hold.release(held)),
         ):
-            answer, repeated = ask(facts), same(facts)  # type: ignore[operator]
             assert answer is None or (answer.dtype == np.bool_ and answer.shape == facts.pages.shape)
             assert (answer is None) == (repeated is None)
-            assert answer is None or np.array_equal(answer, repeated)
+            assert answer is None or repeated is None or np.array_equal(answer, repeated)
 
 
 counts = st.sampled_from([-1, 0, 1, 49, 50, 10**4, 2**40])

@@ -17,9 +17,9 @@ from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
 from pagethrift.stream.image import Image, image
 from pagethrift.stream.synthetic import StreamBuilder
-from tests.streams import MORE, before, chaos, random_stream, seeds, thin_in_pieces
+from tests.streams import before, chaos, examples, random_stream, seeds, thin_in_pieces
 
-EXAMPLES = 300 * MORE
+EXAMPLES = examples(300)
 
 
 def differences(stream: bytes, thinned: bytes) -> int:

@@ -18,9 +18,9 @@ from pagethrift.stream.image import image
 from pagethrift.stream.wire import RamFlag
 from tests.multifd import MAIN, Deadlock, Migration, Scene, random_migration
 from tests.property.test_image import differences
-from tests.streams import MORE, before, chaos, seeds
+from tests.streams import before, chaos, examples, seeds
 
-EXAMPLES = 50 * MORE
+EXAMPLES = examples(50)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -16,11 +16,11 @@ from pagethrift.simulate.virtual_migration import simulate
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.trace.read import Trace
 from pagethrift.trace.synthetic import Load, Synthetic
-from tests.streams import MORE, chaos
+from tests.streams import chaos, examples
 from tests.traces import made, run
 
 PAGES = 512
-QUICK = settings(max_examples=50 * MORE, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=examples(50), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

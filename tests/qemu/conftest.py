@@ -14,6 +14,12 @@ from tests.qemu.machines import QemuLike, find_qemu
 VERSIONS = ("7.2", "10.0")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("qemu")
+
+
 @pytest.fixture(scope="session", params=VERSIONS)
 def qemu_binary(request: pytest.FixtureRequest) -> QemuLike:
     """Each QEMU version in turn; skips, saying so, when this machine has none of it."""

@@ -25,7 +25,6 @@ def test_captures_stay_small() -> None:
     assert sum(path.stat().st_size for path in GOLDEN.iterdir()) < 340_000
 
 
-@pytest.mark.qemu
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)
 def test_destination_loads_the_capture(capture: Capture, short_path: Path) -> None:
     binary = find_qemu(capture.series)

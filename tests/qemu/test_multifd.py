@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,6 @@ from tests.qemu.machines import (
 from tests.qemu.relays import RelayProcess, sockets
 from tests.qemu.tiny import EVERY_PATTERN as PATTERNS
 from tests.qemu.tiny import MIB
-
-pytestmark = pytest.mark.qemu
 
 SLOW_BPS = 24 << 20
 """about half a second a round, so that there are several"""
@@ -53,7 +50,7 @@ DIALECTS = (
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
-def dialect(request: pytest.FixtureRequest) -> Iterator[tuple[Dialect, QemuLike]]:
+def dialect(request: pytest.FixtureRequest) -> tuple[Dialect, QemuLike]:
     """Each dialect with a QEMU that speaks it; skips, saying so, when there is none."""
     found = find_qemu(request.param.series)
     if found is None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,6 @@ from pagethrift.trace.format import DeltaSource, TraceHeader
 from pagethrift.trace.read import read_header, read_trace
 from tests.qemu.machines import Machine, QemuLike, source
 from tests.qemu.tiny import MIB, PAGE_BYTES, Pattern, Region, TinyGuest
-
-pytestmark = pytest.mark.qemu
 
 PAGES = 64
 ORDER = (
@@ -78,7 +77,7 @@ class Columns:
             name: table[name].to_numpy(zero_copy_only=False)[later] for name in table.column_names
         }
 
-    def of(self, pattern: Pattern) -> dict[str, npt.NDArray[np.generic]]:
+    def of(self, pattern: Pattern) -> dict[str, npt.NDArray[Any]]:
         region = REGIONS[pattern]
         page, block = self._columns["page"], self._columns["block"]
         inside = (block == 0) & (page >= region.start // PAGE_BYTES) & (page < region.stop // PAGE_BYTES)

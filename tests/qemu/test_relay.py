@@ -23,8 +23,6 @@ from tests.qemu.machines import (
 from tests.qemu.relays import RelayProcess, sockets
 from tests.qemu.tiny import EVERY_PATTERN as PATTERNS
 
-pytestmark = pytest.mark.qemu
-
 SLOW_LINK = {"max-bandwidth": 16 << 20, "downtime-limit": 1}
 """about a second a round, so that there are several"""
 

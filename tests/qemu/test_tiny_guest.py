@@ -84,7 +84,6 @@ def test_impossible_regions_are_refused(region: Region) -> None:
         TinyGuest((region,)).image()
 
 
-@pytest.mark.qemu
 def test_flip_alternates_between_two_contents(qemu_binary: QemuLike, short_path: Path) -> None:
     region = Region(Pattern.FLIP, START, PAGES)
     first = after_sweeps(qemu_binary, region, 1, short_path)
@@ -95,7 +94,6 @@ def test_flip_alternates_between_two_contents(qemu_binary: QemuLike, short_path:
     np.testing.assert_array_equal(third, first)
 
 
-@pytest.mark.qemu
 def test_flip_can_leave_most_of_a_page_alone(qemu_binary: QemuLike, short_path: Path) -> None:
     region = Region(Pattern.FLIP, START, PAGES, words=10)
     pages = after_sweeps(qemu_binary, region, 2, short_path)
@@ -103,7 +101,6 @@ def test_flip_can_leave_most_of_a_page_alone(qemu_binary: QemuLike, short_path: 
     np.testing.assert_array_equal(pages[:, 10:], content(START, PAGES, 3)[:, 10:])
 
 
-@pytest.mark.qemu
 def test_counter_adds_one_per_sweep(qemu_binary: QemuLike, short_path: Path) -> None:
     region = Region(Pattern.COUNTER, START, PAGES, fill=False)
     pages = after_sweeps(qemu_binary, region, 5, short_path)
@@ -113,7 +110,6 @@ def test_counter_adds_one_per_sweep(qemu_binary: QemuLike, short_path: Path) -> 
     np.testing.assert_array_equal(pages, expected)
 
 
-@pytest.mark.qemu
 def test_random_words_follow_the_generator(qemu_binary: QemuLike, short_path: Path) -> None:
     region = Region(Pattern.RANDOM_WORDS, START, PAGES, writes=100)
     pages = after_sweeps(qemu_binary, region, 3, short_path)
@@ -123,7 +119,6 @@ def test_random_words_follow_the_generator(qemu_binary: QemuLike, short_path: Pa
     np.testing.assert_array_equal(pages.reshape(-1), expected)
 
 
-@pytest.mark.qemu
 def test_random_pages_rewrites_whole_pages(qemu_binary: QemuLike, short_path: Path) -> None:
     region = Region(Pattern.RANDOM_PAGES, START, PAGES, writes=12)
     pages = after_sweeps(qemu_binary, region, 2, short_path)
@@ -133,7 +128,6 @@ def test_random_pages_rewrites_whole_pages(qemu_binary: QemuLike, short_path: Pa
     assert changed[sorted(hit)].all()
 
 
-@pytest.mark.qemu
 def test_zeroing_alternates_with_its_neighbours(qemu_binary: QemuLike, short_path: Path) -> None:
     region = Region(Pattern.ZEROING, START, PAGES)
     first = after_sweeps(qemu_binary, region, 1, short_path)
@@ -145,14 +139,12 @@ def test_zeroing_alternates_with_its_neighbours(qemu_binary: QemuLike, short_pat
     np.testing.assert_array_equal(second[1::2], full[1::2])
 
 
-@pytest.mark.qemu
 def test_silent_and_static_never_change(qemu_binary: QemuLike, short_path: Path) -> None:
     for pattern in (Pattern.SILENT, Pattern.STATIC):
         pages = after_sweeps(qemu_binary, Region(pattern, START, PAGES), 3, short_path)
         np.testing.assert_array_equal(pages, content(START, PAGES, 3))
 
 
-@pytest.mark.qemu
 def test_running_guest_changes_only_what_it_says(qemu_binary: QemuLike, short_path: Path) -> None:
     guest = mixed(region_pages=PAGES, writes_per_s=4000)
     inside = range(guest.regions[0].start, guest.regions[-1].stop)
@@ -170,7 +162,6 @@ def test_running_guest_changes_only_what_it_says(qemu_binary: QemuLike, short_pa
     assert changed == set(CHANGING)
 
 
-@pytest.mark.qemu
 @pytest.mark.parametrize("pattern", [Pattern.SILENT, *CHANGING, Pattern.STATIC])
 def test_qemu_sends_what_the_pattern_dirties(
     qemu_binary: QemuLike, short_path: Path, pattern: Pattern
@@ -197,7 +188,6 @@ def test_qemu_sends_what_the_pattern_dirties(
         assert again > 100, info
 
 
-@pytest.mark.qemu
 def test_pace_is_kept(qemu_binary: QemuLike, short_path: Path) -> None:
     guest = TinyGuest((Region(Pattern.COUNTER, START, 50),), writes_per_s=5000)
     with source(qemu_binary, guest, short_path) as machine:
@@ -208,7 +198,6 @@ def test_pace_is_kept(qemu_binary: QemuLike, short_path: Path) -> None:
     assert 0.5 < done * 50 / took_s / 5000 < 1.3
 
 
-@pytest.mark.qemu
 @pytest.mark.parametrize("machine", ["pc", "q35"])
 def test_plain_migration_ends_with_equal_ram(qemu_binary: QemuLike, short_path: Path, machine: str) -> None:
     guest = mixed(region_pages=200, writes_per_s=3000)

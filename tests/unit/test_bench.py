@@ -94,14 +94,14 @@ def test_instructions_drowned_in_noise_are_withheld() -> None:
 @pytest.mark.parametrize("subpage", candidates.SUBPAGES)
 def test_nh32_candidate_is_what_is_used(subpage: int) -> None:
     random = np.random.default_rng(subpage)
-    keys = [random.integers(0, 1 << 64, n, np.uint64) for n in (subpage // 8, subpage // 8, 4)]
+    first, second, fold = (random.integers(0, 1 << 64, n, np.uint64) for n in (subpage // 8, subpage // 8, 4))
     buffer = random.integers(0, 256, PAGE_BYTES + 3, np.uint8)
     out = np.zeros((1, PAGE_BYTES // subpage), np.uint64)
-    candidates.nh32_pages(buffer, np.array([3]), subpage, *keys, out)
+    candidates.nh32_pages(buffer, np.array([3]), subpage, first, second, fold, out)
 
     for column, sign in enumerate(out[0].tolist()):
         part = buffer[3 + column * subpage :][:subpage].tobytes()
-        assert sign == signature(part, b"".join(key.tobytes() for key in keys))
+        assert sign == signature(part, b"".join(key.tobytes() for key in (first, second, fold)))
 
 
 def test_candidates_table_and_profile(tmp_path: Path) -> None:
@@ -113,6 +113,7 @@ def test_candidates_table_and_profile(tmp_path: Path) -> None:
     assert set(profile.shares(stream)) == set(profile.STAGES)
 
 
+@pytest.mark.slow
 def test_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     speed = {"median": 2.0, "min": 1.0, "max": 3.0}
@@ -129,6 +130,7 @@ def test_guest_streams_have_the_pages_they_say() -> None:
         assert bytes(first[:4]) == b"QEVM"
 
 
+@pytest.mark.slow
 def test_a_cold_start_is_measured_on_both_commands() -> None:
     stream = cold_start.short_stream()
     assert cold_start.thin_start(stream) > 0

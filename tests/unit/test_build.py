@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,8 @@ from pagethrift.kernels import Kernel, machine_code
 from pagethrift.stream.packets import cut_offsets
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM, room_bytes
+
+pytestmark = pytest.mark.slow
 
 SAME_BYTES = """
 import hashlib, sys
@@ -150,15 +152,16 @@ def test_arguments_of_other_types_are_left_to_numba(extension: Any) -> None:
 
 
 def test_a_kernel_takes_them_all_the_same(extension: Any) -> None:
-    for function, arguments, result in (
+    calls: list[tuple[Any, tuple[Any, ...], Any]] = [
         (room_bytes, (np.array([1, 2, 0, 2], np.uint8)[::2],), PAGE_ROOM + ZERO_ROOM),
         (
             cut_offsets,
             (OFFSETS, np.uint32(0), 3, 5, 9, np.zeros(3, np.int64), np.zeros(8, np.int64)),
             (2, True),
         ),
-    ):
-        kernel = Kernel(function.py_func)  # type: ignore[attr-defined]
+    ]
+    for function, arguments, result in calls:
+        kernel = Kernel(function.py_func)
         kernel.built = getattr(extension, kernel.symbol)
         assert kernel.built(*arguments) is NotImplemented
         assert kernel(*arguments) == result
@@ -194,4 +197,4 @@ def test_types_without_words_in_c_are_not_built() -> None:
     ):  # fmt: skip
         assert wrapper("f", (kind,), types.none) is None
     assert wrapper("f", (types.int64,), types.float64) is None
-    assert wrapper("f", (types.int64,), types.Tuple((types.int64, types.uint8))) is None
+    assert wrapper("f", (types.int64,), cast(Any, types).Tuple((types.int64, types.uint8))) is None

@@ -8,7 +8,7 @@ from pagethrift import errors
 from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
 from pagethrift.stream.input import NotUnderstood
 
-CLASSES = [UsageError, StreamError, LinkError, QmpError, LabError]
+CLASSES: list[type[PagethriftError]] = [UsageError, StreamError, LinkError, QmpError, LabError]
 
 
 def test_every_error_stands_in_the_tree() -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def test_multiply_and_add_carries_into_the_high_word(values: list[int]) -> None:
     assert int(out[0]) + (int(out[1]) << 64) == expected
 
 
+@pytest.mark.slow
 def test_without_a_folder_to_keep_them_kernels_are_compiled_each_time(tmp_path: Path) -> None:
     """A user without a home and with a read-only installation."""
     code = "import numpy; from pagethrift.stream.xbzrle import put_uleb\n"

@@ -47,6 +47,7 @@ def swept(folder: Path) -> Path:
     return run_sweep(read_spec(folder / "spec.toml"), folder / "out", workers=1)
 
 
+@pytest.mark.slow
 def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = pq.read_table(swept(tmp_path)).to_pylist()
     table.main(["--over-traces", str(tmp_path / "out/results.parquet")])
@@ -68,6 +69,7 @@ def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told[3][0] == "| `pagethrift, margin: 0.5`"
 
 
+@pytest.mark.slow
 def test_a_sweep_as_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = swept(tmp_path)
     table.main([str(path)])
@@ -136,9 +138,9 @@ def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.Capture
     assert f"{took:.1f} / {result.total_time_s:.1f} (+0%) |" in said
     assert "* downtime_s: 0.0% at the median, 0.0% at worst of 3 groups" in said
     faithful.main(asked)
-    said = capsys.readouterr()
-    assert "counters, multifd-zstd: no such row" in said.err
-    assert "total_time_s: median error 0.0%, worst 0.0% of 3 groups" in said.out
+    both = capsys.readouterr()
+    assert "counters, multifd-zstd: no such row" in both.err
+    assert "total_time_s: median error 0.0%, worst 0.0% of 3 groups" in both.out
     document = json.loads(out.read_text())
     assert document["errors"]["first_round_bytes"] == {"median": 0.0, "worst": 0.0, "groups": 3}
     plain = next(group for group in document["groups"] if group["mode"] == "plain")
@@ -161,6 +163,7 @@ def test_speed_counts_writes_and_pages(tmp_path: Path) -> None:
     assert scaling.page_events(trace, result) == pytest.approx(pages + writes, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_timed(tmp_path: Path) -> None:
     made(tmp_path, Load.IDLE)
     spec, out = tmp_path / "spec.toml", tmp_path / "out.json"

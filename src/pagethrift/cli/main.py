@@ -33,8 +33,8 @@ COMMANDS = {
     "lab": (_LAB, "pagethrift.cli.lab", "Migrate guests between two hosts on this machine."),
 }
 """name -> its group, a module with a Typer ``app``, one line of help; only the module called is imported"""
-EXTRAS = ("lab", "report", "sweep")
-"""commands that need the extra of their name (pyproject.toml)"""
+EXTRAS = frozenset({"sweep", "lab", "report"})
+"""commands that need packages of the extra that has their name: ``pip install 'pagethrift[lab]'``"""
 
 
 def main() -> None:
@@ -52,11 +52,15 @@ def main() -> None:
         print(f"pagethrift: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
-        if arguments[0] not in EXTRAS:
+        package, _, _ = (error.name or "").partition(".")
+        command = arguments[0] if arguments else ""
+        if command not in EXTRAS or package == "pagethrift":
             raise
-        advice = f"in the clone, run pip install '.[{arguments[0]}]'"
-        package = (error.name or "a package").partition(".")[0]
-        print(f"pagethrift: {package} is not installed; {advice}", file=sys.stderr)
+        print(
+            f"pagethrift {command} needs the {command} extra: pip install 'pagethrift[{command}]'"
+            f" ({package} is not installed)",
+            file=sys.stderr,
+        )
         sys.exit(UsageError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -63,7 +63,8 @@ def run_sweep(
 
     Each finished cell is a file under ``folder``/cells at once, so an interrupted sweep goes on where
     it was. ``scheduler``: address of a Dask scheduler whose workers see the same files; default: worker
-    processes here, one a core. Raises UsageError when Dask is missing or cells failed.
+    processes here, one a core. Raises UsageError when cells failed, ModuleNotFoundError without Dask (the
+    sweep extra).
     """
     store = folder / "cells"
     store.mkdir(parents=True, exist_ok=True)
@@ -139,11 +140,8 @@ def _put(path: Path, text: str) -> None:
 
 @contextmanager
 def _client(scheduler: str | None, workers: int | None, cells: int) -> Iterator[Any]:
-    try:
-        dask: Any = import_module("dask")
-        distributed: Any = import_module("distributed")
-    except ImportError as error:
-        raise UsageError("a sweep needs Dask: in the clone, run pip install '.[sweep]'") from error
+    dask: Any = import_module("dask")
+    distributed: Any = import_module("distributed")
     dask.config.set({"distributed.scheduler.allowed-failures": LOST_WORKERS})
     if scheduler is not None:
         try:

@@ -13,8 +13,6 @@ from pagethrift.model.result import MigrationResult, Outcome
 from tests.qemu.live.pair import After, Pair, slow_link
 from tests.qemu.machines import differing_pages
 
-pytestmark = pytest.mark.qemu
-
 
 def through_slow_link(pair: Pair, decider: After | None = None, **changes: Any) -> MigrationResult:
     async def run() -> MigrationResult:

@@ -18,8 +18,6 @@ from pagethrift.simulate.replay import replay
 from pagethrift.trace.facts_log import read_facts
 from tests.qemu.live.pair import Pair, slow_link
 
-pytestmark = pytest.mark.qemu
-
 
 @pytest.mark.parametrize("name", ["pagethrift", "thesis"])
 def test_replayed_decisions_are_identical(pair: Pair, folder: Path, name: str) -> None:

@@ -17,8 +17,6 @@ from pagethrift.model.result import MigrationResult, Mode, Outcome
 from tests.qemu.live.pair import After, Pair, running_pair, slow_link
 from tests.qemu.machines import QemuLike, differing_pages
 
-pytestmark = pytest.mark.qemu
-
 
 def through_slow_link(pair: Pair, decider: After | None = None, **changes: Any) -> MigrationResult:
     async def run() -> MigrationResult:

@@ -23,8 +23,6 @@ from tests.qemu.live.pair import After, Pair, running_pair, sink, slow_link
 from tests.qemu.machines import QemuLike
 from tests.qemu.tiny import MIB
 
-pytestmark = pytest.mark.qemu
-
 SLOW = PlainFeatures(max_bandwidth_bps=2 << 20)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,6 @@ from pagethrift.model.result import Mode, Outcome
 from tests.qemu.live.pair import Pair
 from tests.qemu.machines import Machine, differing_pages
 
-pytestmark = pytest.mark.qemu
-
 
 def capabilities(machine: Machine) -> list[str]:
     """Return what is switched on."""
@@ -22,7 +21,7 @@ def capabilities(machine: Machine) -> list[str]:
     return [row["capability"] for row in rows if row["state"]]
 
 
-def switch_on(machine: Machine, **parameters: object) -> None:
+def switch_on(machine: Machine, **parameters: Any) -> None:
     machine.qmp.set_capabilities(multifd=True)
     machine.qmp.execute("migrate-set-parameters", **parameters)
 

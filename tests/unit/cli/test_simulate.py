@@ -67,6 +67,7 @@ def test_refusals(trace: Path, arguments: tuple[str, ...], says: str) -> None:
         call(trace, "--bandwidth", "1Gbit", *arguments)
 
 
+@pytest.mark.slow
 def test_a_sweep(trace: Path, tmp_path: Path) -> None:
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(

@@ -68,7 +68,7 @@ def test_fold_keeps_twice_two_to_the_minus_key_bits() -> None:
     """Parts of 4 bits under keys of 8 bits stand as 32 to 64 in the real fold."""
     worst = 0.0
     zero = fold_all_keys((0, 0), 8)
-    for difference in itertools.product(range(16), repeat=2):
+    for difference in itertools.product(range(16), range(16)):
         if difference != (0, 0):
             table = fold_all_keys(difference, 8)
             worst = max(worst, np.count_nonzero(table == zero) / table.size)

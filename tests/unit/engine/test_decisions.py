@@ -159,7 +159,8 @@ def test_insight_is_passed_on() -> None:
     assert (told.as_defined, told_held.as_defined) == (True, True)
     assert told.dirty_again is not None
     assert told_held.dirty_again is not None
-    assert (told.dirty_again.any(), told_held.dirty_again.all()) == (False, True)
+    assert not told.dirty_again.any()
+    assert told_held.dirty_again.all()
     assert told.watched is not None
     assert told.watched.tolist() == [0, 3]
 

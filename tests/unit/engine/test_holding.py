@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pagethrift.engine import held as held_module
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.holding import HoldBuffer
 from pagethrift.model.pages import I32, I64, PageBatch
@@ -138,6 +137,6 @@ def test_the_reporting_thread_may_look_while_the_buffer_grows(monkeypatch: pytes
         assert len(held.pages) >= 0
         return concatenate(*args, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(held_module.np, "concatenate", looking)
+    monkeypatch.setattr("pagethrift.engine.held.np.concatenate", looking)
     held.put(batch([1], [b""]), numbers(0), sizes_of(9), 0.0, 0)
     assert held.pages.held_bytes == 9

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pagethrift.engine.planner import Planner
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from tests.unit.strategies.stop.test_rules import FACTS
+from tests.unit.strategies.stop.test_prediction import FACTS
 
 
 @dataclass

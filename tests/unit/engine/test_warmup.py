@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from pagethrift.kernels.machine_code import ONLY_JIT
 
 PROGRAM = """
@@ -38,6 +40,7 @@ assert not changed, changed
 """
 
 
+@pytest.mark.slow
 def test_nothing_compiles_after_warming_up() -> None:
     env = os.environ | {ONLY_JIT: "1"}
     subprocess.run([sys.executable, "-c", PROGRAM], env=env, check=True, timeout=120)

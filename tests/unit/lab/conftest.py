@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from pagethrift.errors import LabError
 from pagethrift.lab import doctor
 from pagethrift.lab.doctor import CheckStatus
 from pagethrift.lab.guest import packages
@@ -25,5 +26,5 @@ def lab_guest(lab_network: None) -> None:
         pytest.skip(f"no {', '.join(lacking)} here; run scripts/setup-system.sh as root")
     try:
         packages.kernel()
-    except packages.LabError as error:
+    except LabError as error:
         pytest.skip(f"no guest kernel: {error}")

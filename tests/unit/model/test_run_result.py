@@ -14,7 +14,7 @@ from tests.archives import runs
 MIGRATION = MigrationResult(Mode.RELAY, "pagethrift", Outcome.COMPLETED, False, 0.0, 1.0, 0.3, 1.0)
 
 
-def test_every_field_survives_the_file(tmp_path: Path):
+def test_every_field_survives_the_file(tmp_path: Path) -> None:
     whole = RunResult(
         "s", "pagethrift", 0, MIGRATION, {"phases": []}, "tcg", 0,
         ram=RamEquality(4096, 0, ()),
@@ -26,7 +26,7 @@ def test_every_field_survives_the_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["demo.plain.00.json", "demo.pagethrift.ram-check.json"])
-def test_files_from_before_the_optional_fields_are_read(name: str, tmp_path: Path):
+def test_files_from_before_the_optional_fields_are_read(name: str, tmp_path: Path) -> None:
     whole = runs("demo")[name]
     data = json.loads(whole.to_json())
     for name in ("link", "cpu_s", "peak_rss_bytes", "disk"):
@@ -39,7 +39,7 @@ def test_files_from_before_the_optional_fields_are_read(name: str, tmp_path: Pat
     assert whole.migration == old.migration
 
 
-def test_a_broken_field_is_a_usage_error(tmp_path: Path):
+def test_a_broken_field_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_run(RunResult("s", "plain", 0, MIGRATION, {}, "tcg", 0), path)
     data = json.loads(path.read_text())

@@ -197,6 +197,7 @@ def test_who_is_not_qemu_never_reaches_the_destination(scene: Scene, bytes_: byt
     assert scene.thread.is_alive()
 
 
+@pytest.mark.slow
 def test_idle_connections_that_keep_coming_do_not_hold_main_up(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

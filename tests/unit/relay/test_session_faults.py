@@ -104,27 +104,6 @@ def _try_send(source: socket.socket, data: bytes) -> None:
         return
 
 
-def test_listening_on_a_live_socket_disturbs_nobody(folder: Path) -> None:
-    """A connection made to see whether somebody listens is, for a waiting relay, the source; for a
-    working one a second QEMU socket, which ends its migration. (A datagram socket can ask without
-    connecting: EPROTOTYPE means alive, ECONNREFUSED dead.)
-    """
-    address = Address(path=str(folder / "near"))
-    with listen(address) as first:
-        first.setblocking(False)
-        with pytest.raises(LinkError, match="cannot listen"):
-            listen(address)
-        with pytest.raises(BlockingIOError):
-            first.accept()
-
-
-def test_a_socket_left_behind_is_replaced(folder: Path) -> None:
-    address = Address(path=str(folder / "near"))
-    listen(address).close()
-    with listen(address) as second:
-        assert second.fileno() >= 0
-
-
 class Raises:
     """An encode answer with a bug."""
 

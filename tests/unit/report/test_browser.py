@@ -12,6 +12,7 @@ import pytest
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install '.[dev]'")
 
+from selenium.webdriver import Chrome  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
@@ -20,16 +21,20 @@ from pagethrift.report.page import html  # noqa: E402
 from tests.unit.report.samples import run  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here; run scripts/setup-system.sh as root"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="no chromium and chromedriver here; run scripts/setup-system.sh as root",
+    ),
+]
 # the page has no script of its own, so it is asked through the driver
 WIDER = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 FOCUSED = "const e = document.activeElement; return e.className + ' ' + (e.getAttribute('aria-label') || '')"
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     runs = [run(mode, 10.0 + i, i) for mode in ("plain", "xbzrle:512MiB", "pagethrift") for i in range(3)]
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html(Loaded(tuple(runs), ()), "pagethrift report small"))
@@ -43,12 +48,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
-def resize(browser: webdriver.Chrome, width: int) -> None:
+def resize(browser: Chrome, width: int) -> None:
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def test_everything_is_there_and_nothing_is_complained_of(browser: webdriver.Chrome) -> None:
+def test_everything_is_there_and_nothing_is_complained_of(browser: Chrome) -> None:
     find = browser.find_elements
     assert len(find("css selector", "figure svg[role=img]")) == 7
     assert [h.text for h in find("css selector", "h2")] == [
@@ -60,7 +65,7 @@ def test_everything_is_there_and_nothing_is_complained_of(browser: webdriver.Chr
 
 
 @pytest.mark.parametrize("width", [390, 768, 1200])
-def test_page_is_not_wider_than_the_screen(browser: webdriver.Chrome, width: int) -> None:
+def test_page_is_not_wider_than_the_screen(browser: Chrome, width: int) -> None:
     resize(browser, width)
     assert browser.execute_script(WIDER) == 0
     browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -68,7 +73,7 @@ def test_page_is_not_wider_than_the_screen(browser: webdriver.Chrome, width: int
     browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = false")
 
 
-def test_tab_reaches_the_skip_link_first_and_the_tables(browser: webdriver.Chrome) -> None:
+def test_tab_reaches_the_skip_link_first_and_the_tables(browser: Chrome) -> None:
     resize(browser, 1200)
     browser.get(browser.current_url.partition("#")[0])
     seen = []
@@ -80,7 +85,7 @@ def test_tab_reaches_the_skip_link_first_and_the_tables(browser: webdriver.Chrom
     assert "scroll pagethrift against QEMU in small" in seen
 
 
-def test_it_prints(browser: webdriver.Chrome, tmp_path: Path) -> None:
+def test_it_prints(browser: Chrome, tmp_path: Path) -> None:
     pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
     assert pdf.startswith(b"%PDF")
     assert len(pdf) > 20_000

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from pagethrift.report.load import Loaded
 from pagethrift.report.page import figures, html
 from pagethrift.report.runs import Run
@@ -72,6 +74,7 @@ def test_different_machines_are_said() -> None:
     assert "different machines or versions" not in page(one, run("pagethrift"))
 
 
+@pytest.mark.slow
 def test_sixty_long_runs_fit_into_three_megabytes() -> None:
     points = {
         "began_s": 0.0, "interval_s": 0.1, "operations": [i * 7 % 300 for i in range(1200)],
@@ -85,6 +88,7 @@ def test_sixty_long_runs_fit_into_three_megabytes() -> None:
     assert len(page(*runs).encode()) < 3_000_000
 
 
+@pytest.mark.slow
 def test_command_writes_page_and_plots(tmp_path: Path) -> None:
     write(tmp_path / "in", result("plain"), result("pagethrift", 5.0))
     out, plots = tmp_path / "report.html", tmp_path / "plots"

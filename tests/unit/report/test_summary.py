@@ -128,7 +128,8 @@ def test_folders_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     runs = load([tmp_path / "monday" / "runs", tmp_path / "tuesday" / "runs"]).runs
     (time,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "TT"]
     assert time.ratio is not None
-    assert (time.ratio.low, time.ratio.high, time.pairs) == (pytest.approx(0.8), pytest.approx(0.8), 4)
+    assert (time.ratio.low, time.ratio.high) == pytest.approx((0.8, 0.8))
+    assert time.pairs == 4
 
 
 def test_a_pair_in_which_qemu_sent_nothing_again_is_not_left_out() -> None:

@@ -89,6 +89,7 @@ def test_wrong_specifications(spec: Path, old: str, new: str, says: str) -> None
         read_spec(spec)
 
 
+@pytest.mark.slow
 def test_a_speed_for_each_bandwidth(spec: Path, tmp_path: Path) -> None:
     text = SPEC.replace("force_after", "speeds = [1, 10]\nforce_after").replace("uniform.", "*.")
     spec.write_text(text.replace('"20s"', '["20s", "2s"]'))
@@ -114,6 +115,7 @@ def test_results_of_other_code_are_not_kept(spec: Path, monkeypatch: pytest.Monk
     assert cell.key != before
 
 
+@pytest.mark.slow
 def test_two_workers_one_killed_then_resumed(
     spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ def test_two_workers_one_killed_then_resumed(
     assert again == [SweepProgress(16, 16, 16, 0)]
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_leaves_the_others(spec: Path, tmp_path: Path) -> None:
     cells = read_spec(spec)[:2]
     out = tmp_path / "out"

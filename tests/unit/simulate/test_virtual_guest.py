@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pagethrift.simulate.virtual_guest import VirtualGuest
@@ -14,7 +16,7 @@ PAGES = 6
 
 def trace_of(*writes: tuple[float, int, int, int], duration_s: float = 10.0) -> Trace:
     """A guest of six pages that hold 1..6; writes: (time, page, content, changed)."""
-    columns = list(zip(*writes, strict=True)) if writes else [[], [], [], []]
+    columns: list[Any] = list(zip(*writes, strict=True)) if writes else [[], [], [], []]
     n = len(writes)
     return Trace(
         TraceHeader(PAGES * 4096, (("pc.ram", PAGES * 4096),), 0.1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,6 +239,6 @@ def test_the_go_takes_a_moment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"downtime_limit_s": 0.0}, {"give_up_s": 0.0}, {"link": LinkSpec(0.0)}, {"go_delay_s": -1.0}]
 )
-def test_impossible_options(tmp_path: Path, options: dict[str, float]) -> None:
+def test_impossible_options(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         run(made(tmp_path, Load.IDLE), "kvm-default", **options)

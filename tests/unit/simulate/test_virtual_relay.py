@@ -92,7 +92,7 @@ def through_simulator(name: str, work: list[Round]) -> VirtualRelay:
     trace = Trace(
         TraceHeader(PAGES * PAGE_BYTES, (("pc.ram", PAGES * PAGE_BYTES),), 1.0), "made",
         np.zeros(PAGES, np.int32), np.zeros(PAGES, np.uint16), None, None,
-        Writes(np.zeros(0), *(np.zeros(0, np.int32) for _ in range(2)), nothing, nothing, nothing), 1.0,
+        Writes(np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32), nothing, nothing, nothing), 1.0,
     )  # fmt: skip
     guest = VirtualGuest(trace)
     relay = VirtualRelay(strategy(name), guest, np.zeros(PAGES, np.uint8), as_defined=False)
@@ -133,7 +133,7 @@ def test_the_destination_ends_with_the_newest_contents() -> None:
     work = rounds(7)
     relay = through_simulator("pagethrift", work)
     meter = PageMeter(PAGES, SECRET, exact=False)
-    newest = {}
+    newest: dict[int, int] = {}
     for pages in work:
         rows = meter.measure(batch(pages))
         newest.update(zip(rows.page.tolist(), rows.content.tolist(), strict=True))

@@ -8,7 +8,8 @@ import numpy as np
 
 from pagethrift.model.facts import StopAction
 from pagethrift.strategies.pagethrift import HoldHot, pagethrift
-from pagethrift.strategies.stop.rules import DowntimePredicted, predicted_downtime_s
+from pagethrift.strategies.stop.prediction import predicted_downtime_s
+from pagethrift.strategies.stop.rules import DowntimePredicted
 from tests.unit.strategies.facts import ROOM_BYTES, held_facts, page_facts, stop_facts
 
 GO, ON = StopAction.SWITCH_OVER, StopAction.CONTINUE

@@ -73,7 +73,7 @@ def test_the_last_version_wins() -> None:
 
 
 def test_blocks_before_and_after() -> None:
-    def rom_only(block: Block) -> np.ndarray | None:  # type: ignore[type-arg]
+    def rom_only(block: Block) -> np.ndarray | None:
         return np.full(block.used_bytes, 0xF0, np.uint8) if block.name == b"pc.bios" else None
 
     result = image([whole(), b"", b"more"], rom_only)

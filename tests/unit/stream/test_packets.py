@@ -24,7 +24,7 @@ from pagethrift.stream.packets import (
     cut_offsets,
 )
 from pagethrift.stream.synthetic import handshake, packet
-from tests.streams import MORE
+from tests.streams import examples
 
 PAGES = 300
 TABLE = BlockTable.of([(b"pc.ram", PAGES * PAGE_BYTES), (b"pc.bios", 2 * PAGE_BYTES)])
@@ -202,7 +202,7 @@ def test_offset_counts_from_the_channels_first_byte() -> None:
     assert reader.offset == len(data)
 
 
-@settings(max_examples=300 * MORE, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.binary(max_size=60), at=st.integers(0, len(HEAD + ONE)))
 def test_whatever_the_bytes_a_stream_error_or_events(data: bytes, at: int) -> None:
     stream = HEAD + ONE
@@ -215,7 +215,7 @@ def test_whatever_the_bytes_a_stream_error_or_events(data: bytes, at: int) -> No
     assert 0 <= problem.offset <= len(stream) + len(data)
 
 
-@settings(max_examples=300 * MORE, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(offsets=st.lists(st.integers(0, 12).map(lambda i: i * 4096) | st.integers(0, 2**64 - 1), max_size=128))
 def test_the_kernel_agrees_with_a_plain_loop(offsets: list[int]) -> None:
     buffer = np.frombuffer(bytearray(b"".join(o.to_bytes(8, "big") for o in offsets) + bytes(8)), np.uint8)

@@ -88,7 +88,7 @@ def test_a_page_twice_in_a_body_comes_twice_in_order() -> None:
 
 def test_flush_keeps_its_place_between_pages() -> None:
     stream = HEAD + part(page(1), FLUSH, page(2, None), last=True) + TAIL
-    order = []
+    order: list[bytes | list[int]] = []
     for event in StreamReader().feed(stream):
         match event:
             case Raw(data):

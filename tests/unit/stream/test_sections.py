@@ -285,6 +285,7 @@ def test_an_early_end_says_where(name: str) -> None:
     assert read([stream[:ram_ends]]).ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix",
     [

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,6 +169,7 @@ def test_runs_left_in_the_buffer_change_no_byte(seed: int, last: int, most: int,
     assert writer.last_block == expected_last
 
 
+@pytest.mark.slow
 def test_pages_as_received_are_all_left_in_the_buffer() -> None:
     n = 5
     buffer = b"".join((i << 12 | 0x28).to_bytes(8, "big") + bytes([i + 1]) * 4096 for i in range(n))

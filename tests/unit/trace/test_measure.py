@@ -9,7 +9,6 @@ import pytest
 
 from pagethrift.model.pages import PAGE_BYTES, Kind, PageBatch
 from pagethrift.stream.xbzrle import encode_delta
-from pagethrift.trace.contents import ContentIds
 from pagethrift.trace.measure import PageMeter
 from pagethrift.trace.sweeps import SweepRows
 from pagethrift.trace.write import Rows
@@ -89,21 +88,6 @@ def test_sparse_and_compressed_sizes() -> None:
     assert rows.sparse_bytes[1] == PAGE_BYTES
     assert 0 < rows.zstd_bytes[0] < 100
     assert rows.zstd_bytes[1] > 4000
-
-
-def test_ids_survive_growth_and_are_forgotten_when_full() -> None:
-    ids = ContentIds(zero_hash=99, most_slots=1 << 16)
-    none = np.zeros(4, np.uint64)
-    first = np.arange(1000, 1000 + 20_000, dtype=np.uint64)
-    numbers = ids.number(first, none)
-    assert numbers.tolist() == list(range(1, 20_001))
-    assert ids.number(np.array([99, 1000], np.uint64), none).tolist() == [0, 1]
-    held = np.array([1000], np.uint64)
-    ids.number(np.arange(10**6, 10**6 + 20_000, dtype=np.uint64), held)
-    assert ids.forgotten == 1
-    after = ids.number(np.array([99, 1000, 1001], np.uint64), held).tolist()
-    assert after[:2] == [0, 1]
-    assert after[2] > 20_000
 
 
 def test_a_page_that_comes_twice_is_one_row(pages: tuple[bytes, bytes]) -> None:

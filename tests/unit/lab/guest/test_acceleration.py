@@ -27,7 +27,7 @@ def fake_qemu(folder: Path, script: str) -> QemuBinary:
 )
 def test_only_a_kernel_that_runs_to_its_end_counts(
     script: str, works: bool, detail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(acceleration, "_PROBE_TIMEOUT_S", 0.5)
     probe = acceleration._boot_once(fake_qemu(tmp_path, script), "max", Path("/dev/null"))
     assert probe.works is works

@@ -26,7 +26,7 @@ Components: main
 """
 
 
-def test_backports_join_the_release_with_address_and_key_kept():
+def test_backports_join_the_release_with_address_and_key_kept() -> None:
     archive, security = derive_sources([DEB822], "bookworm").strip().split("\n\n")
     assert "Suites: bookworm bookworm-updates bookworm-backports" in archive
     assert "URIs: http://mirror.example/debian" in archive
@@ -36,12 +36,12 @@ def test_backports_join_the_release_with_address_and_key_kept():
     assert "backports" not in security
 
 
-def test_backports_already_there_are_not_doubled():
+def test_backports_already_there_are_not_doubled() -> None:
     text = DEB822.replace("bookworm-updates", "bookworm-backports")
     assert derive_sources([text], "bookworm").count("bookworm-backports") == 1
 
 
-def test_third_party_disabled_and_source_only_entries_are_left_out():
+def test_third_party_disabled_and_source_only_entries_are_left_out() -> None:
     other = DEB822.replace("bookworm", "nodistro").replace("mirror", "other")
     disabled = "Enabled: no\n" + DEB822.split("\n\n")[0].replace("mirror", "disabled")
     sources = DEB822.split("\n\n")[1].replace("Types: deb", "Types: deb-src").replace("mirror", "sources")
@@ -50,7 +50,7 @@ def test_third_party_disabled_and_source_only_entries_are_left_out():
         assert name not in derived
 
 
-def test_one_line_style_is_read(tmp_path: Path):
+def test_one_line_style_is_read(tmp_path: Path) -> None:
     (tmp_path / "sources.list").write_text(
         "# deb http://off.example/debian bookworm main\n"
         "deb [arch=amd64,i386 signed-by=/key.gpg] http://mirror.example/debian bookworm main contrib # note\n"
@@ -63,6 +63,6 @@ def test_one_line_style_is_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize("codename", ["trixie", ""])
-def test_a_release_without_entry_is_an_error(codename: str):
+def test_a_release_without_entry_is_an_error(codename: str) -> None:
     with pytest.raises(LabError, match="no apt source"):
         derive_sources([DEB822], codename)

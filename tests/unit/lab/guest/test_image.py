@@ -22,7 +22,7 @@ def fake_modules(folder: Path, needs: dict[str, str]) -> Path:
     return folder
 
 
-def test_modules_come_after_what_they_need_and_once(tmp_path: Path):
+def test_modules_come_after_what_they_need_and_once(tmp_path: Path) -> None:
     needs = {"net": "ring,fail-over", "ring": "core", "core": "", "fail-over": "core"}
     modules = fake_modules(tmp_path, needs)
     names = [path.stem for path in image.module_closure(modules, ("net", "ring"))]
@@ -31,7 +31,7 @@ def test_modules_come_after_what_they_need_and_once(tmp_path: Path):
     assert names.index("core") < names.index("fail-over") < names.index("net")
 
 
-def test_a_builtin_module_needs_no_file_and_a_missing_one_is_an_error(tmp_path: Path):
+def test_a_builtin_module_needs_no_file_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     modules = fake_modules(tmp_path, {"net": "built_in"})
     assert [path.stem for path in image.module_closure(modules, ("net",))] == ["net"]
     with pytest.raises(LabError, match="no module absent"):
@@ -39,7 +39,7 @@ def test_a_builtin_module_needs_no_file_and_a_missing_one_is_an_error(tmp_path: 
 
 
 @pytest.mark.usefixtures("lab_guest")
-def test_the_image_holds_what_the_guest_needs():
+def test_the_image_holds_what_the_guest_needs() -> None:
     built = image.guest_image()
     assert image.guest_image() == built
     archive = gzip.decompress(built.initramfs.read_bytes())
@@ -52,7 +52,7 @@ def test_the_image_holds_what_the_guest_needs():
 
 
 @pytest.mark.usefixtures("lab_guest")
-def test_a_further_program_is_there_with_its_libraries():
+def test_a_further_program_is_there_with_its_libraries() -> None:
     if shutil.which("redis-server") is None:
         pytest.skip("no redis-server here; run scripts/setup-system.sh as root")
     archive = gzip.decompress(image.guest_image("redis-server").initramfs.read_bytes())
@@ -63,18 +63,18 @@ def test_a_further_program_is_there_with_its_libraries():
 
 
 @pytest.mark.usefixtures("lab_guest")
-def test_a_program_that_is_missing_is_named():
+def test_a_program_that_is_missing_is_named() -> None:
     with pytest.raises(LabError, match="needs no-such-server"):
         image.guest_image("no-such-server")
 
 
-def test_every_activity_has_its_place_in_the_script():
+def test_every_activity_has_its_place_in_the_script() -> None:
     script = Path(image.__file__).with_name("activity.sh").read_text()
     assert re.findall(r"^  ([a-z-]+)\)", script, re.MULTILINE) == list(ACTIVITIES)
 
 
 @pytest.mark.usefixtures("lab_guest")
-def test_a_changed_input_gives_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_changed_input_gives_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = image.guest_image()
     monkeypatch.setattr(image, "_INIT", image._INIT + "# changed\n")
     monkeypatch.setattr(image, "_build", lambda files, target: target.write_bytes(b""))

@@ -1,19 +1,15 @@
-"""Guests: command line, errors, and one real start on each QEMU at hand."""
-
-from pathlib import Path
+"""Guests: command line and errors; real ones start in tests/lab/test_machine.py."""
 
 import pytest
 
 from pagethrift.errors import LabError
-from pagethrift.lab.guest import image, machine, packages
-from pagethrift.lab.guest.acceleration import Accelerator, accelerator
-from pagethrift.lab.hosts.network import GUEST_ADDRESS, TwoHosts
-from pagethrift.lab.hosts.processes import ProcessGroup
+from pagethrift.lab.guest import machine
+from pagethrift.lab.hosts.network import GUEST_ADDRESS
 
 MIB = 2**20
 
 
-def test_kernel_command_line_carries_memcached():
+def test_kernel_command_line_carries_memcached() -> None:
     guest = machine.GuestSpec(memcached_bytes=100 * MIB, memcached_args=("-c", "2048"))
     words = machine.kernel_command_line(guest).split()
     assert "pt.memory=100" in words
@@ -28,76 +24,6 @@ def test_kernel_command_line_carries_memcached():
 
 
 @pytest.mark.parametrize("word", ["a b", "a,b", 'a"b'])
-def test_arguments_that_cannot_pass_are_refused(word: str):
+def test_arguments_that_cannot_pass_are_refused(word: str) -> None:
     with pytest.raises(LabError, match="space, comma or quote"):
         machine.kernel_command_line(machine.GuestSpec(memcached_args=(word,)))
-
-
-@pytest.mark.usefixtures("lab_guest")
-@pytest.mark.parametrize("series", ["7.2", "10.0"])
-def test_a_guest_starts_and_serves_the_client(series: packages.QemuSeries, tmp_path: Path):
-    try:
-        qemu = packages.qemu(series, fetch=series == "10.0")
-    except LabError as error:
-        pytest.skip(f"QEMU {series}: {error}")
-    guest = machine.GuestSpec(memory_bytes=256 * MIB, memcached_bytes=64 * MIB, memcached_args=("-c", "77"))
-    with TwoHosts() as hosts, ProcessGroup(tmp_path) as group:
-        started = machine.start_qemu(
-            group,
-            name="guest",
-            host=hosts.a,
-            guest=guest,
-            image=image.guest_image(),
-            qemu=qemu,
-            accelerator=accelerator(qemu),
-            folder=tmp_path,
-        )
-        assert 0 < started.wait_ready(60) < 60
-        with hosts.connect(GUEST_ADDRESS, image.MEMCACHED_PORT) as client, client.makefile("rwb") as lines:
-            lines.write(b"set key 0 0 5\r\nhello\r\nget key\r\nstats settings\r\n")
-            lines.flush()
-            assert [lines.readline() for _ in range(4)] == [
-                b"STORED\r\n",
-                b"VALUE key 0 5\r\n",
-                b"hello\r\n",
-                b"END\r\n",
-            ]
-            settings = {}
-            while (line := lines.readline().split())[0] == b"STAT":
-                settings[line[1]] = line[2]
-        assert settings[b"maxbytes"] == str(64 * MIB).encode()
-        assert settings[b"maxconns"] == b"77"
-        assert settings[b"num_threads"] == b"2"
-
-
-@pytest.mark.usefixtures("lab_guest")
-def test_a_qemu_that_cannot_start_says_why(tmp_path: Path):
-    try:
-        qemu = packages.qemu("7.2", fetch=False)
-    except LabError as error:
-        pytest.skip(f"QEMU 7.2: {error}")
-    guest = machine.GuestSpec(machine="no-such-machine")
-    built = image.guest_image()
-    with TwoHosts() as hosts, ProcessGroup(tmp_path) as group:
-        with pytest.raises(LabError, match=r"no-such-machine|unsupported machine type"):
-            machine.start_qemu(
-                group,
-                name="guest",
-                host=hosts.a,
-                guest=guest,
-                image=built,
-                qemu=qemu,
-                accelerator=Accelerator.TCG,
-                folder=tmp_path,
-            )
-        with pytest.raises(LabError, match="exceeds 107 bytes"):
-            machine.start_qemu(
-                group,
-                name="guest",
-                host=hosts.a,
-                guest=guest,
-                image=built,
-                qemu=qemu,
-                accelerator=Accelerator.TCG,
-                folder=tmp_path / ("x" * 100),
-            )

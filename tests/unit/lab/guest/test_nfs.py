@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -11,6 +12,7 @@ from pagethrift.errors import LabError, LinkError
 from pagethrift.lab.guest import nfs, packages
 from pagethrift.lab.guest.packages import NfsPrograms
 from pagethrift.lab.hosts.namespaces import sweep_leftovers
+from pagethrift.lab.hosts.network import CLIENT_ADDRESS, TwoHosts
 
 PROGRAMS = NfsPrograms(Path("/x/rpcbind"), Path("/x/ganesha.nfsd"), Path("/x/plugins"), {})
 
@@ -22,27 +24,27 @@ class NobodyAnswers:
         raise LinkError(f"no connection to {host}:{port}")
 
 
-def test_only_the_disks_folder_is_served_and_only_to_the_lab():
+def test_only_the_disks_folder_is_served_and_only_to_the_lab() -> None:
     text = nfs._settings(Path("/runs/1/disk"), PROGRAMS)
     assert text.count("EXPORT") == 1
     assert 'Path = "/runs/1/disk"' in text
-    assert f"Bind_addr = {nfs.CLIENT_ADDRESS}" in text
+    assert f"Bind_addr = {CLIENT_ADDRESS}" in text
     assert 'Plugins_Dir = "/x/plugins"' in text
 
 
-def test_qemu_opens_the_image_at_the_server():
+def test_qemu_opens_the_image_at_the_server() -> None:
     words = nfs.nfs_drive(Path("/runs/1/disk/disk.img")).split(",")
-    assert f"file.server.host={nfs.CLIENT_ADDRESS}" in words
+    assert f"file.server.host={CLIENT_ADDRESS}" in words
     assert "file.path=/runs/1/disk/disk.img" in words
 
 
-def test_a_server_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nfs, "_START_TIMEOUT_S", 0.1)
     with pytest.raises(LabError, match="NFS server is not there"):
-        nfs._wait_for(2049, NobodyAnswers(), lambda: None)
+        nfs._wait_for(2049, cast(TwoHosts, NobodyAnswers()), lambda: None)
 
 
-def test_a_qemu_without_a_driver_for_nfs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_qemu_without_a_driver_for_nfs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGETHRIFT_CACHE", str(tmp_path))
     monkeypatch.setattr(packages, "_apt_options", list)
     monkeypatch.setattr(packages, "_run", lambda command, what: "7.2\nDepends: libc6, librbd1 (>= 1)\n")
@@ -50,7 +52,8 @@ def test_a_qemu_without_a_driver_for_nfs_is_refused(tmp_path: Path, monkeypatch:
         packages.with_nfs_driver(packages.QemuBinary(Path("/a/usr/bin/qemu-system-x86_64"), "7.2.1"))
 
 
-def test_the_port_mapper_dies_with_a_killed_lab(tmp_path: Path):
+@pytest.mark.slow
+def test_the_port_mapper_dies_with_a_killed_lab(tmp_path: Path) -> None:
     """It changes its user, which ends the death signal unless that user is root."""
     code = (
         "import pathlib, sys, time\n"

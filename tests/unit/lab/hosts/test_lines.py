@@ -18,7 +18,7 @@ def pipe() -> Iterator[tuple[LineReader, IO[bytes]]]:
         yield LineReader(stream), writer
 
 
-def test_lines_come_one_by_one_also_when_written_at_once(pipe: tuple[LineReader, IO[bytes]]):
+def test_lines_come_one_by_one_also_when_written_at_once(pipe: tuple[LineReader, IO[bytes]]) -> None:
     reader, writer = pipe
     writer.write(b"one\ntwo\nthr")
     assert reader.next(5) == b"one\n"
@@ -29,7 +29,7 @@ def test_lines_come_one_by_one_also_when_written_at_once(pipe: tuple[LineReader,
     assert not reader.ended
 
 
-def test_a_silent_writer_does_not_block(pipe: tuple[LineReader, IO[bytes]]):
+def test_a_silent_writer_does_not_block(pipe: tuple[LineReader, IO[bytes]]) -> None:
     reader, writer = pipe
     writer.write(b"half a line")
     began_s = time.monotonic()
@@ -38,7 +38,7 @@ def test_a_silent_writer_does_not_block(pipe: tuple[LineReader, IO[bytes]]):
     assert not reader.ended
 
 
-def test_a_line_that_comes_in_time_is_returned(pipe: tuple[LineReader, IO[bytes]]):
+def test_a_line_that_comes_in_time_is_returned(pipe: tuple[LineReader, IO[bytes]]) -> None:
     reader, writer = pipe
     timer = threading.Timer(0.05, writer.write, (b"late\n",))
     timer.start()
@@ -46,7 +46,9 @@ def test_a_line_that_comes_in_time_is_returned(pipe: tuple[LineReader, IO[bytes]
     timer.join()
 
 
-def test_the_end_is_told_from_silence_and_drops_an_unfinished_line(pipe: tuple[LineReader, IO[bytes]]):
+def test_the_end_is_told_from_silence_and_drops_an_unfinished_line(
+    pipe: tuple[LineReader, IO[bytes]],
+) -> None:
     reader, writer = pipe
     writer.write(b"last\nunfinished")
     writer.close()

@@ -25,7 +25,8 @@ def run_without_rights(folder: Path, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
-def test_a_run_without_rights_is_one_line_and_exit_code_6(tmp_path: Path):
+@pytest.mark.slow
+def test_a_run_without_rights_is_one_line_and_exit_code_6(tmp_path: Path) -> None:
     scenario = tmp_path / "s.toml"
     scenario.write_text('[guest]\nmemory = "256MiB"\n')
     done = run_without_rights(tmp_path, "lab", "run", str(scenario), "--out", str(tmp_path / "out"))
@@ -37,7 +38,8 @@ def test_a_run_without_rights_is_one_line_and_exit_code_6(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_doctor_without_rights_lists_what_lacks(tmp_path: Path):
+@pytest.mark.slow
+def test_the_doctor_without_rights_lists_what_lacks(tmp_path: Path) -> None:
     done = run_without_rights(tmp_path, "lab", "doctor", "--json")
     assert done.returncode == 6
     assert done.stderr == ""
@@ -48,19 +50,20 @@ def test_the_doctor_without_rights_lists_what_lacks(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("lab_network")
-def test_root_has_the_rights():
+def test_root_has_the_rights() -> None:
     require_rights()
 
 
-def test_a_cache_that_cannot_be_made_is_a_lab_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cache_that_cannot_be_made_is_a_lab_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PAGETHRIFT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(LabError, match=r"cannot make the cache .*set PAGETHRIFT_CACHE"):
         packages.cache_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lab_network")
-def test_a_user_namespace_serves_in_place_of_root():
+def test_a_user_namespace_serves_in_place_of_root() -> None:
     code = (
         "from pagethrift.lab.hosts.namespaces import require_rights\n"
         "from pagethrift.lab.hosts.network import TwoHosts\n"

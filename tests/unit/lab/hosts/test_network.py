@@ -15,7 +15,7 @@ from pagethrift.lab import doctor
 from pagethrift.lab.hosts import namespaces
 from pagethrift.lab.hosts.network import CLIENT_ADDRESS, TwoHosts, sweep_leftovers
 
-pytestmark = pytest.mark.usefixtures("lab_network")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lab_network")]
 
 # An Ethernet frame of 1514 bytes carries 1448 bytes of TCP payload (timestamps on).
 FRAME_RATIO = 1514 / 1448
@@ -70,7 +70,7 @@ def measure(hosts: TwoHosts, transfer: Transfer, seconds: float) -> tuple[float,
     return (transfer.received_bytes - payload) / took_s, (hosts.bytes_sent() - counted) / took_s
 
 
-def test_the_link_carries_its_rate_counts_truly_and_changes_live(hosts: TwoHosts):
+def test_the_link_carries_its_rate_counts_truly_and_changes_live(hosts: TwoHosts) -> None:
     transfer = Transfer(hosts)
     try:
         time.sleep(0.5)  # the bucket's burst passes at once
@@ -88,7 +88,7 @@ def test_the_link_carries_its_rate_counts_truly_and_changes_live(hosts: TwoHosts
     assert faster_bps == pytest.approx(25_000_000 / FRAME_RATIO, rel=0.04)
 
 
-def test_a_delay_by_the_kernel_is_real_or_refused(hosts: TwoHosts):
+def test_a_delay_by_the_kernel_is_real_or_refused(hosts: TwoHosts) -> None:
     kernel_can = "OK" in {
         check.status.name for check in doctor.examine_network() if check.name == "added delay (netem)"
     }
@@ -112,14 +112,19 @@ def test_a_delay_by_the_kernel_is_real_or_refused(hosts: TwoHosts):
         end.close()
 
 
-def test_everything_sent_is_counted_once(hosts: TwoHosts):
+def test_everything_sent_is_counted_once(hosts: TwoHosts) -> None:
     far = namespaces.NamespaceThread(hosts.b.namespace)
     listener = far.call(socket.create_server, (hosts.b.link_address, 0))
     far.close()
     before = hosts.bytes_sent()
     sender = namespaces.connect_from(hosts.a.namespace, listener.getsockname(), 5)
     receiver, _ = listener.accept()
-    threading.Thread(target=lambda: (sender.sendall(bytes(4_000_000)), sender.close())).start()
+
+    def send() -> None:
+        with sender:
+            sender.sendall(bytes(4_000_000))
+
+    threading.Thread(target=send).start()
     received = 0
     while data := receiver.recv(1 << 20):
         received += len(data)
@@ -130,13 +135,13 @@ def test_everything_sent_is_counted_once(hosts: TwoHosts):
     assert hosts.bytes_sent(back=True) < 400_000
 
 
-def test_an_idle_link_is_silent(hosts: TwoHosts):
+def test_an_idle_link_is_silent(hosts: TwoHosts) -> None:
     time.sleep(1.0)
     assert hosts.bytes_sent() == 0
     assert hosts.bytes_sent(back=True) == 0
 
 
-def test_the_client_reaches_both_hosts_bridges_but_not_the_link(hosts: TwoHosts):
+def test_the_client_reaches_both_hosts_bridges_but_not_the_link(hosts: TwoHosts) -> None:
     for host in (hosts.a, hosts.b):
         subprocess.run(
             ["ip", "-n", host.namespace, "address", "add", "10.99.0.77/24", "dev", "br0"], check=True
@@ -156,7 +161,7 @@ def test_the_client_reaches_both_hosts_bridges_but_not_the_link(hosts: TwoHosts)
         hosts.connect(hosts.a.link_address, 5555, timeout_s=0.3)
 
 
-def test_all_namespaces_go_also_after_an_exception():
+def test_all_namespaces_go_also_after_an_exception() -> None:
     hosts = TwoHosts()
     names = {hosts.a.namespace, hosts.b.namespace, hosts.client_namespace}
 
@@ -170,7 +175,7 @@ def test_all_namespaces_go_also_after_an_exception():
     assert not names & set(os.listdir("/run/netns"))
 
 
-def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(namespace: str, device: str) -> None:
         raise RuntimeError(namespace)
 
@@ -181,13 +186,13 @@ def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch):
     assert not {name for name in os.listdir("/run/netns") if name.startswith(hosts.a.namespace[:-2])}
 
 
-def test_two_labs_stand_side_by_side(hosts: TwoHosts):
+def test_two_labs_stand_side_by_side(hosts: TwoHosts) -> None:
     with TwoHosts() as other:
         assert other.a.namespace != hosts.a.namespace
         assert other.bytes_sent() == 0
 
 
-def test_sweep_takes_the_dead_and_spares_the_living(hosts: TwoHosts):
+def test_sweep_takes_the_dead_and_spares_the_living(hosts: TwoHosts) -> None:
     code = (
         "import os\nfrom pagethrift.lab.hosts.network import TwoHosts\n"
         "hosts = TwoHosts()\nhosts.__enter__()\nprint(hosts.a.namespace, flush=True)\nos._exit(9)"
@@ -202,6 +207,6 @@ def test_sweep_takes_the_dead_and_spares_the_living(hosts: TwoHosts):
 
 
 @pytest.mark.parametrize("rate", [0, -1])
-def test_an_impossible_rate_is_refused(hosts: TwoHosts, rate: int):
+def test_an_impossible_rate_is_refused(hosts: TwoHosts, rate: int) -> None:
     with pytest.raises(UsageError):
         hosts.set_link_bps(rate)

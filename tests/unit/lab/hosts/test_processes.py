@@ -16,7 +16,7 @@ from pagethrift.lab.hosts.network import TwoHosts
 from pagethrift.lab.hosts.processes import ProcessGroup
 
 
-def test_group_ends_and_reaps_all(tmp_path: Path):
+def test_group_ends_and_reaps_all(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         polite = group.start(["sleep", "60"], name="polite")
         endless = "trap '' TERM; echo up; while :; do sleep 0.1; done"
@@ -32,7 +32,7 @@ def test_group_ends_and_reaps_all(tmp_path: Path):
     assert not psutil.pid_exists(stubborn.pid)
 
 
-def test_group_ends_all_on_an_exception(tmp_path: Path):
+def test_group_ends_all_on_an_exception(tmp_path: Path) -> None:
     pids = []
 
     def fail() -> None:
@@ -45,7 +45,7 @@ def test_group_ends_all_on_an_exception(tmp_path: Path):
     assert not psutil.pid_exists(pids[0])
 
 
-def test_the_pid_is_the_program_itself(tmp_path: Path):
+def test_the_pid_is_the_program_itself(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         process = group.start(["sleep", "60"], name="sleeper")
         deadline_s = time.monotonic() + 5
@@ -55,7 +55,7 @@ def test_the_pid_is_the_program_itself(tmp_path: Path):
         assert psutil.Process(process.pid).cmdline() == ["sleep", "60"]
 
 
-def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path):
+def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         started = []
         thread = threading.Thread(target=lambda: started.append(group.start(["sleep", "60"], name="s")))
@@ -65,7 +65,7 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path):
         assert started[0].running
 
 
-def test_nothing_survives_a_killed_lab(tmp_path: Path):
+def test_nothing_survives_a_killed_lab(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\n"
         "from pagethrift.lab.hosts.processes import ProcessGroup\n"
@@ -87,7 +87,7 @@ def test_nothing_survives_a_killed_lab(tmp_path: Path):
         time.sleep(0.02)
 
 
-def test_output_environment_and_last_words(tmp_path: Path):
+def test_output_environment_and_last_words(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         script = "echo $PT_X; echo why it failed >&2; exit 3"
         process = group.start(["sh", "-c", script], name="f", env={"PT_X": "y"})
@@ -97,14 +97,14 @@ def test_output_environment_and_last_words(tmp_path: Path):
             process.require_running()
 
 
-def test_a_missing_program_is_an_ended_process(tmp_path: Path):
+def test_a_missing_program_is_an_ended_process(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         process = group.start(["no-such-program"], name="none")
         assert process.wait(5) != 0
         assert "no-such-program" in process.last_words()
 
 
-def test_wait_times_out_as_lab_error(tmp_path: Path):
+def test_wait_times_out_as_lab_error(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         process = group.start(["sleep", "60"], name="sleeper")
         with pytest.raises(LabError, match="still runs"):
@@ -113,7 +113,7 @@ def test_wait_times_out_as_lab_error(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("lab_network")
-def test_a_process_runs_in_its_namespace(tmp_path: Path):
+def test_a_process_runs_in_its_namespace(tmp_path: Path) -> None:
     with TwoHosts() as hosts, ProcessGroup(tmp_path) as group:
         process = group.start(["sleep", "60"], name="s", namespace=hosts.a.namespace)
         inode = os.stat(f"/run/netns/{hosts.a.namespace}").st_ino

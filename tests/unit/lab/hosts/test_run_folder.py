@@ -15,7 +15,7 @@ def _own_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def test_a_folder_is_private_and_goes(tmp_path: Path):
+def test_a_folder_is_private_and_goes(tmp_path: Path) -> None:
     with run_folder() as folder:
         assert folder.parent == tmp_path
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -23,7 +23,7 @@ def test_a_folder_is_private_and_goes(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_sweep_takes_the_dead_and_spares_all_others(tmp_path: Path):
+def test_the_sweep_takes_the_dead_and_spares_all_others(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     names = (f"ptl-{dead.pid}-abc", f"ptl-{os.getpid()}-abc", "ptl-x-abc", f"other-{dead.pid}-abc")
@@ -34,7 +34,7 @@ def test_the_sweep_takes_the_dead_and_spares_all_others(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
-def test_a_link_of_that_name_is_not_followed(tmp_path: Path):
+def test_a_link_of_that_name_is_not_followed(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / "mine").mkdir()

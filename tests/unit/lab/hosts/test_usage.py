@@ -47,7 +47,7 @@ sys.stdin.readline()
         ("worker", "other"),
     ],
 )
-def test_threads_are_told_by_the_names_of_both_qemu_series(name: str, kind: str):
+def test_threads_are_told_by_the_names_of_both_qemu_series(name: str, kind: str) -> None:
     assert thread_kind(name) == kind
 
 
@@ -72,7 +72,7 @@ def burn(process: Process) -> None:
         assert process.running
 
 
-def test_time_goes_to_the_kind_of_thread_that_used_it(burner: Process):
+def test_time_goes_to_the_kind_of_thread_that_used_it(burner: Process) -> None:
     threads = QemuThreads(burner.pid, look_every_s=0.01)
     threads.begin()
     burn(burner)
@@ -86,7 +86,7 @@ def test_time_goes_to_the_kind_of_thread_that_used_it(burner: Process):
     assert sum(spent_s.values()) >= 0.8
 
 
-def test_time_of_threads_nobody_saw_is_not_lost(burner: Process):
+def test_time_of_threads_nobody_saw_is_not_lost(burner: Process) -> None:
     threads = QemuThreads(burner.pid, look_every_s=3600)
     threads.begin()
     burn(burner)
@@ -94,7 +94,7 @@ def test_time_of_threads_nobody_saw_is_not_lost(burner: Process):
     assert threads.cpu_s["other"] >= 0.6
 
 
-def test_time_before_the_beginning_does_not_count(burner: Process):
+def test_time_before_the_beginning_does_not_count(burner: Process) -> None:
     burn(burner)
     threads = QemuThreads(burner.pid)
     threads.begin()
@@ -102,7 +102,7 @@ def test_time_before_the_beginning_does_not_count(burner: Process):
     assert sum(threads.cpu_s.values()) < 0.1
 
 
-def test_processes_count_with_their_children_and_without_their_past(tmp_path: Path):
+def test_processes_count_with_their_children_and_without_their_past(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         source = group.start(["sleep", "60"], name="source")
         # A shell whose child burns: what sshd does with a connection.
@@ -119,14 +119,14 @@ def test_processes_count_with_their_children_and_without_their_past(tmp_path: Pa
     assert 0 < usage.peak_rss_bytes["tunnel"] < 50 << 20
 
 
-def test_memory_is_the_peak(burner: Process):
+def test_memory_is_the_peak(burner: Process) -> None:
     usage = Usage(burner, {})
     usage.begin()
     usage.end()
     assert 50 << 20 < usage.peak_rss_bytes["source"] < 200 << 20
 
 
-def test_a_process_that_has_ended_costs_nothing_and_raises_nothing(tmp_path: Path):
+def test_a_process_that_has_ended_costs_nothing_and_raises_nothing(tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         gone = group.start(["true"], name="gone")
         gone.wait(5)

@@ -42,6 +42,11 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     built.close()
 
 
+def send_all(end: socket.socket, data: bytes) -> None:
+    end.sendall(data)
+    end.shutdown(socket.SHUT_WR)
+
+
 def receive_all(end: socket.socket) -> bytes:
     parts = []
     while data := end.recv(1 << 20):
@@ -50,24 +55,23 @@ def receive_all(end: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("way", [(0.0, KIB), (0.002, 64 * KIB), (0.02, 1 << 22)], indirect=True)
-def test_bytes_and_ends_come_through_both_ways(way: Way):
+def test_bytes_and_ends_come_through_both_ways(way: Way) -> None:
     there, back = random.Random(1).randbytes(3_000_000), random.Random(2).randbytes(500_000)
     received: list[bytes] = []
-    sender = threading.Thread(target=lambda: (way.near.sendall(there), way.near.shutdown(socket.SHUT_WR)))
+    sender = threading.Thread(target=send_all, args=(way.near, there))
     answer = threading.Thread(target=lambda: received.append(receive_all(way.near)))
     for thread in (sender, answer):
         thread.start()
     assert receive_all(way.far) == there
     # one direction has ended, the other still carries
-    way.far.sendall(back)
-    way.far.shutdown(socket.SHUT_WR)
+    send_all(way.far, back)
     for thread in (sender, answer):
         thread.join(20)
     assert received == [back]
 
 
 @pytest.mark.parametrize("way", [(0.2, 1 << 20)], indirect=True)
-def test_no_byte_comes_early_in_either_direction(way: Way):
+def test_no_byte_comes_early_in_either_direction(way: Way) -> None:
     for giver, taker in ((way.near, way.far), (way.far, way.near)):
         began_s = time.monotonic()
         giver.sendall(b"ping")
@@ -76,7 +80,7 @@ def test_no_byte_comes_early_in_either_direction(way: Way):
 
 
 @pytest.mark.parametrize("way", [(60.0, 256 * KIB)], indirect=True)
-def test_a_sender_is_held_back_when_the_window_is_full(way: Way):
+def test_a_sender_is_held_back_when_the_window_is_full(way: Way) -> None:
     way.near.settimeout(1.0)
     sent = 0
     with pytest.raises(TimeoutError):  # noqa: PT012 - blocks at some send
@@ -87,7 +91,7 @@ def test_a_sender_is_held_back_when_the_window_is_full(way: Way):
 
 
 @pytest.mark.parametrize("way", [(0.05, 1 << 20)], indirect=True)
-def test_a_dead_taker_ends_the_giver(way: Way):
+def test_a_dead_taker_ends_the_giver(way: Way) -> None:
     way.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     way.far.close()
     with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):  # noqa: PT012 - fails at some send
@@ -95,7 +99,7 @@ def test_a_dead_taker_ends_the_giver(way: Way):
             way.near.sendall(bytes(64 * KIB))
 
 
-def test_nobody_at_the_far_end_closes_the_connection(capsys: pytest.CaptureFixture[str]):
+def test_nobody_at_the_far_end_closes_the_connection(capsys: pytest.CaptureFixture[str]) -> None:
     gone = socket.create_server(("127.0.0.1", 0))
     to = Address(host="127.0.0.1", port=gone.getsockname()[1])
     gone.close()
@@ -108,13 +112,13 @@ def test_nobody_at_the_far_end_closes_the_connection(capsys: pytest.CaptureFixtu
     assert "cannot connect" in capsys.readouterr().err
 
 
-def test_the_window_is_the_links_rate_times_its_delay_and_bounded():
+def test_the_window_is_the_links_rate_times_its_delay_and_bounded() -> None:
     assert window_bytes(10_000_000, 0.1) == 1_200_000 + 65536
     assert window_bytes(None, 5.0) == 256 << 20
     assert window_bytes(1_000, 0.0) >= 65536
 
 
-def test_a_busy_port_is_one_line_and_an_exit_code():
+def test_a_busy_port_is_one_line_and_an_exit_code() -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         done = subprocess.run(

@@ -21,7 +21,7 @@ from pagethrift.lab.link import tunnels
 from pagethrift.lab.link.route import Route, open_route
 from pagethrift.lab.link.spec import LinkSpec, Security
 
-pytestmark = pytest.mark.usefixtures("lab_network")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("lab_network")]
 
 SECRET = b"every page of the guest, readable by whoever listens on the link"
 
@@ -86,7 +86,7 @@ def frames(raw: socket.socket) -> bytes:
 @pytest.mark.parametrize("security", list(Security))
 def test_bytes_pass_and_only_a_plain_link_shows_them(
     hosts: TwoHosts, tmp_path: Path, security: Security, delay_s: float
-):
+) -> None:
     require(security)
     with ProcessGroup(tmp_path) as group:
         route = open_route(LinkSpec(None, (), delay_s, security), hosts, group, tmp_path)
@@ -111,7 +111,7 @@ def test_bytes_pass_and_only_a_plain_link_shows_them(
         assert bool(route.delay_by) == bool(delay_s)
 
 
-def test_a_delay_holds_whoever_makes_it(hosts: TwoHosts, tmp_path: Path):
+def test_a_delay_holds_whoever_makes_it(hosts: TwoHosts, tmp_path: Path) -> None:
     with ProcessGroup(tmp_path) as group:
         route = open_route(LinkSpec(None, (), 0.1), hosts, group, tmp_path)
         with listen_at_destination(hosts, route) as listener, connect_from_source(hosts, route) as source:
@@ -125,7 +125,7 @@ def test_a_delay_holds_whoever_makes_it(hosts: TwoHosts, tmp_path: Path):
             destination.close()
 
 
-def test_the_tunnel_adds_its_overhead_to_the_links_bytes(hosts: TwoHosts, tmp_path: Path):
+def test_the_tunnel_adds_its_overhead_to_the_links_bytes(hosts: TwoHosts, tmp_path: Path) -> None:
     require(Security.TLS)
     with ProcessGroup(tmp_path) as group:
         route = open_route(LinkSpec(None, security=Security.TLS), hosts, group, tmp_path)
@@ -139,7 +139,9 @@ def test_the_tunnel_adds_its_overhead_to_the_links_bytes(hosts: TwoHosts, tmp_pa
 
 
 @pytest.mark.parametrize("security", [Security.SSH, Security.TLS])
-def test_nothing_of_a_tunnel_outlives_its_killed_ends(hosts: TwoHosts, tmp_path: Path, security: Security):
+def test_nothing_of_a_tunnel_outlives_its_killed_ends(
+    hosts: TwoHosts, tmp_path: Path, security: Security
+) -> None:
     require(security)
     with ProcessGroup(tmp_path) as group:
         route = open_route(LinkSpec(None, security=security), hosts, group, tmp_path)
@@ -154,7 +156,7 @@ def test_nothing_of_a_tunnel_outlives_its_killed_ends(hosts: TwoHosts, tmp_path:
             source.close()
 
 
-def test_a_stranger_cannot_use_the_tls_tunnel(hosts: TwoHosts, tmp_path: Path):
+def test_a_stranger_cannot_use_the_tls_tunnel(hosts: TwoHosts, tmp_path: Path) -> None:
     require(Security.TLS)
     (tmp_path / "other").mkdir()
     with ProcessGroup(tmp_path) as group:
@@ -176,7 +178,7 @@ def test_a_stranger_cannot_use_the_tls_tunnel(hosts: TwoHosts, tmp_path: Path):
 @pytest.mark.parametrize("make", [tunnels.ssh_tunnel, tunnels.tls_tunnel])
 def test_a_missing_program_is_named_with_its_package(
     make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(tunnels.shutil, "which", lambda name, path=None: None)
+) -> None:
+    monkeypatch.setattr("pagethrift.lab.link.tunnels.shutil.which", lambda name, path=None: None)
     with pytest.raises(LabError, match=r"install package (openssh-server|stunnel4)"):
         make(tmp_path)  # type: ignore[operator]

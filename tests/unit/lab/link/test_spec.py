@@ -14,12 +14,12 @@ def read(text: str) -> LinkSpec:
     return read_link(TomlTable(tomllib.loads(text), "link."))
 
 
-def test_an_empty_table_is_the_default():
+def test_an_empty_table_is_the_default() -> None:
     assert read("") == LinkSpec()
     assert LinkSpec().bandwidth_bps == 12_500_000
 
 
-def test_everything_is_read_with_its_units():
+def test_everything_is_read_with_its_units() -> None:
     link = read(
         'bandwidth = "1Gbit"\ndelay = "10ms"\nsecurity = "ssh"\n'
         'changes = [{after = "5s", bandwidth = "50Mbit"}, {after = 8, bandwidth = "unshaped"}]'
@@ -36,7 +36,7 @@ def test_everything_is_read_with_its_units():
         ('bandwidth = "80Mbit"\nchanges = [{after = 1, bandwidth = "unshaped"}]', None),
     ],
 )
-def test_the_fastest_rate_is_that_of_any_time(text: str, fastest_bps: int | None):
+def test_the_fastest_rate_is_that_of_any_time(text: str, fastest_bps: int | None) -> None:
     assert read(text).fastest_bps == fastest_bps
 
 
@@ -53,6 +53,6 @@ def test_the_fastest_rate_is_that_of_any_time(text: str, fastest_bps: int | None
         ('speed = "1Gbit"', "unknown key link.speed"),
     ],
 )
-def test_mistakes_are_named(text: str, said: str):
+def test_mistakes_are_named(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(text)

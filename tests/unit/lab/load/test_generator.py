@@ -23,6 +23,8 @@ from pagethrift.errors import LabError, UsageError
 from pagethrift.lab.load.generator import Load, parse_server
 from pagethrift.lab.load.spec import LoadSpec, key_name, key_value
 
+pytestmark = pytest.mark.slow
+
 SMALL = LoadSpec(keys=2000, value_bytes=200, rate_per_s=1500, connections=4, max_backlog_s=30)
 
 

@@ -1,0 +1,86 @@
+"""Opening and closing sockets: nobody else is disturbed, and errors say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pagethrift.address import Address
+from pagethrift.errors import LinkError
+from pagethrift.sockets import close_both_ways, connect, listen
+
+
+def test_bytes_pass_over_tcp_and_over_unix_sockets(folder: Path) -> None:
+    for wanted in (Address(host="127.0.0.1"), Address(path=str(folder / "s"))):
+        with listen(wanted) as listener:
+            bound = Address(host="127.0.0.1", port=listener.getsockname()[1]) if wanted.host else wanted
+            with connect(bound) as near, listener.accept()[0] as far:
+                near.sendall(b"there")
+                assert far.recv(5) == b"there"
+                assert near.gettimeout() is None
+                if wanted.host:
+                    assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_listening_on_a_live_socket_disturbs_nobody(folder: Path) -> None:
+    """A connection made to see whether somebody listens is, for a waiting relay, the source; for a
+    working one a second QEMU socket, which ends its migration. (A datagram socket can ask without
+    connecting: EPROTOTYPE means alive, ECONNREFUSED dead.)
+    """
+    address = Address(path=str(folder / "near"))
+    with listen(address) as first:
+        first.setblocking(False)
+        with pytest.raises(LinkError, match="cannot listen"):
+            listen(address)
+        with pytest.raises(BlockingIOError):
+            first.accept()
+
+
+def test_a_socket_left_behind_is_replaced(folder: Path) -> None:
+    address = Address(path=str(folder / "near"))
+    listen(address).close()
+    with listen(address) as second:
+        assert second.fileno() >= 0
+
+
+def test_a_file_is_not_taken_for_a_dead_socket(folder: Path) -> None:
+    path = folder / "notes"
+    path.write_text("kept")
+    with pytest.raises(LinkError, match=r"cannot listen on .*choose another address"):
+        listen(Address(path=str(path)))
+    assert path.read_text() == "kept"
+
+
+def test_nobody_listens(folder: Path) -> None:
+    with socket.socket() as bound:  # a port that is taken and not listened on
+        bound.bind(("127.0.0.1", 0))
+        taken = Address(host="127.0.0.1", port=bound.getsockname()[1])
+        for address in (Address(path=str(folder / "none")), taken):
+            with pytest.raises(LinkError, match=r"cannot connect to .*is the destination listening\?"):
+                connect(address)
+
+
+def test_closing_wakes_a_thread_that_receives() -> None:
+    near, far = socket.socketpair()
+    near.settimeout(10)
+    heard: list[bytes] = []
+
+    def receive() -> None:
+        with contextlib.suppress(OSError):  # closed before it came to receive
+            heard.append(near.recv(1))
+
+    receiver = threading.Thread(target=receive, daemon=True)
+    receiver.start()
+    time.sleep(0.1)
+    close_both_ways(near)
+    receiver.join(5)
+    assert not receiver.is_alive()
+    assert heard in ([b""], [])
+    assert far.recv(1) == b""
+    close_both_ways(far)
+    close_both_ways(None)
