@@ -21,7 +21,7 @@ $(READY): pyproject.toml scripts/setup-system.sh scripts/setup.sh
 	@touch $@
 
 # Again after an edit: kernels built of other sources are not used. Without a compiler Numba compiles when called.
-$(BUILT): $(READY) $(wildcard $(addsuffix /*.py,src/pagethrift $(addprefix src/pagethrift/,kernels model stream content engine simulate strategies)))
+$(BUILT): $(READY) $(wildcard $(addsuffix /*.py,src/pagethrift $(addprefix src/pagethrift/,kernels model stream content engine simulator strategies)))
 	$(BIN)/python -m pagethrift.build || true
 	@touch $@
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.simulate.virtual_migration import simulate
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import Trace, read_trace
 from pagethrift.trace.synthetic import Load, Synthetic, make_trace

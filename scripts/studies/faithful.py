@@ -21,10 +21,10 @@ from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.model.result import MigrationResult
 from pagethrift.model.run_result import RunResult
 from pagethrift.results.find import find
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.simulate.virtual_migration import simulate
-from pagethrift.simulate.virtual_source import CHUNK_PAGES
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_migration import simulate
+from pagethrift.simulator.virtual_source import CHUNK_PAGES
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.trace.read import Trace, read_trace

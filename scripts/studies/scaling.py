@@ -14,9 +14,9 @@ import numpy as np
 from scripts.bench import machine, output
 
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulate.sweep import run_sweep
-from pagethrift.simulate.sweep_spec import Cell, read_spec
-from pagethrift.simulate.virtual_migration import simulate
+from pagethrift.simulator.sweep import run_sweep
+from pagethrift.simulator.sweep_spec import Cell, read_spec
+from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import Trace, read_trace
 

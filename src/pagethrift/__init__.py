@@ -17,11 +17,11 @@ __all__ = [
     "LabError", "LinkError", "LinkSpec", "MigrateOptions", "MigrationResult", "Outcome", "Output",
     "PagethriftError", "PauseReason", "PlainFeatures", "Progress", "QmpError", "Run", "SimulateOptions",
     "Strategy", "StreamError", "Thinner", "Trace", "UsageError", "__version__", "migrate", "parse_bandwidth",
-    "read_result", "read_runs", "read_trace", "simulate_migration", "strategy", "thin",
+    "read_result", "read_runs", "read_trace", "simulate", "strategy", "thin",
 ]  # fmt: skip
 
 _HOMES = {
-    "shortcuts": ("read_result", "read_runs", "read_trace", "simulate_migration", "thin"),
+    "shortcuts": ("read_result", "read_runs", "read_trace", "simulate", "thin"),
     "engine.output": ("Output", "PauseReason"),
     "engine.thinner": ("Thinner",),
     "live.migrate": ("migrate",),
@@ -29,8 +29,8 @@ _HOMES = {
     "live.watch": ("Progress",),
     "model.result": ("MigrationResult", "Outcome"),
     "report.runs": ("Run",),
-    "simulate.simulate_options": ("SimulateOptions",),
-    "simulate.virtual_link": ("LinkSpec",),
+    "simulator.simulate_options": ("SimulateOptions",),
+    "simulator.virtual_link": ("LinkSpec",),
     "strategies.base": ("Strategy",),
     "strategies.table": ("strategy",),
     "trace.read": ("Trace",),
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from pagethrift.live.watch import Progress
     from pagethrift.model.result import MigrationResult, Outcome
     from pagethrift.report.runs import Run
-    from pagethrift.shortcuts import read_result, read_runs, read_trace, simulate_migration, thin
-    from pagethrift.simulate.simulate_options import SimulateOptions
-    from pagethrift.simulate.virtual_link import LinkSpec
+    from pagethrift.shortcuts import read_result, read_runs, read_trace, simulate, thin
+    from pagethrift.simulator.simulate_options import SimulateOptions
+    from pagethrift.simulator.virtual_link import LinkSpec
     from pagethrift.strategies.base import Strategy
     from pagethrift.strategies.table import strategy
     from pagethrift.trace.read import Trace

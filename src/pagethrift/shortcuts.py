@@ -14,7 +14,7 @@ from pagethrift.errors import UsageError
 if TYPE_CHECKING:
     from pagethrift.model.result import MigrationResult
     from pagethrift.report.runs import Run
-    from pagethrift.simulate.simulate_options import SimulateOptions
+    from pagethrift.simulator.simulate_options import SimulateOptions
     from pagethrift.strategies.base import Strategy
     from pagethrift.trace.read import Trace
 
@@ -39,7 +39,7 @@ def thin(stream: bytes, strategy: Strategy | str = "pagethrift", *, secret: byte
     return thin_stream(stream, chosen, secrets.token_bytes(32) if secret is None else secret)
 
 
-def simulate_migration(
+def simulate(
     trace: Trace, options: SimulateOptions, strategy: Strategy | str = "pagethrift"
 ) -> MigrationResult:
     """Migrate the guest of a trace over a virtual link; the same arguments give the same result.
@@ -49,10 +49,10 @@ def simulate_migration(
 
     Raises UsageError for impossible options or an unknown strategy.
     """
-    from pagethrift.simulate.virtual_migration import simulate
+    from pagethrift.simulator.virtual_migration import simulate as simulate_trace
     from pagethrift.strategies.table import strategy as row
 
-    return simulate(trace, row(strategy) if isinstance(strategy, str) else strategy, options)
+    return simulate_trace(trace, row(strategy) if isinstance(strategy, str) else strategy, options)
 
 
 def read_trace(path: PathLike, seed: int = 0) -> Trace:

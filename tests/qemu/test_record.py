@@ -21,9 +21,9 @@ import pytest
 
 from pagethrift.errors import PagethriftError, QmpError, UsageError
 from pagethrift.live.recorder import RecordOptions, RecordProgress, record
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.simulate.virtual_migration import simulate
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.format import DeltaSource, TraceHeader
 from pagethrift.trace.read import read_header, read_trace

@@ -49,7 +49,7 @@ def test_every_name_can_be_had() -> None:
 
 
 def test_no_name_is_a_module_too() -> None:
-    """Importing the module would replace the function: `pagethrift.simulate` is one."""
+    """Importing the module would replace the function: `pagethrift.simulator` is one."""
     modules = {module.name for module in pkgutil.iter_modules([str(SOURCE.parent)])}
     assert modules.isdisjoint(pagethrift.__all__)
 
@@ -104,10 +104,10 @@ def test_simulating_by_name_and_by_object(tmp_path: Path) -> None:
     expected = run(made(tmp_path, Load.UNIFORM), "pagethrift")
     trace = pagethrift.read_trace(str(tmp_path / "uniform.parquet"))
     options = pagethrift.SimulateOptions(pagethrift.LinkSpec(pagethrift.parse_bandwidth("100Mbit")))
-    assert pagethrift.simulate_migration(trace, options) == expected
-    assert pagethrift.simulate_migration(trace, options, pagethrift.strategy("pagethrift")) == expected
+    assert pagethrift.simulate(trace, options) == expected
+    assert pagethrift.simulate(trace, options, pagethrift.strategy("pagethrift")) == expected
     # No relay could run it; a simulator can.
-    assert pagethrift.simulate_migration(trace, options, "thesis-literal").stale_pages is not None
+    assert pagethrift.simulate(trace, options, "thesis-literal").stale_pages is not None
 
 
 def test_reading_results(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from pagethrift.errors import UsageError
 from pagethrift.lab.run_files import write_run
 from pagethrift.model.result import MigrationResult
 from pagethrift.model.run_result import RunResult
-from pagethrift.simulate.sweep import run_sweep
-from pagethrift.simulate.sweep_spec import read_spec
+from pagethrift.simulator.sweep import run_sweep
+from pagethrift.simulator.sweep_spec import read_spec
 from pagethrift.strategies.table import TABLE
 from pagethrift.trace.synthetic import Load
 from tests.traces import made, run

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pagethrift.cli.common import Json
-from pagethrift.simulate.replay import Difference, replay
+from pagethrift.simulator.replay import Difference, replay
 from pagethrift.trace.facts_log import FactsLog, read_facts
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

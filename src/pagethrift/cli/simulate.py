@@ -19,9 +19,9 @@ from pagethrift.cli.common import (
 )
 from pagethrift.cli.progress import summary
 from pagethrift.errors import UsageError
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.simulate.virtual_migration import simulate as simulate_trace
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_migration import simulate as simulate_trace
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.strategies.table import strategy as strategy_row
 from pagethrift.trace.read import read_trace

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pagethrift.cli.common import Json
-from pagethrift.simulate.sweep import SweepProgress, run_sweep
-from pagethrift.simulate.sweep_spec import read_spec
+from pagethrift.simulator.sweep import SweepProgress, run_sweep
+from pagethrift.simulator.sweep_spec import read_spec
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-ROOMS = ("kernels", "model", "stream", "content", "engine", "simulate")
+ROOMS = ("kernels", "model", "stream", "content", "engine", "simulator")
 """where kernels stand, or constants that they use"""
 EXTENSION_NAME = "pagethrift_kernels"
 ONLY_JIT = "PAGETHRIFT_JIT"

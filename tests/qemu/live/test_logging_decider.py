@@ -14,7 +14,7 @@ from pagethrift.cli import replay as replay_command
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate import migrate
 from pagethrift.model.facts import StopAction
-from pagethrift.simulate.replay import replay
+from pagethrift.simulator.replay import replay
 from pagethrift.trace.facts_log import read_facts
 from tests.qemu.live.pair import Pair, slow_link
 

@@ -62,5 +62,6 @@ def test_a_missing_extra_is_named(absent: str, arguments: tuple[str, ...], tmp_p
         *arguments, program=f"import os, sys\nos.chdir({str(tmp_path)!r})\nsys.modules[{absent!r}] = None"
     )
     assert done.returncode == 2
-    advice = f"in the clone, run pip install '.[{arguments[0]}]'"
-    assert done.stderr == f"pagethrift: {absent} is not installed; {advice}\n"
+    name = arguments[0]
+    expected = f"pagethrift {name} needs the {name} extra: pip install 'pagethrift[{name}]'"
+    assert done.stderr == f"{expected} ({absent} is not installed)\n"

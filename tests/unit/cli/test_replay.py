@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pagethrift.cli import replay
 from pagethrift.errors import UsageError
 from pagethrift.strategies.table import strategy
-from tests.unit.simulate.test_replay import recorded
+from tests.unit.simulator.test_replay import recorded
 
 
 def call(*arguments: object) -> tuple[int, str]:

@@ -15,8 +15,8 @@ from pagethrift.model.defaults import (
     RELAY_BUFFER_S,
 )
 from pagethrift.relay.rate import LinkRate
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.strategies.table import strategy
 from pagethrift.units import parse_seconds
 

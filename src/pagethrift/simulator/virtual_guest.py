@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pagethrift.model.pages import I32, I64, U8, U32
-from pagethrift.simulate.kernels import F64, U16, play_writes, read_dirty
+from pagethrift.simulator.kernels import F64, U16, play_writes, read_dirty
 from pagethrift.trace.read import Trace
 
 

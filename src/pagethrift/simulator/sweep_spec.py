@@ -15,8 +15,8 @@ from typing import Any
 from pagethrift.errors import UsageError
 from pagethrift.kernels.machine_code import source_digest
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import fingerprint
 from pagethrift.units import parse_bandwidth, parse_seconds
@@ -25,7 +25,7 @@ _TOP = {
     "traces", "bandwidths", "speeds", "downtime_limits", "delays", "seeds", "force_after", "give_up",
     "strategies",
 }  # fmt: skip
-_SIMULATING = ("kernels", "model", "stream", "content", "engine", "strategies", "trace", "simulate")
+_SIMULATING = ("kernels", "model", "stream", "content", "engine", "strategies", "trace", "simulator")
 """floors whose code a result depends on"""
 _ROW = {"name", "stop", "parameters", "as_live"}
 

@@ -9,9 +9,9 @@ from pagethrift.engine.rounds import RoundLog
 from pagethrift.model.facts import StopDecision
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import VirtualLink
-from pagethrift.simulate.virtual_relay import VirtualRelay
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import VirtualLink
+from pagethrift.simulator.virtual_relay import VirtualRelay
 from pagethrift.strategies.base import Strategy
 from pagethrift.trace.read import Trace
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pagethrift.simulate.virtual_guest import VirtualGuest
-from pagethrift.simulate.virtual_source import VirtualSource
+from pagethrift.simulator.virtual_guest import VirtualGuest
+from pagethrift.simulator.virtual_source import VirtualSource
 from pagethrift.trace.format import TraceHeader
 from pagethrift.trace.read import Trace, Writes
 

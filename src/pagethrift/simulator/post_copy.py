@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pagethrift.engine.decisions import Moment
-from pagethrift.simulate.kernels import find_faults
-from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
-from pagethrift.simulate.virtual_link import VirtualLink
-from pagethrift.simulate.virtual_relay import VirtualRelay
-from pagethrift.simulate.virtual_source import VirtualSource
+from pagethrift.simulator.kernels import find_faults
+from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulator.virtual_link import VirtualLink
+from pagethrift.simulator.virtual_relay import VirtualRelay
+from pagethrift.simulator.virtual_source import VirtualSource
 from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
 
 FAULT_S = 0.0005

@@ -13,8 +13,8 @@ from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
-from pagethrift.simulate.virtual_relay import VirtualRelay
+from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulator.virtual_relay import VirtualRelay
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.trace.format import TraceHeader

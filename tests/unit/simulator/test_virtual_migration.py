@@ -13,7 +13,7 @@ import pytest
 from pagethrift.errors import UsageError
 from pagethrift.model.facts import PageClass
 from pagethrift.model.result import MigrationResult, Mode, Outcome
-from pagethrift.simulate.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES
 from pagethrift.strategies.table import TABLE
 from pagethrift.trace.synthetic import Load
@@ -139,7 +139,7 @@ def test_what_the_kernel_holds_without_a_relay_is_downtime(
         return found
 
     few, with_relay = downtime_s("kvm-default"), downtime_s("thesis")
-    monkeypatch.setattr("pagethrift.simulate.simulate_options.SOCKET_BYTES", 5e6)
+    monkeypatch.setattr("pagethrift.simulator.simulate_options.SOCKET_BYTES", 5e6)
     assert downtime_s("kvm-default") - few == pytest.approx((5e6 - 1.25e6) / 12.5e6, abs=0.1)
     assert downtime_s("thesis") == with_relay
 

@@ -20,8 +20,8 @@ from pagethrift.engine.rounds import Totals
 from pagethrift.model.defaults import HOLD_BUDGET_BYTES
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
-from pagethrift.simulate.kernels import FETCHED, LOGGED, commit, measure_payloads
-from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulator.kernels import FETCHED, LOGGED, commit, measure_payloads
+from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.strategies.base import Bools, Signing, Strategy
 
 

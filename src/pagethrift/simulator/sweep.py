@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from pagethrift.errors import PagethriftError, UsageError
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulate.sweep_spec import Cell
-from pagethrift.simulate.virtual_migration import simulate
+from pagethrift.simulator.sweep_spec import Cell
+from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import Trace, read_trace
 

@@ -12,9 +12,9 @@ import pytest
 
 from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulate import sweep, sweep_spec
-from pagethrift.simulate.sweep import SweepProgress, collect, run_cell, run_sweep
-from pagethrift.simulate.sweep_spec import read_spec
+from pagethrift.simulator import sweep, sweep_spec
+from pagethrift.simulator.sweep import SweepProgress, collect, run_cell, run_sweep
+from pagethrift.simulator.sweep_spec import read_spec
 from pagethrift.trace.synthetic import Load
 from tests.traces import made, run
 

@@ -12,10 +12,10 @@ from pagethrift.engine.planner import Planner
 from pagethrift.errors import UsageError
 from pagethrift.live.logging_decider import logged
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.simulate.replay import logged_strategy, replay
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.simulate.virtual_migration import simulate
+from pagethrift.simulator.replay import logged_strategy, replay
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.stop_table import STOPS
 from pagethrift.strategies.table import TABLE, strategy

@@ -7,7 +7,7 @@ import numpy as np
 from pagethrift.kernels import Word, kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8, U64
-from pagethrift.simulate.virtual_guest import Snapshot
+from pagethrift.simulator.virtual_guest import Snapshot
 
 REFERENCE_BYTES = 8 + 8
 """a record's word and a 64-bit fingerprint that names a content the destination holds"""

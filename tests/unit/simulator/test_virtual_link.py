@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pagethrift.errors import UsageError
-from pagethrift.simulate.virtual_link import LinkSpec, VirtualLink
+from pagethrift.simulator.virtual_link import LinkSpec, VirtualLink
 
 
 def test_bytes_queue_up() -> None:

@@ -18,15 +18,15 @@ from pagethrift.model.defaults import PLANNER_TICK_S, RELAY_BUFFER_MAX_BYTES, RE
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8
 from pagethrift.model.result import MigrationResult, Outcome
-from pagethrift.simulate import simulate_options as defaults
-from pagethrift.simulate.models import Deduplicate, SkipSeen
-from pagethrift.simulate.post_copy import run_post_copy
-from pagethrift.simulate.simulate_options import SimulateOptions
-from pagethrift.simulate.simulated_result import End, build_result
-from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
-from pagethrift.simulate.virtual_link import VirtualLink
-from pagethrift.simulate.virtual_relay import Model, VirtualRelay
-from pagethrift.simulate.virtual_source import VirtualSource
+from pagethrift.simulator import simulate_options as defaults
+from pagethrift.simulator.models import Deduplicate, SkipSeen
+from pagethrift.simulator.post_copy import run_post_copy
+from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.simulated_result import End, build_result
+from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulator.virtual_link import VirtualLink
+from pagethrift.simulator.virtual_relay import Model, VirtualRelay
+from pagethrift.simulator.virtual_source import VirtualSource
 from pagethrift.strategies.base import Status, Strategy
 from pagethrift.strategies.kvm_xbzrle import XbzrleCache
 from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pagethrift.model.pages import U8
-from pagethrift.simulate.kernels import sync_bitmap
-from pagethrift.simulate.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulator.kernels import sync_bitmap
+from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 
 CHUNK_PAGES = (1 << 30) // 4096
 """QEMU clears the dirty log in chunks of 1 GiB when it sends their first page (ram.c, clear_bmap_shift 18)"""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pagethrift.errors import UsageError
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, RELAY_BUFFER_S
-from pagethrift.simulate.virtual_link import LinkSpec
-from pagethrift.simulate.virtual_source import CHUNK_PAGES
+from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.simulator.virtual_source import CHUNK_PAGES
 
 GO_DELAY_S = 0.05
 """the planner's question and its answer over QMP: 24 to 62 ms measured from the beginning of a round to

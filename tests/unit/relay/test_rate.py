@@ -1,0 +1,81 @@
+"""The rate of the link over all its connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from pagethrift.relay.connection import Connection
+from pagethrift.relay.rate import FAST_BPS, UNKNOWN_BUFFER_BYTES, LinkRate
+
+
+@dataclass
+class Wire:
+    """A connection that says what a test wants."""
+
+    sent_bytes: int = 0
+    left_bytes: int = 0
+    bounds: list[int] = field(default_factory=list)
+
+    def unacknowledged_bytes(self) -> int:
+        return self.left_bytes
+
+    def bound_unsent(self, most_bytes: int) -> None:
+        self.bounds.append(most_bytes)
+
+
+def measured(*wires: Wire, bps: float = 0.0) -> LinkRate:
+    connections: list[Connection] = list(wires)  # type: ignore[arg-type]
+    return LinkRate(connections, 10.0, bps)
+
+
+def test_the_rate_is_what_all_connections_drain() -> None:
+    first, second = Wire(), Wire()
+    rate = measured(first, second)
+    rate.measure(10.21, busy=True)
+    first.sent_bytes, first.left_bytes = 3_000_000, 1_000_000
+    second.sent_bytes = 500_000
+    rate.measure(10.46, busy=True)
+    assert rate.bps == pytest.approx((2_000_000 + 500_000) / 0.25)
+    assert first.bounds[-1] == rate.bound_bytes // 2 // 2, "each has its share of what may wait"
+
+
+def test_a_link_that_ran_dry_says_only_that_it_is_no_slower() -> None:
+    wire = Wire()
+    rate = measured(wire, bps=1e6)
+    rate.measure(10.3, busy=True)
+    wire.sent_bytes = 30_000
+    rate.measure(10.6, busy=False)
+    assert rate.bps == 1e6
+    wire.sent_bytes += 600_000
+    rate.measure(10.9, busy=False)
+    assert rate.bps == pytest.approx(2e6)
+
+
+def test_a_slower_link_is_believed_step_by_step() -> None:
+    wire = Wire(left_bytes=100_000)
+    rate = measured(wire, bps=10e6)
+    rate.measure(10.3, busy=True)
+    drained = wire.sent_bytes - wire.left_bytes
+    for step in range(1, 20):
+        wire.sent_bytes = drained + wire.left_bytes + step * 300_000
+        rate.measure(10.3 + 0.3 * step, busy=True)
+    assert rate.bps == pytest.approx(1e6, rel=0.05)
+
+
+def test_windows_are_not_shorter_than_the_kernel_needs() -> None:
+    wire = Wire(sent_bytes=5_000_000)
+    rate = measured(wire)
+    rate.measure(10.1, busy=True)
+    assert rate.bps == 0.0
+
+
+def test_what_may_wait() -> None:
+    assert measured(Wire()).bound_bytes == UNKNOWN_BUFFER_BYTES
+    assert measured(Wire(), bps=12.5e6).bound_bytes == 1_250_000
+    assert measured(Wire(), bps=1.0).bound_bytes == 256 << 10
+    assert measured(Wire(), bps=1e12).bound_bytes == 8 << 20
+    assert measured(Wire()).fast
+    assert measured(Wire(), bps=FAST_BPS).fast
+    assert not measured(Wire(), bps=FAST_BPS - 1).fast
