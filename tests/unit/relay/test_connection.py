@@ -54,10 +54,14 @@ def test_a_full_socket_takes_nothing_and_says_so(ends: tuple[Connection, socket.
     assert connection.write(pieces) == 0 or connection.sent_bytes < 64 << 20
     assert connection.unacknowledged_bytes() > 0
     far.close()
-    with pytest.raises(OSError, match="."):
+
+    def write_on() -> None:
         for _ in range(100):
             connection.wait_writable(0.1)
             connection.write(deque([memoryview(b"more")]))
+
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        write_on()
 
 
 def test_what_comes_back(ends: tuple[Connection, socket.socket]) -> None:
