@@ -22,6 +22,7 @@ def page(*runs: Run, left_out: tuple[str, ...] = ()) -> str:
     return html(Loaded(runs, left_out), "pagethrift report small")
 
 
+@pytest.mark.slow
 def test_same_files_give_the_same_bytes() -> None:
     runs = [run("plain"), run("pagethrift", 5.0)]
     assert page(*runs) == page(*runs)
@@ -58,6 +59,7 @@ def test_every_figure_has_title_description_and_table() -> None:
         assert "<td>" in one
 
 
+@pytest.mark.slow
 def test_memcaslap_has_figures_of_its_own_where_it_ran() -> None:
     text = page(run("plain", client=client(began_unix_s=993.0, memcaslap=memcaslap())), run("pagethrift"))
     (figure,) = re.findall(r'<figure id="s1-memcaslap-1-plain">.*?</figure>', text, re.DOTALL)
@@ -66,6 +68,7 @@ def test_memcaslap_has_figures_of_its_own_where_it_ran() -> None:
     assert "figures 10 and 11" not in page(run("plain"))
 
 
+@pytest.mark.slow
 def test_different_machines_are_said() -> None:
     one = run("plain")
     other = run("pagethrift", migration=migration("pagethrift", source_qemu="7.2.0"))

@@ -72,6 +72,7 @@ def burn(process: Process) -> None:
         assert process.running
 
 
+@pytest.mark.slow
 def test_time_goes_to_the_kind_of_thread_that_used_it(burner: Process) -> None:
     threads = QemuThreads(burner.pid, look_every_s=0.01)
     threads.begin()
@@ -86,6 +87,7 @@ def test_time_goes_to_the_kind_of_thread_that_used_it(burner: Process) -> None:
     assert sum(spent_s.values()) >= 0.8
 
 
+@pytest.mark.slow
 def test_time_of_threads_nobody_saw_is_not_lost(burner: Process) -> None:
     threads = QemuThreads(burner.pid, look_every_s=3600)
     threads.begin()
@@ -94,6 +96,7 @@ def test_time_of_threads_nobody_saw_is_not_lost(burner: Process) -> None:
     assert threads.cpu_s["other"] >= 0.6
 
 
+@pytest.mark.slow
 def test_time_before_the_beginning_does_not_count(burner: Process) -> None:
     burn(burner)
     threads = QemuThreads(burner.pid)
