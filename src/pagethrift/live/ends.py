@@ -1,4 +1,4 @@
-"""Both ends of a migration and the relay between them: made ready, and given back as they were."""
+"""Both ends of a migration and the relay between them: prepared, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pagethrift.model.relay_protocol import RelayStatus
 
 @dataclass(slots=True)
 class Ends:
-    """What one migration runs between."""
+    """The two QEMUs of one migration, and the relay between them."""
 
     source: QmpMonitor
     settings: BorrowedSettings
@@ -33,11 +33,11 @@ class Ends:
     """what the source is told to migrate to"""
     relay: RelayProcess | None = None
     borrowed: list[BorrowedSettings] = field(default_factory=list)
-    """of both ends, to be given back"""
+    """settings of both ends, to be restored"""
     warnings: list[str] = field(default_factory=list)
 
     async def give_back(self) -> None:
-        """Restore the operator's settings at both ends; what fails becomes a warning."""
+        """Restore the operator's settings at both ends; a failure becomes a warning."""
         while self.borrowed:
             failure = await self.borrowed.pop().restore()
             if failure:
@@ -48,8 +48,8 @@ class Ends:
 async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], None]) -> AsyncIterator[Ends]:
     """Connect, check and prepare both QEMUs and start the relay.
 
-    On leaving, the relay is ended and the operator's settings are restored, whatever happened.
-    Raises QmpError, LinkError or UsageError, all before anything has moved.
+    Leaving the context always ends the relay and restores the operator's settings.
+    Raises QmpError, LinkError or UsageError before anything has been sent.
     """
     async with AsyncExitStack() as stack:
         source = await _connect(stack, options.source_qmp, "source")

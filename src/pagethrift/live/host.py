@@ -11,7 +11,7 @@ from pagethrift.model.result import HostFacts
 
 
 def host_facts() -> HostFacts:
-    """Return what a reader needs to judge whether two results may be compared."""
+    """Return the facts that tell whether two results may be compared."""
     try:
         own_version = version("pagethrift")
     except PackageNotFoundError:
@@ -29,7 +29,7 @@ def host_facts() -> HostFacts:
 def qemu_cpu_s(pid: int) -> float | None:
     """Return user + system CPU seconds of a local QEMU process so far.
 
-    None when ``pid`` is no QEMU: behind a forwarded QMP socket the peer is the forwarder.
+    None when ``pid`` is not a QEMU: the peer of a forwarded QMP socket is the forwarder.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -1,8 +1,8 @@
 """One whole live migration: prepare both QEMUs, run the relay, decide the switchover, clean up.
 
 The order of the end is what keeps the guest safe. An incoming QEMU whose monitor we have is told not
-to start its guest; we start it only after the source has said "completed". Whatever breaks before
-that, closing the relay's sockets makes the source resume, and nothing else can be running.
+to start its guest; we start it only after the source has said "completed". If anything breaks before
+that, the relay closes its sockets, the source resumes, and no other copy of the guest can be running.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.strategies.table import live_strategy
 
 CANCEL_S = 10.0
-"""A source whose migration broke says so within 25 ms; a starved one takes longer."""
+"""a source whose migration broke says so within 25 ms; one short of processor time takes longer"""
 LAST_WORD_S = 3.0
 
 
@@ -41,11 +41,11 @@ async def migrate(
 
     ``progress`` is called about ten times a second inside the event loop. ``decider`` replaces the
     strategy's own stop rule, or QEMU's in a plain migration. Cancelling the task breaks the migration
-    off and leaves the guest running at the source, unless it had completed already: then the result
-    is returned.
+    off and leaves the guest running at the source. If the migration had already completed, the result
+    is returned instead.
 
-    Raises UsageError, QmpError, LinkError or StreamError; the guest then runs at the source unless
-    the message says otherwise.
+    Raises UsageError, QmpError, LinkError or StreamError; after an error the guest runs at the source
+    unless the message says otherwise.
     """
     options.check()
     chosen = None
@@ -88,7 +88,7 @@ class _LiveMigration:
         self._cpu_before_s = qemu_cpu_s(ends.source.peer_pid)
 
     async def run(self) -> MigrationResult:
-        """Carry it out; see `migrate`."""
+        """Carry the migration out; see `migrate`."""
         try:
             await self._pilot.start()
             await self._pilot.watch_until_end()
@@ -105,7 +105,7 @@ class _LiveMigration:
         return await undisturbed(self._complete())
 
     async def _complete(self) -> MigrationResult:
-        """The source is done: start the guest at the destination, collect the last numbers."""
+        """Start the guest at the destination and collect the last numbers: the source has completed."""
         self._pilot.start_take_over()
         try:
             resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
@@ -114,7 +114,7 @@ class _LiveMigration:
             raise
         relay = self._ends.relay
         if relay is not None and not await relay.wait_done():
-            self._ends.warnings.append("the relay did not end in order although the source completed")
+            self._ends.warnings.append("the relay did not end properly although the source completed")
         try:
             self._watch.on_info(await self._ends.source.query_migrate(), time.monotonic())
         except QmpError as error:
@@ -122,9 +122,9 @@ class _LiveMigration:
         return await self._record(Outcome.COMPLETED, resumed_s=resumed_s)
 
     async def _break_off(self) -> bool:
-        """Stop the migration so that the source goes on; True if it turned out to have completed."""
+        """Stop the migration so that the source's guest goes on; True if the migration had completed."""
         watch = self._watch
-        if watch.status.startswith("postcopy"):  # no way back: see it through
+        if watch.status.startswith("postcopy"):  # cannot be undone: wait for its end
             await self._pilot.watch_until_end()
             return watch.status == "completed"
         if self._may_run_at_destination():
@@ -132,7 +132,7 @@ class _LiveMigration:
         if not watch.ended and self._ends.source.alive:
             try:
                 await self._ends.source.cancel_migration()
-            except QmpError as error:  # closing the relay's sockets, next, does the same
+            except QmpError as error:  # closing the relay's sockets (below) has the same effect
                 self._ends.warnings.append(str(error))
         if self._ends.relay is not None and watch.status != "completed":
             await self._ends.relay.close()
@@ -140,7 +140,7 @@ class _LiveMigration:
         return watch.status == "completed"
 
     async def _break_off_after(self, error: PagethriftError) -> bool:
-        """Like `_break_off`; appends to the error's line what became of the guest."""
+        """Do what `_break_off` does, and append the state of the guest to the error's line."""
         destination = self._ends.destination
         reason = await destination.why_it_failed() if destination is not None else ""
         reason = f"destination: {reason}" if reason else ""
@@ -154,14 +154,14 @@ class _LiveMigration:
         return False
 
     def _may_run_at_destination(self) -> bool:
-        """All bytes may have arrived at a destination that nobody keeps from starting its guest."""
+        """Whether the destination may have everything, and may start its guest without asking us."""
         if self._ends.destination is not None or self._watch.stopped_s is None or self._watch.ended:
             return False
         relay = self._ends.relay
         return relay is None or relay.status.state in (RelayState.TAIL, RelayState.PIPE, RelayState.DONE)
 
     async def _guest_now(self) -> str:
-        """Return what the source's guest does after a failure; it resumes by itself."""
+        """Return the state of the source's guest after a failure; it resumes by itself."""
         wanted = "running" if self._ends.source_ran else "paused"
         deadline_s = time.monotonic() + CANCEL_S
         try:
@@ -177,10 +177,10 @@ class _LiveMigration:
         return "the guest runs on at the source" if self._ends.source_ran else "the guest stays at the source"
 
     async def _why_source_failed(self) -> PagethriftError:
-        """Return the best explanation: the relay's own if it failed, else the source's."""
-        await asyncio.sleep(0.1)  # the poll's error text comes after the event
+        """Return the relay's error if the relay failed, otherwise the source's."""
+        await asyncio.sleep(0.1)  # query-migrate has the error text only after the event
         relay = self._ends.relay
-        # A relay that fails closes its sockets first; on a busy machine QEMU's event overtakes its last word.
+        # A failing relay closes its sockets first; on a busy machine QEMU's event overtakes its last message.
         if relay is not None and await relay.wait_last_word(LAST_WORD_S) and relay.failed:
             return await relay.failure()
         reason = self._watch.error or "no reason given"

@@ -19,11 +19,11 @@ from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 REPORT_S = 0.1
 SLOW_START_BPS = 64 << 20
 SLOW_START_S = 0.15
-"""QEMU knows no bandwidth in its first 100 ms and would switch over after a pass shorter than that,
-whatever its parameters say: only 6.4 MB fit into that window, until the first measurement is through.
-Links below 0.5 Gbit/s do not notice."""
+"""QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
+regardless of its parameters. At this rate only 6.4 MB fit into the 100 ms, so the first measurement comes
+first. Links below 0.5 Gbit/s do not notice."""
 SLOW_START_BELOW_BYTES = 1 << 30
-"""looking at 1 GiB of zero pages alone takes QEMU 100 ms and more (0.8 s measured with 200 MB of content)"""
+"""a pass over 1 GiB of zero pages alone takes QEMU over 100 ms (0.8 s measured with 200 MB of content)"""
 
 
 class Decider(Protocol):
@@ -46,9 +46,9 @@ class Pilot:
         report: Callable[[Progress], None],
         news: asyncio.Event,
     ) -> None:
-        """``news`` is set by whoever feeds ``watch``, so that the pilot looks again at once."""
+        """The feeder of ``watch`` sets ``news``, so that the pilot looks again at once."""
         self.take_over: asyncio.Task[float | None] | None = None
-        """starts the guest at the destination, once that is allowed"""
+        """starts the guest at the destination; None until that is allowed"""
         self.stopped_s: float | None = None
         """the STOP that the downtime counts from"""
         self._options = options
@@ -100,7 +100,7 @@ class Pilot:
                 self._report(self._watch.progress(now_s))
 
     async def settle(self, timeout_s: float) -> bool:
-        """Wait for the source's last word without steering; False when it does not come."""
+        """Wait, without steering, for the source to report its end; False when no report comes."""
         deadline_s = time.monotonic() + timeout_s
         while not self._watch.ended and time.monotonic() < deadline_s:
             if self._poller is not None and self._poller.done():
@@ -116,7 +116,7 @@ class Pilot:
                 await asyncio.gather(task, return_exceptions=True)
 
     def start_take_over(self) -> None:
-        """Let the destination run the guest, in the background; twice does no harm."""
+        """Let the destination run the guest, in the background; a second call does nothing."""
         destination = self._ends.destination
         if destination is not None and self.take_over is None:
             start_guest = self._ends.source_ran and self._options.start_destination
@@ -131,7 +131,7 @@ class Pilot:
         self._news.clear()
 
     async def _poll(self) -> None:
-        """Ask for the state every tick; one question at a time, for as long as QEMU is busy."""
+        """Ask for the state every tick, one question at a time, and wait as long as QEMU is busy."""
         while True:
             info = await self._ends.source.query_migrate(timeout_s=None)
             self._watch.on_info(info, time.monotonic())
@@ -171,14 +171,14 @@ class Pilot:
                 raise LinkError(
                     "post-copy interrupted: the guest is split over both ends; use migrate-recover"
                 )
-            return  # the guest runs at the destination: there is no way back
+            return  # the guest runs at the destination: too late to break off
         elapsed_s = now_s - self._watch.began_s
         if self._options.timeout_s is not None and elapsed_s > self._options.timeout_s:
             raise LinkError(f"migration not completed within {self._options.timeout_s:g} s (--timeout)")
         if self._deadline_s is not None and now_s > self._deadline_s:
             raise LinkError(
-                "switchover broken off: the destination did not confirm in time; the link may have slowed"
-                " down, or allow more with --switchover-deadline"
+                "switchover broken off: the destination did not confirm in time; check whether the link has"
+                " slowed down, or allow more time with --switchover-deadline"
             )
 
     async def _steer(self, now_s: float) -> None:
@@ -202,7 +202,7 @@ class Pilot:
             await self._decide(now_s)
 
     def _full_speed_bps(self) -> int:
-        """What max-bandwidth is after the slow start; through the relay, its own buffer limits QEMU."""
+        """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""
         if not self._options.plain:
             return 0
         wanted = self._options.features.max_bandwidth_bps
@@ -214,7 +214,7 @@ class Pilot:
             return
         decision = self._decider.decide(facts)
         if decision.action is StopAction.SWITCH_OVER and self._ends.relay is not None:
-            # What the relay said last may be 0.1 s old, and that is as much as its buffer takes.
+            # The relay's last report may be 0.1 s old, and its buffer takes 0.1 s of link.
             await self._ends.relay.refresh()
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
@@ -245,6 +245,6 @@ class Pilot:
 
 
 def one_line(error: PagethriftError, *more: str) -> PagethriftError:
-    """Return the error with what else is known appended to its line."""
+    """Return the error with more facts appended to its line."""
     error.args = ("; ".join(part for part in (str(error), *more) if part),)
     return error

@@ -1,4 +1,4 @@
-"""Capabilities and parameters of one QEMU, set for a migration and given back afterwards."""
+"""Capabilities and parameters of one QEMU, set for a migration and restored afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pagethrift.live.qmp import QmpMonitor
 
 
 class BorrowedSettings:
-    """Remembers what the operator had set the first time each name is changed."""
+    """Remembers the operator's setting of every name that is changed."""
 
     def __init__(
         self, monitor: QmpMonitor, capabilities: dict[str, bool], parameters: dict[str, Any]
@@ -46,7 +46,7 @@ class BorrowedSettings:
         await self._monitor.set_parameters(values)
 
     async def restore(self) -> str:
-        """Give everything back, once; returns an empty string or a line saying what could not be."""
+        """Restore everything, once; return an empty string, or a line that says why it failed."""
         try:
             if self._changed_parameters:
                 names = self._changed_parameters & self.parameters.keys()

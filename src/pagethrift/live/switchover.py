@@ -1,7 +1,7 @@
 """Holding QEMU back from switching over, and letting it go, through its own parameters.
 
 QEMU switches over when its pending bytes are below bandwidth x downtime-limit. Since 8.2 that
-bandwidth can be set (avail-switchover-bandwidth); before, it is always the measured one.
+bandwidth can be set (avail-switchover-bandwidth); before 8.2 it is always the measured one.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from pagethrift.live.qmp import Version
 from pagethrift.live.settings import BorrowedSettings
 
 LONGEST_LIMIT_MS = 2_000_000
-"""downtime-limit's upper end; one more is refused."""
+"""the highest downtime-limit QEMU accepts, in milliseconds"""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchoverSettings:
-    """The parameter values that hold and that let go, for one version of QEMU."""
+    """The parameter values that hold QEMU and that let it go, for one version of QEMU."""
 
     hold: Mapping[str, int]
     go: Mapping[str, int]
 
 
 # 1000 B/s x 1 ms: QEMU divides the bandwidth by 1000 first, so the threshold is one byte and only a
-# clean bitmap completes. 1..999, and downtime-limit 0, make it zero: then QEMU 7.2 and 9.0 or newer
-# switch over as soon as a pass is through, without looking at what was dirtied meanwhile.
+# clean bitmap completes. 1..999, and downtime-limit 0, make it zero; with zero, QEMU 7.2 and 9.0 or
+# newer switch over at the end of a pass, without looking at what was dirtied meanwhile.
 _WITH_BANDWIDTH = SwitchoverSettings(
     hold={"avail-switchover-bandwidth": 1000, "downtime-limit": 1},
     go={"avail-switchover-bandwidth": 10**12, "downtime-limit": LONGEST_LIMIT_MS},
@@ -41,12 +41,12 @@ def switchover_settings(version: Version) -> SwitchoverSettings:
 
 @dataclass(slots=True)
 class Switchover:
-    """Carries HOLD and GO out on one source; the settings give the operator's values back."""
+    """Holds one source or lets it go; `BorrowedSettings` restores the operator's values."""
 
     settings: BorrowedSettings
     version: Version
     gone: bool = field(default=False, init=False)
-    """GO has been sent"""
+    """`go` has been carried out"""
 
     async def hold(self) -> None:
         """Keep QEMU in pre-copy until `go`. Raises QmpError."""

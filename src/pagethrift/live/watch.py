@@ -1,6 +1,6 @@
-"""What is seen of one migration while it runs, gathered from events, polls and the relay.
+"""Observations of one migration while it runs, gathered from events, polls and the relay.
 
-No I/O here: the driver feeds observations in, and reads facts, rounds and progress out.
+This file does no I/O: the driver feeds observations in, and reads facts, rounds and progress out.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Progress:
     held_pages: int
     link_bps: float
     predicted_downtime_s: float | None
-    """if the switchover came now, or of the one that has come; None while it is not known"""
+    """of a switchover now, or of the one already decided; None while it is not known"""
     eta_s: float | None
-    """until this round is through at the present pace"""
+    """until the end of this round at the present pace"""
     forced: bool
     warning: str
 
@@ -60,7 +60,7 @@ class Watch:
         """seconds since the beginning"""
         self.decision: StopDecision | None = None
         self.first_pass_info: MigrateInfo | None = None
-        """QEMU's counters as seen first after the first pass"""
+        """QEMU's first counters after the first pass"""
         self._limit_s = downtime_limit_s
         self._bandwidth_bps = bandwidth_bps
         self._relayed = relayed
@@ -68,7 +68,7 @@ class Watch:
         self._passes = 0
 
     def begin(self, now_s: float) -> None:
-        """Set the beginning: the moment before `migrate` is sent."""
+        """Set when the migration begins: just before `migrate` is sent."""
         self.began_s = now_s
         self._rounds = RoundLog()
 
@@ -113,11 +113,11 @@ class Watch:
             self._set_status(info.status, now_s)
 
     def on_relay(self, status: RelayStatus) -> None:
-        """Take in what the relay says."""
+        """Take in a report of the relay."""
         self.relay = status
 
     def predicted_downtime_s(self, now_s: float) -> float | None:
-        """Return what a switchover decided now would cost, or what the decided one was said to cost.
+        """Return the predicted downtime of a switchover now, or of the one already decided.
 
         None while that is not known: in the first pass, without a link rate, and until QEMU has reported
         on this round.
@@ -128,15 +128,15 @@ class Watch:
         return None if facts is None else predicted_downtime_s(facts)
 
     def longest_downtime_s(self) -> float | None:
-        """Return a bound for the same; None while the link rate or the guest's size is unknown."""
+        """Return an upper bound of the downtime; None while the link rate or guest size is unknown."""
         pages = self.info.total_bytes // self.info.page_bytes
         return longest_downtime_s(pages, self._link_bps()) if pages else None
 
     def facts(self, now_s: float) -> StopFacts | None:
         """Return the facts a stop rule decides on; None until QEMU has reported on this round.
 
-        Just after a pass event the last answer still shows the old round, nearly through: a rule
-        would switch over on it.
+        Just after a pass event, QEMU's last answer still shows the old round, nearly finished: a stop
+        rule would switch over because of it.
         """
         if self._rounds.dirty_pages is None:
             return None
@@ -163,7 +163,7 @@ class Watch:
     def sent_by_pass(self) -> tuple[int, int]:
         """Return (first_round_bytes, retransferred_bytes).
 
-        Without a relay the border is the first poll after the first pass.
+        Without a relay, the first poll after the first pass divides the two.
         """
         if self._relayed:
             return self.relay.first_round_bytes, self.relay.retransferred_bytes
@@ -184,7 +184,7 @@ class Watch:
 
     def progress(self, now_s: float) -> Progress:
         """Return one look at the migration."""
-        # When QEMU decides for itself, nothing was predicted, and "now" is over once the guest has stopped.
+        # When QEMU decides, nothing was predicted, and a stopped guest is past a "switchover now".
         unasked = self.stopped_s is not None and not self._decided
         return Progress(
             elapsed_s=now_s - self.began_s,
@@ -203,7 +203,7 @@ class Watch:
         )
 
     def _set_status(self, status: str, now_s: float) -> None:
-        if self.ended:  # an answer on its way when the last event came is older than the event
+        if self.ended:  # an answer that was on its way when the last event came is older than the event
             return
         self.status = status
         if self.ended:
@@ -216,7 +216,7 @@ class Watch:
             self._rounds.begin(now_s - self.began_s, self._totals())
 
     def _totals(self) -> Totals:
-        """What was counted, by the relay or, without one, by QEMU."""
+        """Return the counts of the relay or, without a relay, of QEMU."""
         if not self._relayed:
             info = self.info
             pages = PageCounters(full=info.normal_pages, delta=info.delta_pages, zero=info.zero_pages)
@@ -225,7 +225,7 @@ class Watch:
         return Totals(now.first_round_bytes + now.retransferred_bytes, now.pages, now.held_pages)
 
     def _retransferred_pages(self) -> int:
-        """Without a relay: what QEMU has sent after the first pass."""
+        """Return the pages sent after the first pass: as the relay or, without a relay, QEMU counts them."""
         if self._relayed:
             return self.relay.retransferred_pages
         now, first = self.info, self.first_pass_info or self.info
