@@ -62,7 +62,7 @@ class LabError(PagethriftError):
 
 
 class GuestError(PagethriftError):
-    """The guest runs at neither end, or nobody can say at which: the line says what was asked and what to do."""
+    """The guest runs at neither end, or nobody can say at which: the line says what to do."""
 
     exit_code = 7
 

@@ -1,7 +1,7 @@
 """Writing a file whole or not at all, and asking beforehand whether it can be written.
 
-A file that is replaced by renaming must be a regular one: renaming onto a pipe, a device or a symbolic link would
-put a file in its place.
+A file that is replaced by renaming must be a regular one: renaming onto a pipe, a device or a symbolic
+link would put a file in its place.
 """
 
 from __future__ import annotations

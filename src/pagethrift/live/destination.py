@@ -10,6 +10,7 @@ from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpEvent, QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
 
+CONT_TRIES, CONT_AGAIN_S = 5, 0.5
 TAKE_OVER_S = 60.0
 """a limit only: a destination that has loaded everything starts its guest within milliseconds"""
 
@@ -20,6 +21,8 @@ class Destination:
     def __init__(self, monitor: QmpMonitor) -> None:
         self.monitor = monitor
         self.resumed_s: float | None = None
+        self.told_to_start = False
+        """`cont` was sent: this QEMU may run the guest"""
         self._resumed = asyncio.Event()
         monitor.on_event(self._on_event)
 
@@ -69,7 +72,7 @@ class Destination:
                     await asyncio.sleep(0.002)
                 if not start_guest:
                     return None
-                await self.monitor.execute("cont")
+                await self._start()
                 await self._resumed.wait()
         except TimeoutError as error:
             raise QmpError(
@@ -77,6 +80,18 @@ class Destination:
                 f" {TAKE_OVER_S:g} s; check it with query-status, and send it cont"
             ) from error
         return self.resumed_s
+
+    async def _start(self) -> None:
+        """Send `cont`; a refusal may pass, as that of a disk which the source has not let go of yet."""
+        for left in reversed(range(CONT_TRIES)):
+            try:
+                self.told_to_start = True
+                await self.monitor.execute("cont")
+                return
+            except QmpError:
+                if not left or not self.monitor.alive:
+                    raise
+                await asyncio.sleep(CONT_AGAIN_S)
 
     async def why_it_failed(self) -> str:
         """Return this QEMU's own account of a failed load, or an empty string."""

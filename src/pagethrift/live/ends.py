@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from pagethrift.address import parse_address
 from pagethrift.live.destination import Destination
+from pagethrift.live.kept import claimed
 from pagethrift.live.live_result import Identity, identify
 from pagethrift.live.migrate_options import MigrateOptions
-from pagethrift.live.preflight import check_source, prepare_destination, prepare_source
+from pagethrift.live.preflight import check_source, pending_of_bitmaps, prepare_destination, prepare_source
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.live.settings import BorrowedSettings
@@ -29,6 +30,8 @@ class Ends:
     identity: Identity
     source_ran: bool
     """the source's guest was running, not paused"""
+    bitmap_bytes: int = 0
+    """what QEMU will count as pending of dirty bitmaps that migrate"""
     uri: str = ""
     """what the source is told to migrate to"""
     relay: RelayProcess | None = None
@@ -53,6 +56,7 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
     """
     async with AsyncExitStack() as stack:
         source = await _connect(stack, options.source_qmp, "source")
+        stack.enter_context(claimed(source))
         destination = None
         if options.destination_qmp is not None:
             destination = Destination(await _connect(stack, options.destination_qmp, "destination"))
@@ -70,12 +74,18 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
             multifd_set=options.features.multifd_channels is not None,
         )
         ends.source_ran = run_state == "running"
+        if ends.settings.capabilities.get("dirty-bitmaps"):
+            ends.bitmap_bytes = await pending_of_bitmaps(source)
+        if ends.settings.found:
+            ends.warnings.append(ends.settings.found)
         stack.push_async_callback(lambda: undisturbed(ends.give_back()))
         ends.borrowed.append(ends.settings)
         await prepare_source(ends.settings, options)
         if destination is not None:
             theirs = await BorrowedSettings.of(destination.monitor)
             await destination.check(theirs)
+            if theirs.found:
+                ends.warnings.append(theirs.found)
             ends.borrowed.append(theirs)
             await prepare_destination(theirs, options)
             await destination.listen(options)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from pagethrift.errors import LinkError, PagethriftError, QmpError
+from pagethrift.errors import CancelledElsewhere, LinkError, PagethriftError, QmpError, SourceEnded
+from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
@@ -17,6 +19,8 @@ from pagethrift.model.defaults import PLANNER_TICK_S
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 REPORT_S = 0.1
+ANSWER_S = 1.0
+"""a source that does not answer by then is asked no further"""
 SLOW_START_BPS = 64 << 20
 SLOW_START_S = 0.15
 """QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
@@ -49,14 +53,17 @@ class Pilot:
         """The feeder of ``watch`` sets ``news``, so that the pilot looks again at once."""
         self.take_over: asyncio.Task[float | None] | None = None
         """starts the guest at the destination; None until that is allowed"""
-        self.stopped_s: float | None = None
-        """the STOP that the downtime counts from"""
+        self.accepted = False
+        """the source has accepted our `migrate`: what runs there now is ours to cancel"""
+        self.shutdown_reason = ""
+        """why the source's guest was powered off, as QEMU says; empty: it was not"""
+        self._stops: set[asyncio.Task[None]] = set()
         self._options = options
         self._ends = ends
         self._watch = watch
         self._decider = decider
         self._report = report
-        self._switchover = Switchover(ends.settings, ends.source.version)
+        self._switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
         self._news = news
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
@@ -81,6 +88,7 @@ class Pilot:
         source.on_event(self._on_event)
         self._watch.begin(time.monotonic())
         await source.migrate(self._ends.uri)
+        self.accepted = True
         self._poller = asyncio.create_task(self._poll())
 
     async def watch_until_end(self) -> None:
@@ -97,7 +105,7 @@ class Pilot:
                 await self._steer(now_s)
             if now_s - self._reported_s >= REPORT_S or self._watch.ended:
                 self._reported_s = now_s
-                self._report(self._watch.progress(now_s))
+                self._show(now_s)
 
     async def settle(self, timeout_s: float) -> bool:
         """Wait, without steering, for the source to report its end; False when no report comes."""
@@ -110,7 +118,7 @@ class Pilot:
 
     async def stop(self) -> None:
         """End the polling."""
-        for task in (self._poller, self.take_over):
+        for task in (self._poller, self.take_over, *self._stops):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -119,8 +127,16 @@ class Pilot:
         """Let the destination run the guest, in the background; a second call does nothing."""
         destination = self._ends.destination
         if destination is not None and self.take_over is None:
-            start_guest = self._ends.source_ran and self._options.start_destination
-            self.take_over = asyncio.create_task(destination.take_over(start_guest))
+            self.take_over = asyncio.create_task(self._take_over(destination))
+
+    async def _take_over(self, destination: Destination) -> float | None:
+        await self.know_stops()
+        return await destination.take_over(self._watch.runs and self._options.start_destination)
+
+    async def know_stops(self) -> None:
+        """Wait until it is known whether each STOP so far was the switchover's."""
+        if self._stops:
+            await asyncio.wait(set(self._stops))
 
     async def _wait_for_news(self) -> None:
         try:
@@ -146,12 +162,33 @@ class Pilot:
     def _on_event(self, event: QmpEvent) -> None:
         self._watch.on_event(event)
         if event.name == "STOP":
-            self.stopped_s = event.now_s
+            task = asyncio.create_task(self._ask_why_stopped())
+            self._stops.add(task)
+            task.add_done_callback(self._stops.discard)
+        elif event.name == "SHUTDOWN":
+            self.shutdown_reason = str(event.data.get("reason", "unknown"))
         elif event.name == "MIGRATION_PASS":
             self._poll_now.set()
         if self._watch.status == "completed" or self._watch.status == "postcopy-active":
             self.start_take_over()
         self._news.set()
+
+    async def _ask_why_stopped(self) -> None:
+        """An operator or a disk error stops a guest too; a QEMU that switches over answers late."""
+        with contextlib.suppress(QmpError):
+            state = await self._ends.source.query_status(timeout_s=None)
+            self._watch.on_stopped(state)
+            if self._watch.stopped_s is None and not self._switchover.gone:
+                self._deadline_s = None
+            self._news.set()
+
+    def _show(self, now_s: float) -> None:
+        """Report; what only reports may fail as it likes, and is asked no more."""
+        try:
+            self._report(self._watch.progress(now_s))
+        except Exception as error:
+            self._report = lambda _: None
+            self._ends.warnings.append(f"progress was not shown to the end: {_said(error)}")
 
     def _tell_relay(self) -> None:
         relay = self._ends.relay
@@ -162,10 +199,10 @@ class Pilot:
     async def _raise_if_broken(self, now_s: float) -> None:
         if self._poller is not None and self._poller.done():
             error = self._poller.exception()
-            raise error if error is not None else QmpError("source: polling stopped")
+            raise self.source_ended() or error or QmpError("source: polling stopped")
         relay = self._ends.relay
         if relay is not None and relay.failed and not self._watch.ended:
-            raise await relay.failure()
+            raise await self.cause_at_source() or await relay.failure()
         if self._watch.status.startswith("postcopy"):
             if self._watch.status == "postcopy-paused":
                 raise LinkError(
@@ -180,6 +217,33 @@ class Pilot:
                 "switchover broken off: the destination did not confirm in time; check whether the link has"
                 " slowed down, or allow more time with --switchover-deadline"
             )
+
+    async def cause_at_source(self) -> PagethriftError | None:
+        """Return what happened at the source, if that is why the relay saw its socket close."""
+        try:
+            info = await self._ends.source.query_migrate(timeout_s=ANSWER_S)
+            self._watch.on_info(info, time.monotonic())
+        except QmpError:
+            return await self._ended_soon()
+        if info.status in ("cancelling", "cancelled"):
+            return CancelledElsewhere(f"source {self._ends.source.path}: cancelled by another client")
+        return None
+
+    def source_ended(self) -> SourceEnded | None:
+        """Return the error that says so if the source QEMU has ended."""
+        source = self._ends.source
+        if source.alive or not (source.process_ended or self.shutdown_reason):
+            return None
+        why = f" ({self.shutdown_reason})" if self.shutdown_reason else ""
+        return SourceEnded(f"source {source.path}: the source QEMU ended{why}, and its guest with it")
+
+    async def _ended_soon(self) -> SourceEnded | None:
+        """A process whose sockets have closed takes some milliseconds to end."""
+        for _ in range(20):
+            if error := self.source_ended():
+                return error
+            await asyncio.sleep(0.05)
+        return None
 
     async def _steer(self, now_s: float) -> None:
         watch, options = self._watch, self._options
@@ -242,6 +306,10 @@ class Pilot:
         if allowed_s is None:
             allowed_s = switchover_deadline(self._options.downtime_limit_s, expected_s)
         self._deadline_s = since_s + allowed_s
+
+
+def _said(error: BaseException) -> str:
+    return " ".join((str(error) or type(error).__name__).split())
 
 
 def one_line(error: PagethriftError, *more: str) -> PagethriftError:

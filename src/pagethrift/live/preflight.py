@@ -105,3 +105,17 @@ async def _switch_features(settings: BorrowedSettings, options: MigrateOptions) 
         await settings.set(
             {"multifd-channels": wanted.multifd_channels, "multifd-compression": wanted.multifd_compression}
         )
+
+
+async def pending_of_bitmaps(monitor: QmpMonitor) -> int:
+    """Return the bytes that QEMU counts as pending of a source's dirty bitmaps. Raises QmpError.
+
+    Until the guest has stopped that is a byte for each of a bitmap's granules (block-dirty-bitmap.c,
+    dirty_bitmap_state_pending), and it never falls: with a threshold below it QEMU begins no new round.
+    """
+    pending = 0
+    for node in await monitor.execute("query-named-block-nodes", {"flat": True}):
+        size = int(node.get("image", {}).get("virtual-size", 0))
+        for bitmap in node.get("dirty-bitmaps", ()):
+            pending += -(-size // int(bitmap["granularity"]))
+    return pending

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pagethrift.errors import QmpError, UsageError
+from pagethrift.live.host import QemuProcess
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 
 OLDEST_VERSION = (7, 2, 0)
@@ -101,6 +102,8 @@ class QmpMonitor:
         self.role = role
         self.path = path
         self.peer_pid, self.peer_uid, self.peer_gid = peer
+        self.process = QemuProcess.at(self.peer_pid)
+        """the QEMU itself; None where it cannot be seen from here"""
         self._client = client
         self._sinks: list[Callable[[QmpEvent], None]] = []
         client.register_listener(_Stamper(self._spread))
@@ -150,6 +153,11 @@ class QmpMonitor:
         """False once QEMU has closed the connection."""
         return self._client.runstate is Runstate.RUNNING
 
+    @property
+    def process_ended(self) -> bool:
+        """Whether it is certain that this QEMU has ended; a broken connection alone is no proof."""
+        return self.process is not None and self.process.ended
+
     def on_event(self, sink: Callable[[QmpEvent], None]) -> None:
         """Call ``sink`` with every event from now on, in order, inside the event loop."""
         self._sinks.append(sink)
@@ -182,7 +190,7 @@ class QmpMonitor:
         """Return the state of the migration. Raises QmpError."""
         return MigrateInfo.from_answer(await self.execute("query-migrate", timeout_s=timeout_s))
 
-    async def query_status(self, timeout_s: float = ANSWER_S) -> str:
+    async def query_status(self, timeout_s: float | None = ANSWER_S) -> str:
         """Return the run state: running, paused, inmigrate, postmigrate ... Raises QmpError."""
         return str((await self.execute("query-status", timeout_s=timeout_s))["status"])
 

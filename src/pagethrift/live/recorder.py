@@ -223,7 +223,7 @@ class Recorder:
         if acknowledged:
             await self._settings.switch(switchover_ack=True)
         await self._settings.set({"max-bandwidth": 0})
-        await Switchover(self._settings, self._monitor.version).hold()
+        await Switchover(self._settings.set, self._monitor.version).hold()
         self._monitor.on_event(self._on_event)
         self._began_s = time.monotonic()
         await self._tap.open(self._monitor)

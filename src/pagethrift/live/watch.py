@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pagethrift.engine.rounds import RoundLog, Totals
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.model.relay_protocol import RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.model.result import PageCounters, RoundRecord
 from pagethrift.strategies.stop.prediction import longest_downtime_s, predicted_downtime_s
 
+SWITCHOVER_STATES = frozenset({"finish-migrate", "postmigrate"})
+"""run states of a source whose guest QEMU itself has stopped to complete the migration"""
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -53,7 +55,11 @@ class Watch:
         self.status = ""
         self.error = ""
         self.stopped_s: float | None = None
-        """the source's last STOP, None while its guest runs"""
+        """the STOP of the switchover; None before it, and when the guest went on after all"""
+        self.runs = True
+        """the source's guest runs, or ran until the switchover stopped it"""
+        self.switched = False
+        """the switchover has begun, even if the guest went on afterwards"""
         self.ended_s: float | None = None
         """when the status became completed, failed or cancelled"""
         self.forced_at_s: float | None = None
@@ -64,6 +70,7 @@ class Watch:
         self._limit_s = downtime_limit_s
         self._bandwidth_bps = bandwidth_bps
         self._relayed = relayed
+        self._all_passed = False
         self._rounds = RoundLog()
         self._passes = 0
 
@@ -91,12 +98,22 @@ class Watch:
         match event.name:
             case "STOP":
                 self.stopped_s = event.now_s
+                self.switched = True
             case "RESUME":
                 self.stopped_s = None
+                self.runs = True
             case "MIGRATION":
                 self._set_status(event.data["status"], event.now_s)
             case "MIGRATION_PASS":
                 self._begin_rounds(int(event.data["pass"]), event.now_s)
+
+    def on_stopped(self, run_state: str) -> None:
+        """Take in why the last STOP came: only finish-migrate and what follows it are the switchover."""
+        if run_state in SWITCHOVER_STATES or self.stopped_s is None:
+            return
+        self.stopped_s = None
+        self.switched = False
+        self.runs = run_state == "running"
 
     def on_info(self, info: MigrateInfo, now_s: float) -> None:
         """Take in an answer of query-migrate."""
@@ -115,6 +132,14 @@ class Watch:
     def on_relay(self, status: RelayStatus) -> None:
         """Take in a report of the relay."""
         self.relay = status
+        self._all_passed = self._all_passed or status.state in (RelayState.TAIL, RelayState.DONE)
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether the destination may hold the whole guest."""
+        if not self._relayed or self.relay.state is RelayState.PIPE:
+            return self.switched
+        return self._all_passed
 
     def predicted_downtime_s(self, now_s: float) -> float | None:
         """Return the predicted downtime of a switchover now, or of the one already decided.
