@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pagethrift.errors import UsageError
@@ -28,7 +30,7 @@ from pagethrift.units import (
         ("100MBps", 100_000_000),
         ("1MiB", 1_048_576),
         ("1KiB/s", 1024),
-        ("4096", 4096),
+        ("4096B", 4096),
         ("4096B/s", 4096),
         (" 10 kB ", 10_000),
     ],
@@ -49,7 +51,22 @@ def test_megabits_are_not_read_as_megabytes(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fast", "1 furlong", "0", "0Mbit", "-5Mbit", "1e9", "7bit", "1M", "inf"]
+    "text",
+    [
+        "",
+        "fast",
+        "1 furlong",
+        "0",
+        "0Mbit",
+        "-5Mbit",
+        "1e9",
+        "7bit",
+        "1M",
+        "inf",
+        "9" * 400 + "B",
+        "99999999TB",
+        "١Mbit",
+    ],
 )
 def test_what_is_no_bandwidth(text: str) -> None:
     with pytest.raises(UsageError, match="bandwidth") as caught:
@@ -63,7 +80,7 @@ def test_what_is_no_bandwidth(text: str) -> None:
         ("512MiB", 512 << 20),
         ("1G", 1 << 30),
         ("1GB", 1 << 30),
-        ("4096", 4096),
+        ("4096B", 4096),
         ("1.5k", 1536),
         ("2T", 2 << 40),
     ],
@@ -72,7 +89,7 @@ def test_sizes_are_binary_as_qemu_reads_them(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "0.1", "big", "1X", "-1G", "1 G G"])
+@pytest.mark.parametrize("text", ["", "0", "0.1B", "big", "1X", "-1G", "1 G G", "9" * 400 + "G", "99999999T"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="size"):
         parse_size(text)
@@ -80,13 +97,39 @@ def test_what_is_no_size(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("300ms", 0.3), ("2s", 2.0), ("1.5", 1.5), ("2min", 120.0), ("1h", 3600.0), ("0", 0.0)],
+    [
+        ("300ms", 0.3),
+        ("2s", 2.0),
+        ("1.5s", 1.5),
+        ("2min", 120.0),
+        ("1h", 3600.0),
+        ("0", 0.0),
+        ("0.0", 0.0),
+        ("0s", 0.0),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_seconds(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "3 days", "-1s"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "3 days",
+        "0 days",
+        "-1s",
+        "1e9s",
+        "inf",
+        "nans",
+        "٣s",
+        "3²s",
+        "9" * 400 + "s",
+        "99999999999999h",
+        "1s\n2s",
+    ],
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="duration"):
         parse_seconds(text)
@@ -118,3 +161,19 @@ def test_written_bandwidths(bytes_per_s: float, text: str) -> None:
 @pytest.mark.parametrize("text", ["100 Mbit/s", "1 Gbit/s", "800 bit/s", "25 Gbit/s"])
 def test_what_is_written_can_be_read(text: str) -> None:
     assert format_bandwidth(parse_bandwidth(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "says"),
+    [
+        (parse_seconds, "300", "300: give a unit: 300ms or 300s"),
+        (parse_seconds, " 1.5 ", "1.5: give a unit: 1.5ms or 1.5s"),
+        (parse_size, "4096", "4096: give a unit: 4096B or 4096MiB"),
+        (parse_bandwidth, "100", "100: give a unit: 100Mbit or 100MB/s"),
+    ],
+)
+def test_a_bare_number_is_asked_for_its_unit(parse: Callable[[str], float], text: str, says: str) -> None:
+    """300 for a downtime limit was taken as seconds."""
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert str(caught.value) == says

@@ -12,11 +12,13 @@ from typing import Annotated
 
 import typer
 
+from pagethrift.address import parse_qmp_path
 from pagethrift.cli.common import Json
 from pagethrift.live.recorder import RecordOptions, RecordProgress
 from pagethrift.live.recorder import record as record_live
 from pagethrift.trace.format import TraceHeader
 from pagethrift.units import format_bytes, parse_seconds
+from pagethrift.whole_file import check_output
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -24,7 +26,7 @@ LINE_S = 2.0
 
 
 @app.command(
-    epilog="Example: pagethrift record --qmp /run/vm1.qmp --out vm1.trace.parquet --seconds 60\n\n"
+    epilog="Example: pagethrift record --qmp /run/vm1.qmp --out vm1.trace.parquet --seconds 60s\n\n"
     "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 130 interrupted."
 )
 def record(
@@ -53,11 +55,12 @@ def record(
     The recorder starts a migration that leads nowhere. The guest keeps running where it is, and QEMU gets its
     settings back. Ctrl-C ends the recording early and keeps what was recorded.
     """
+    check_output(out, "--out")
     options = RecordOptions(
-        source_qmp=qmp,
+        source_qmp=parse_qmp_path(qmp, "--qmp"),
         out=out,
         seconds=parse_seconds(seconds),
-        interval_s=0.0 if interval.strip() == "0" else parse_seconds(interval),
+        interval_s=parse_seconds(interval),
         workload=workload,
         page_classes=page_classes,
         exact_deltas=exact,

@@ -65,7 +65,7 @@ def relay(
 
     def make() -> Relay:
         chosen = chosen_strategy(strategy, param)
-        near, far = parse_address(listen), parse_address(connect)
+        near, far = parse_address(listen, listening=True), parse_address(connect)
         bandwidth_bps = parse_bandwidth(bandwidth) if bandwidth else 0.0
         stall_timeout_s, downtime_limit_s = parse_seconds(stall_timeout), parse_seconds(downtime_limit)
         with collecting_later():

@@ -37,8 +37,8 @@ def migrate_command(
         "--relay-folder", str(out.parent),
         "--to", route.to, "--incoming", route.incoming,
         "--downtime-limit", f"{scenario.downtime_limit_s:.9f}s",
-        "--force-after", f"{scenario.force_after_s}s",
-        "--timeout", f"{scenario.force_after_s + SLACK_S}s",
+        "--force-after", f"{scenario.force_after_s:.9f}s",
+        "--timeout", f"{scenario.force_after_s + SLACK_S:.9f}s",
         *mode.arguments,
     ]  # fmt: skip
     if scenario.link.bandwidth_bps:

@@ -53,7 +53,8 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
         page_flags = copy_page_flags(hosts, folder / "kpageflags")
         command = [
             sys.executable, "-m", "pagethrift", "record", "--json", "--qmp", str(source.qmp_path),
-            "--out", str(out), "--seconds", f"{seconds}s", "--interval", f"{interval_s}s", "--workload", note,
+            "--out", str(out), "--seconds", f"{seconds:.9f}s", "--interval", f"{interval_s:.9f}s",
+            "--workload", note,
             "--page-classes", str(page_flags),
         ]  # fmt: skip
         show(Event("record", format_seconds(seconds)))

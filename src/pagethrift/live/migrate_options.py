@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pagethrift.address import parse_address
+from pagethrift.address import check_incoming_uri, parse_address, parse_qmp_path
 from pagethrift.errors import UsageError
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.result import ParameterValue
@@ -89,6 +89,11 @@ class MigrateOptions:
     def check(self) -> None:
         """Raise UsageError when the options contradict each other."""
         parse_address(self.destination)
+        if self.incoming_uri is not None:
+            check_incoming_uri(self.incoming_uri)
+        parse_qmp_path(self.source_qmp, "--qmp")
+        if self.destination_qmp is not None:
+            parse_qmp_path(self.destination_qmp, "--destination-qmp")
         if not self.downtime_limit_s > 0:
             raise UsageError("the downtime limit must be positive, e.g. 300ms")
         compressed = self.features.multifd_channels and self.features.multifd_compression != "none"

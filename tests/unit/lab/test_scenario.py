@@ -126,7 +126,7 @@ def test_clients_of_redis_go_to_redis() -> None:
         ("pagethrift+multifd:2", "--strategy pagethrift --multifd 2"),
         ("thesis@nova:steps=5+multifd:4", "--strategy thesis --stop nova --param=steps=5 --multifd 4"),
         ("multifd-zstd", "--plain --max-bandwidth 0 --multifd 2 --multifd-compression zstd"),
-        ("xbzrle:2GiB", "--plain --max-bandwidth 0 --xbzrle-cache 2147483648"),
+        ("xbzrle:2GiB", "--plain --max-bandwidth 0 --xbzrle-cache 2147483648B"),
     ],
 )
 def test_a_mode_becomes_the_arguments_of_migrate(text: str, arguments: str) -> None:

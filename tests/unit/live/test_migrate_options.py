@@ -14,6 +14,9 @@ from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switc
     ("changes", "message"),
     [
         ({"destination": "nonsense"}, "not an address"),
+        ({"incoming_uri": "tcp://h:1"}, "not a host name"),
+        ({"source_qmp": "tcp:h:5555"}, "^--qmp .*a Unix socket is needed"),
+        ({"destination_qmp": "h:5555"}, "^--destination-qmp .*a Unix socket is needed"),
         ({"downtime_limit_s": 0.0}, "must be positive"),
         ({"features": PlainFeatures(auto_converge=True)}, "--plain"),
         (
@@ -34,6 +37,16 @@ def test_refused(changes: dict[str, Any], message: str) -> None:
 
 def test_accepted() -> None:
     MigrateOptions("/q", "host:4444").check()
+    for uri in (
+        "tcp:0:4444",
+        "tcp:[::]:4444,ipv6=on",
+        "unix:/run/in",
+        ":4444",
+        "fd:3",
+        "exec:cat",
+        "vsock:3:4",
+    ):
+        MigrateOptions("/q", "host:4444", incoming_uri=uri).check()
     MigrateOptions("/q", "host:4444", features=PlainFeatures(multifd_channels=4)).check()
     MigrateOptions("/q", "unix:/d", plain=True, features=PlainFeatures(xbzrle_cache_bytes=1 << 29)).check()
 

@@ -64,7 +64,7 @@ def open_route(link: LinkSpec, hosts: TwoHosts, group: ProcessGroup, folder: Pat
         window = window_bytes(link.fastest_bps, link.delay_s)
         command = [
             sys.executable, "-m", "pagethrift.lab.link.delay", "--listen", f"{_LOOPBACK}:{_DELAY_PORT}",
-            "--connect", f"{hop[0]}:{hop[1]}", "--delay", f"{link.delay_s:.9f}s", "--window", str(window),
+            "--connect", f"{hop[0]}:{hop[1]}", "--delay", f"{link.delay_s:.9f}s", "--window", f"{window}B",
         ]  # fmt: skip
         forwarder.append(_listening(group, command, "delay", hosts.a.namespace, _DELAY_PORT))
         hop = (_LOOPBACK, _DELAY_PORT)
