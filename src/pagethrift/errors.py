@@ -16,16 +16,37 @@ Each class carries the exit code the command line ends with.
 from __future__ import annotations
 
 
+def one_line(text: str, longest: int) -> str:
+    """Return a text as one printable line of at most ``longest`` characters; of a longer one both ends."""
+    line = "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    if len(line) <= longest:
+        return line
+    end = longest // 2
+    return f"{line[: longest - end - 3]} … {line[-end:]}"
+
+
 class PagethriftError(Exception):
-    """Base of all errors; ``str(error)`` is one line: what, where, what to do."""
+    """Base of all errors; ``str(error)`` is one line: what, where, what to do.
+
+    Words of files, of other programs and of the command line come into errors: line breaks, control
+    characters and sheer length go no further than here.
+    """
 
     exit_code = 1
+    longest = 1000
+    """characters of the line"""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__(), self.longest)
 
 
 class UsageError(PagethriftError):
     """The caller asked for something that cannot be done as asked."""
 
     exit_code = 2
+    longest = 280
 
 
 class StreamError(PagethriftError):

@@ -28,8 +28,9 @@ def check_output(path: Path, option: str, stream: bool = False) -> Path:
     """
     where = f"{option} {path}"
     try:
-        target = path.resolve()
-        kind = target.stat().st_mode if target.exists() else None
+        kind = path.stat().st_mode if path.exists() else None
+        # links to pipes, such as /dev/stdout and /dev/fd/63, lead to no name
+        target = path if kind is not None and not stat.S_ISREG(kind) else path.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
     if kind is not None and stat.S_ISDIR(kind):
@@ -42,16 +43,42 @@ def check_output(path: Path, option: str, stream: bool = False) -> Path:
         return target
     if not target.parent.is_dir():
         raise UsageError(f"{where}: there is no folder {target.parent}")
+    if kind is not None and not os.access(target, os.W_OK):
+        raise UsageError(f"{where}: may not be written by this user")
     if len(os.fsencode(target.name)) > NAME_MAX - len(".part"):
         raise UsageError(f"{where}: the file's name is too long")
+    _try(target.parent, where)
+    return target
+
+
+def check_folder(path: Path, option: str) -> Path:
+    """Return a folder for files, made later if need be; raise UsageError when files cannot be.
+
+    ``option`` opens the error line.
+    """
+    where = f"{option} {path}"
+    try:
+        nearest = path.absolute()
+        if "\0" in str(path):
+            raise UsageError(f"{where}: a path has no NUL byte")
+        while not nearest.exists() and not nearest.is_symlink():
+            nearest = nearest.parent
+        if not nearest.is_dir():
+            raise UsageError(f"{where}: {nearest} is not a folder")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
+    _try(nearest, where)
+    return path
+
+
+def _try(folder: Path, where: str) -> None:
     try:
         # a permission bit says little: the file system may be read-only, full or over a quota
-        with tempfile.TemporaryFile(dir=target.parent) as trial:
+        with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"\0" * 4096)
             trial.flush()
     except OSError as error:
         raise UsageError(f"{where}: cannot be written there: {error.strerror or error}") from error
-    return target
 
 
 @contextlib.contextmanager
@@ -60,9 +87,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Links are followed. Raises OSError, also when ``path`` is no regular file.
     """
-    target = path.resolve()
-    if target.exists() and not target.is_file():
+    if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file")
+    target = path.resolve()
     draft = target.with_name(target.name + ".part")
     try:
         yield draft
@@ -73,10 +100,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text whole or not at all; into a pipe or a device directly. Raises OSError."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        with target.open("w") as stream:
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as stream:
             stream.write(text)
         return
-    with whole_file(target) as draft:
-        draft.write_text(text)
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")

@@ -35,3 +35,12 @@ def test_not_understood_is_a_stream_error() -> None:
     with pytest.raises(StreamError, match="stream byte 7: expected x, got y"):
         raise NotUnderstood(7, "x", "y")
     assert NotUnderstood.exit_code == StreamError.exit_code
+
+
+def test_an_error_is_one_short_line_whatever_words_came_into_it() -> None:
+    said = str(UsageError("a\nb\t\x1b[31m" + "x" * 100_000 + " do this"))
+    assert said.startswith("a b \N{REPLACEMENT CHARACTER}[31mxxx")
+    assert said.endswith("x do this")
+    assert len(said) < 300
+    assert str(UsageError("as it is")) == "as it is"
+    assert len(str(LinkError("x" * 100_000))) == PagethriftError.longest

@@ -30,6 +30,7 @@ from pagethrift.report.runs import from_run_result
 from pagethrift.report.summary import Row, as_json, rows
 from pagethrift.report.tables import HEADINGS, cells, fitting
 from pagethrift.units import format_bytes, format_seconds, parse_bandwidth, parse_seconds
+from pagethrift.whole_file import check_folder, check_output
 
 app = typer.Typer(
     add_completion=False,
@@ -88,7 +89,7 @@ def run(
 
 
 @app.command(
-    epilog="Example: pagethrift lab record scenarios/redis.toml --out redis.trace.parquet --seconds 20"
+    epilog="Example: pagethrift lab record scenarios/redis.toml --out redis.trace.parquet --seconds 20s"
 )
 def record(
     scenario: ScenarioFile,
@@ -103,6 +104,7 @@ def record(
 
     Exit codes: 0 recorded, 2 the scenario is wrong, 6 this machine cannot run it or the recording failed.
     """
+    check_output(out, "--out")
     console = Console(stderr=True)
     with _interruptible("nothing was recorded"), console.status("starting") as status:
         summary = record_scenario(
@@ -181,6 +183,7 @@ def compare_modes(
 
 
 def _compare(scenario: Scenario, out: Path, json: bool) -> None:
+    check_folder(out, "--out")
     console = Console(stderr=True)
     kept = f"finished runs are in {out}; the same command goes on with the others"
     with _interruptible(kept), console.status("starting") as status:

@@ -1,20 +1,21 @@
 """``pagethrift``: the command line.
 
 Exit codes: 0 done, 1 unexpected (replay: decisions differ), 2 usage, 3 stream, 4 link, 5 QMP, 6 lab,
-130 interrupted.
+7 the guest runs at neither end or at both, 8 cancelled by another client, 9 the source QEMU ended,
+130 interrupted, 141 whoever read standard output is gone.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
+import io
 import sys
 
 import typer
 
 from pagethrift import __version__
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.errors import PagethriftError, UsageError
+from pagethrift.cli.ending import exit_code_of
 
 _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
@@ -33,41 +34,30 @@ COMMANDS = {
     "lab": (_LAB, "pagethrift.cli.lab", "Migrate guests between two hosts on this machine."),
 }
 """name -> its group, a module with a Typer ``app``, one line of help; only the module called is imported"""
-EXTRAS = frozenset({"sweep", "lab", "report"})
-"""commands that need packages of the extra that has their name: ``pip install 'pagethrift[lab]'``"""
 
 
 def main() -> None:
     """Run the command line; errors end on one line with their class's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names and labels may hold any character
     arguments = sys.argv[1:]
-    try:
-        if arguments and arguments[0] in COMMANDS:
-            _, module, _ = COMMANDS[arguments[0]]
-            with collecting_later():
-                app = importlib.import_module(module).app
-            app(args=arguments[1:], prog_name=f"pagethrift {arguments[0]}")
-        else:
-            _overview()()
-    except PagethriftError as error:
-        print(f"pagethrift: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        package, _, _ = (error.name or "").partition(".")
-        command = arguments[0] if arguments else ""
-        if command not in EXTRAS or package == "pagethrift":
-            raise
-        print(
-            f"pagethrift {command} needs the {command} extra: pip install 'pagethrift[{command}]'"
-            f" ({package} is not installed)",
-            file=sys.stderr,
-        )
-        sys.exit(UsageError.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("pagethrift: interrupted", file=sys.stderr)
-        sys.exit(130)
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    sys.exit(exit_code_of(lambda: _run(command, arguments), command))
+
+
+def _run(command: str, arguments: list[str]) -> None:
+    if command:
+        _, module, _ = COMMANDS[command]
+        with collecting_later():
+            app = importlib.import_module(module).app
+        arguments = arguments[1:]
+    else:
+        app = _overview()
+    # not app(): it ends the process itself, on a page of its own for some errors
+    parser = typer.main.get_command(app)
+    with parser.make_context(f"pagethrift {command}".rstrip(), arguments) as context:
+        parser.invoke(context)
 
 
 def _overview() -> typer.Typer:

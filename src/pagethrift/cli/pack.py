@@ -10,11 +10,13 @@ import typer
 
 from pagethrift.cli.common import Json
 from pagethrift.errors import UsageError
+from pagethrift.given_file import read_json
 from pagethrift.results.archive import write_archive
-from pagethrift.results.find import ARCHIVE_SUFFIX, read_json
+from pagethrift.results.find import ARCHIVE_SUFFIX
 from pagethrift.results.label import label
-from pagethrift.results.result import Result, from_json, unread
+from pagethrift.results.result import LARGEST_RESULT_BYTES, Result, from_json, unread
 from pagethrift.units import format_bytes
+from pagethrift.whole_file import check_output
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,12 +37,13 @@ def pack(
     """
     if out.suffix != ARCHIVE_SUFFIX:
         raise UsageError(f"{out}: name the archive *{ARCHIVE_SUFFIX}, by which other commands know it")
+    check_output(out, "--out")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name one with result files")
     results: list[tuple[str, Result]] = []
     left_out = []
     for path in sorted(folder.glob("*.json")):
-        data = read_json(path)
+        data = read_json(path, LARGEST_RESULT_BYTES)
         result = from_json(data, str(path))
         if result is None:
             left_out.append(label(path.name))

@@ -18,6 +18,7 @@ from pagethrift.report.overview import overviews
 from pagethrift.report.summary import as_json, by_scenario, rows
 from pagethrift.report.tables import LEGEND, markdown, overview_markdown
 from pagethrift.results.label import label
+from pagethrift.whole_file import check_folder, check_output, write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -62,6 +63,11 @@ def report(
 
     Exit codes: 0 done, 2 no result file was found, one cannot be read, or the output cannot be written.
     """
+    for option, path in (("--out", out), ("--chart", chart)):
+        if path is not None:
+            _ready(path, option)
+    if plots is not None:
+        check_folder(plots, "--plots")
     loaded = _only(load(folders), mode or [])
     if json:
         text = json_library.dumps(_json(loaded), indent=1) + "\n"
@@ -137,9 +143,15 @@ def _write_chart(loaded: Loaded, path: Path) -> None:
     _write(path, standalone_svg(made.draw, made.size_in, made.title, made.description))
 
 
+def _ready(path: Path, option: str) -> None:
+    """Make the folder of an output and find out before the work whether it can be written."""
+    check_folder(path.parent, option)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_output(path, option, stream=True)
+
+
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        write_text(path, text)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error

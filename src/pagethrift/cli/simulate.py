@@ -26,6 +26,7 @@ from pagethrift.strategies.table import parse_parameters
 from pagethrift.strategies.table import strategy as strategy_row
 from pagethrift.trace.read import read_trace
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+from pagethrift.whole_file import check_output, write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -70,7 +71,7 @@ def simulate(
     ] = "1GiB",
     speed: Annotated[float, typer.Option(help="How many times faster than recorded the guest runs.")] = 1.0,
     start: Annotated[str, typer.Option(help="The time in the trace at which the migration begins.")] = "0s",
-    seed: Annotated[int, typer.Option(help="The seed that spreads writes within their sweep.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed that spreads writes within their sweep.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
     json: Json = False,
 ) -> None:
@@ -78,6 +79,8 @@ def simulate(
 
     The strategies and the planner are those of a live migration.
     """
+    if out is not None:
+        check_output(out, "--out", stream=True)
     options = SimulateOptions(
         link=LinkSpec(
             parse_bandwidth(bandwidth), parse_seconds(delay), tuple(_step(text) for text in step or [])
@@ -113,6 +116,6 @@ def _step(text: str) -> tuple[float, float]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text)
+        write_text(path, text)
     except OSError as error:
         raise UsageError(f"--out {path}: {error.strerror}") from error

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pagethrift.cli.common import Json
 from pagethrift.simulator.sweep import SweepProgress, run_sweep
 from pagethrift.simulator.sweep_spec import read_spec
+from pagethrift.whole_file import check_folder
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,7 +37,8 @@ def sweep(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="The number of workers on this machine (default: one for each core).")
+        int | None,
+        typer.Option(min=1, help="The number of workers on this machine (default: one for each core)."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -44,6 +46,7 @@ def sweep(
 
     Finished simulations are kept in DIR/cells and not run again. DIR/results.parquet has a row for each.
     """
+    check_folder(out, "--out")
     cells = read_spec(spec)
     if json:
         path = run_sweep(cells, out, scheduler, workers, _json_line)

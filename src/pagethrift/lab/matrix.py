@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.lab.scenario import Scenario, parse_mode, parse_qemu, read_scenario
+from pagethrift.given_file import read_toml
+from pagethrift.lab.scenario import MOST_REPETITIONS, Scenario, parse_mode, parse_qemu, read_scenario
 from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_bandwidth, parse_seconds
 
@@ -20,10 +20,7 @@ def read_compared(path: Path) -> list[Scenario]:
     A matrix may set ``modes``, ``repetitions``, ``bandwidth`` and ``force_after``; ``qemu`` names
     series, with each of which every scenario runs under a name of its own. Raises UsageError.
     """
-    try:
-        data = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError):
-        return [read_scenario(path)]  # which says what is wrong
+    data = read_toml(path)
     if "scenarios" not in data:
         return [read_scenario(path)]
     try:
@@ -34,16 +31,14 @@ def read_compared(path: Path) -> list[Scenario]:
 
 def _matrix(data: Mapping[str, Any], folder: Path) -> list[Scenario]:
     top = TomlTable(data)
-    names = top.get("scenarios", list, [])
-    modes = tuple(parse_mode(str(mode)) for mode in top.get("modes", list, []))
-    repetitions = top.get("repetitions", int, 0)
+    names = top.texts("scenarios", [])
+    modes = tuple(map(parse_mode, top.texts("modes", [])))
+    repetitions = top.count("repetitions", 0, 0, MOST_REPETITIONS)
     bandwidth_bps = top.quantity("bandwidth", parse_bandwidth, None)
     force_after_s = top.quantity("force_after", parse_seconds, None)
     series = [parse_qemu(text) for text in top.get("qemu", list, [])]
     top.refuse_rest()
-    if repetitions < 0:
-        raise UsageError(f"repetitions is {repetitions}; it must be at least 1")
-    if not names or not all(isinstance(name, str) for name in names):
+    if not names:
         raise UsageError("scenarios must name at least one scenario file")
     chosen = []
     for name in names:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pagethrift.errors import LabError, UsageError
+from pagethrift.given_file import read_json
 from pagethrift.model.run_result import RunResult
+from pagethrift.results.result import LARGEST_RESULT_BYTES, from_json
+from pagethrift.whole_file import write_text
 
 
 def write_run(result: RunResult, path: Path) -> None:
     """Write a result file. Raises LabError."""
-    draft = path.with_suffix(".part")
     try:
-        draft.write_text(result.to_json())
-        draft.replace(path)
+        write_text(path, result.to_json())
     except OSError as error:
         raise LabError(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_run(path: Path) -> RunResult:
     """Read a result file. Raises UsageError."""
-    try:
-        return RunResult.from_data(json.loads(path.read_text()))
-    except (OSError, ValueError, UsageError) as error:
-        raise UsageError(f"cannot read run result {path}: {error}") from error
+    result = from_json(read_json(path, LARGEST_RESULT_BYTES), str(path))
+    if not isinstance(result, RunResult):
+        raise UsageError(f"{path} is not the result of a lab run; move it away or choose another folder")
+    return result

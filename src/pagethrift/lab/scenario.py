@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
+import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from pagethrift.errors import UsageError
+from pagethrift.given_file import read_toml
 from pagethrift.lab.guest.machine import ACTIVITIES, DISKS_ON, GuestSpec
 from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.lab.link.spec import LinkSpec, read_link
 from pagethrift.lab.load.memcaslap import MemcaslapSpec
-from pagethrift.lab.load.spec import Distribution, LoadSpec, Protocol
+from pagethrift.lab.load.spec import LoadSpec, Protocol
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.strategies.table import TABLE, live_strategy, parse_parameters
 from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_seconds, parse_size
 
+MOST_REPETITIONS = 1000
+MOST_CPUS = 255
+_NAME = re.compile(r"[\w+-][\w+. -]{0,99}")
 PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd")
 
 
@@ -82,14 +86,14 @@ def parse_mode(text: str) -> ModeSpec:
         case "plain":
             return ModeSpec(text, plain)
         case "xbzrle":
-            return ModeSpec(text, (*plain, "--xbzrle-cache", str(parse_size(value or "64MiB"))))
+            return ModeSpec(text, (*plain, "--xbzrle-cache", f"{parse_size(value or '64MiB')}B"))
         case "auto-converge":
             return ModeSpec(text, (*plain, "--auto-converge"))
         case "post-copy":
             return ModeSpec(text, (*plain, "--post-copy"))
         case "multifd" | "multifd-zstd":
             compression = ("--multifd-compression", "zstd") if name == "multifd-zstd" else ()
-            return ModeSpec(text, (*plain, "--multifd", value or "2", *compression))
+            return ModeSpec(text, (*plain, "--multifd", _channels(text, value or "2"), *compression))
     known = ", ".join((*TABLE, *PLAIN_MODES))
     raise UsageError(f"no mode {text!r}; there are {known}")
 
@@ -108,25 +112,26 @@ def _through_relay(text: str) -> tuple[str, ...]:
     name, _, stop = head.partition("@")
     parameters = [part for part in values.split(",") if part]
     live_strategy(name, stop, **parse_parameters(parameters))
-    channels = feature.removeprefix("multifd:")
-    if plus and not (channels.isdigit() and feature.startswith("multifd:")):
+    kind, _, channels = feature.partition(":")
+    if plus and kind != "multifd":
         raise UsageError(f"mode {text!r}: after + only multifd:CHANNELS, such as {what}+multifd:2")
     return (
         "--strategy", name,
         *(("--stop", stop) if stop else ()),
         *(f"--param={part}" for part in parameters),
-        *(("--multifd", channels) if plus else ()),
+        *(("--multifd", _channels(text, channels)) if plus else ()),
     )  # fmt: skip
+
+
+def _channels(mode: str, text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 255:
+        raise UsageError(f"mode {mode!r}: QEMU takes 1 to 255 channels, such as multifd:2")
+    return text
 
 
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario file. Raises UsageError that names the file and the key."""
-    try:
-        data = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    data = read_toml(path)
     try:
         return parse_scenario(data, path.stem)
     except UsageError as error:
@@ -144,39 +149,28 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
         qemu=parse_qemu(guest.get("qemu", str, "10.0")),
         guest=_guest(guest),
         link=read_link(top.table("link")),
-        load=_load(top.table("load")),
-        memcaslap=_memcaslap(top),
+        load=top.table("load").record(LoadSpec),
+        memcaslap=top.table("memcaslap").record(MemcaslapSpec) if "memcaslap" in data else None,
         downtime_limit_s=migration.quantity("downtime_limit", parse_seconds, DOWNTIME_LIMIT_S),
         force_after_s=migration.quantity("force_after", parse_seconds, 60.0),
         warm_up_s=timing.quantity("warm_up", parse_seconds, 5.0),
         after_s=timing.quantity("after", parse_seconds, 3.0),
         min_dirty_rate_bps=timing.quantity("min_dirty_rate", _size_or_zero, 1 << 20),
-        modes=tuple(parse_mode(mode) for mode in migration.get("modes", list, ["pagethrift"])),
-        repetitions=migration.get("repetitions", int, 1),
-        check_ram=tuple(parse_mode(mode) for mode in migration.get("check_ram", list, [])),
+        modes=tuple(map(parse_mode, migration.texts("modes", ["pagethrift"]))),
+        repetitions=migration.count("repetitions", 1, 1, MOST_REPETITIONS),
+        check_ram=tuple(map(parse_mode, migration.texts("check_ram", []))),
     )
     for table in (guest, migration, timing, top):
         table.refuse_rest()
     if scenario.load.protocol is Protocol.REDIS and scenario.guest.activity != "redis":
         raise UsageError('load.protocol = "redis" needs guest.activity = "redis"')
-    if not scenario.name or "/" in scenario.name:
-        raise UsageError(f"name is {scenario.name!r}; it names the result files, so no slash and not empty")
-    if not scenario.modes or scenario.repetitions < 1:
-        raise UsageError("migration.modes needs at least one mode, migration.repetitions at least 1")
+    if not _NAME.fullmatch(scenario.name):
+        raise UsageError(
+            f"name is {scenario.name!r}; it names the result files: 1 to 100 letters, digits, '-_+. '"
+        )
+    if not scenario.modes:
+        raise UsageError("migration.modes needs at least one mode")
     return scenario
-
-
-def _memcaslap(top: TomlTable) -> MemcaslapSpec | None:
-    if "memcaslap" not in top.rest:
-        return None
-    table = top.table("memcaslap")
-    known = {field.name for field in fields(MemcaslapSpec)}
-    values = {key: table.rest.pop(key) for key in tuple(table.rest) if key in known}
-    table.refuse_rest()
-    try:
-        return MemcaslapSpec(**values)
-    except (TypeError, UsageError) as error:
-        raise UsageError(f"memcaslap: {error}") from error
 
 
 def _choice(key: str, text: str, known: Collection[str]) -> str:
@@ -206,7 +200,7 @@ def _guest(table: TomlTable) -> GuestSpec:
     return replace(
         guest,
         memory_bytes=table.quantity("memory", parse_size, guest.memory_bytes),
-        cpus=table.get("cpus", int, guest.cpus),
+        cpus=table.count("cpus", guest.cpus, 1, MOST_CPUS),
         machine=table.get("machine", str, guest.machine),
         disk_bytes=table.quantity("disk", parse_size, guest.disk_bytes),
         disk_on=_choice("guest.disk_on", table.get("disk_on", str, guest.disk_on), DISKS_ON),
@@ -217,18 +211,3 @@ def _guest(table: TomlTable) -> GuestSpec:
         activity_bytes=table.quantity("activity_size", _mebibytes, guest.activity_bytes),
         activity_bps=table.quantity("activity_rate", _mebibytes_or_zero, guest.activity_bps),
     )
-
-
-def _load(table: TomlTable) -> LoadSpec:
-    values: dict[str, Any] = {}
-    for known in fields(LoadSpec):
-        if known.name in table.rest:
-            values[known.name] = table.rest.pop(known.name)
-    table.refuse_rest()
-    for key, kind in (("distribution", Distribution), ("protocol", Protocol)):
-        if key in values:
-            values[key] = kind(_choice(f"load.{key}", values[key], [known.value for known in kind]))
-    try:
-        return LoadSpec(**values)
-    except TypeError as error:
-        raise UsageError(f"load: {error}") from error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.given_file import read_json
 from pagethrift.results.label import label
 from pagethrift.results.result import LARGEST_RESULT_BYTES, MOST_RESULTS, Found, from_json
 
@@ -41,7 +40,11 @@ def _found(paths: Iterable[Path], histograms: bool) -> Iterator[Found]:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     seen: set[Path] = set()
     for path in paths:
-        if not path.exists():
+        try:
+            there = path.exists()
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        if not there:
             raise UsageError(f"there is no {path}")
         inside = sorted(each for each in path.glob("*") if each.suffix in (".json", ARCHIVE_SUFFIX))
         for file in [path] if path.is_file() else inside:
@@ -53,19 +56,9 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 def _from_file(path: Path) -> Found:
     # resolved, so that "." has a name too
     folder = path.resolve().parent
-    return Found(label(folder.name), label(path.name), folder, from_json(read_json(path), str(path)))
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds. Raises UsageError when it is none, too large or cannot be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_RESULT_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > LARGEST_RESULT_BYTES:
-        raise UsageError(f"{path} is larger than {LARGEST_RESULT_BYTES >> 20} MiB: not a result file")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON: {label(error)}") from error
+    return Found(
+        label(folder.name),
+        label(path.name),
+        folder,
+        from_json(read_json(path, LARGEST_RESULT_BYTES), str(path)),
+    )

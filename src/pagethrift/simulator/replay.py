@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pagethrift.engine.planner import Planner
+from pagethrift.errors import UsageError
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import strategy
@@ -23,12 +24,15 @@ class Difference:
 def replay(log: FactsLog, row: Strategy | None = None) -> list[Difference]:
     """Return every decision that differs; empty for a faithful planner.
 
-    ``row``: a fresh strategy to ask instead of the one that ran.
+    ``row``: a fresh strategy to ask instead of the one that ran. Raises UsageError for impossible facts.
     """
     planner = Planner((row or logged_strategy(log)).stop)
     differences = []
-    for facts, live in log.lines:
-        replayed = planner.decide(facts)
+    for number, (facts, live) in enumerate(log.lines, 2):
+        try:
+            replayed = planner.decide(facts)
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            raise UsageError(f"broken facts log: nobody can decide on line {number} ({error})") from error
         if replayed != live:
             differences.append(Difference(facts, live, replayed))
     return differences

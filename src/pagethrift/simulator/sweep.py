@@ -21,6 +21,7 @@ from pagethrift.simulator.sweep_spec import Cell
 from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import Trace, read_trace
+from pagethrift.whole_file import check_folder, whole_file, write_text
 
 SWEEP_SCHEMA = "pagethrift.sweep"
 SWEEP_VERSION = 1
@@ -66,7 +67,7 @@ def run_sweep(
     processes here, one a core. Raises UsageError when cells failed, ModuleNotFoundError without Dask (the
     sweep extra).
     """
-    store = folder / "cells"
+    store = check_folder(folder, "--out") / "cells"
     store.mkdir(parents=True, exist_ok=True)
     missing = [cell for cell in cells if not (store / f"{cell.key}.json").exists()]
     reused = len(cells) - len(missing)
@@ -79,7 +80,7 @@ def run_sweep(
                 if error:
                     failures.append(f"{cell.strategy} on {Path(cell.trace).name}: {error}")
                 else:
-                    _put(store / f"{cell.key}.json", text)
+                    write_text(store / f"{cell.key}.json", text)
                     done += 1
                 progress(SweepProgress(len(cells), done, reused, len(failures)))
     path = collect(cells, folder)
@@ -98,9 +99,8 @@ def collect(cells: list[Cell], folder: Path) -> Path:
     table = pa.Table.from_pylist(rows)
     metadata = {SWEEP_SCHEMA: json.dumps({"schema": SWEEP_SCHEMA, "version": SWEEP_VERSION})}
     target = folder / "results.parquet"
-    part = target.with_suffix(".part")
-    pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
-    os.replace(part, target)
+    with whole_file(target) as draft:
+        pq.write_table(table.replace_schema_metadata(metadata), draft, compression="zstd")
     return target
 
 
@@ -130,12 +130,6 @@ def _row(cell: Cell, text: str) -> dict[str, Any]:
         "warnings": "; ".join(result.warnings),
         "result": text,
     }
-
-
-def _put(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import tomllib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from glob import glob
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.given_file import read_toml
 from pagethrift.kernels.machine_code import source_digest
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.simulator.simulate_options import SimulateOptions
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.strategies.table import strategy
-from pagethrift.trace.read import fingerprint
+from pagethrift.trace.read import MOST_SEED, fingerprint
 from pagethrift.units import parse_bandwidth, parse_seconds
 
 _TOP = {
@@ -27,6 +28,7 @@ _TOP = {
 }  # fmt: skip
 _SIMULATING = ("kernels", "model", "stream", "content", "engine", "strategies", "trace", "simulator")
 """floors whose code a result depends on"""
+MOST_CELLS = 100_000
 _ROW = {"name", "stop", "parameters", "as_live"}
 
 
@@ -70,16 +72,18 @@ class Cell:
 
 def read_spec(path: Path) -> list[Cell]:
     """Read a specification and return its cells, each once. Raises UsageError."""
+    data = read_toml(path)
     try:
-        data = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+        found = itertools.islice(_cells(data, path.parent), MOST_CELLS + 1)
+        cells = list(dict.fromkeys(found))
+    except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    try:
-        cells = list(dict.fromkeys(_cells(data, path.parent)))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except KeyError as error:
+        raise UsageError(f"{path}: {error} is missing") from error
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: broken specification ({error})") from error
+    if len(cells) > MOST_CELLS:
+        raise UsageError(f"{path}: more than {MOST_CELLS} simulations; split the specification")
     if not cells:
         raise UsageError(f"{path}: nothing to simulate; name traces, bandwidths and strategies")
     return cells
@@ -88,26 +92,29 @@ def read_spec(path: Path) -> list[Cell]:
 def _limits_s(data: Mapping[str, Any]) -> list[float]:
     if "downtime_limits" not in data:
         return [DOWNTIME_LIMIT_S]
-    return [parse_seconds(text) for text in data["downtime_limits"]]
+    return [parse_seconds(text) for text in _texts(data, "downtime_limits")]
 
 
 def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     _known(data, _TOP, "the specification")
-    patterns = [str(folder / name) for name in data["traces"]]
+    patterns = [str(folder / name) for name in _texts(data, "traces")]
     paths = [path for pattern in patterns for path in sorted(glob(pattern)) or [pattern]]
     traces = [(path, fingerprint(Path(path))) for path in paths]
-    give_up_s = parse_seconds(data.get("give_up", "1h"))
+    give_up_s = parse_seconds(str(data.get("give_up", "1h")))
     rows = data.get("strategies", [])
-    bandwidths = [parse_bandwidth(text) for text in data["bandwidths"]]
+    bandwidths = [parse_bandwidth(text) for text in _texts(data, "bandwidths")]
     speeds = [float(speed) for speed in _each(data, "speeds", 1, len(bandwidths))]
-    if min(speeds, default=1) <= 0:
+    if not all(0 < speed < math.inf for speed in speeds):
         raise UsageError("speeds are positive numbers")
-    forces = [text and parse_seconds(text) for text in _each(data, "force_after", None, len(bandwidths))]
+    seeds = [int(seed) for seed in data.get("seeds", [0])]
+    if not all(0 <= seed <= MOST_SEED for seed in seeds):
+        raise UsageError(f"seeds are whole numbers from 0 to {MOST_SEED}")
+    forces = [text and parse_seconds(str(text)) for text in _each(data, "force_after", None, len(bandwidths))]
     links = itertools.product(
         zip(bandwidths, speeds, forces, strict=True),
-        [parse_seconds(text) for text in data.get("delays", ["0s"])],
+        [parse_seconds(text) for text in _texts({"delays": ["0s"], **data}, "delays")],
         _limits_s(data),
-        [int(seed) for seed in data.get("seeds", [0])],
+        seeds,
     )
     for (trace, digest), ((bandwidth, speed, force_after_s), delay, limit, seed), row in itertools.product(
         traces, links, rows
@@ -119,6 +126,14 @@ def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
                 trace, digest, row["name"], row.get("stop", ""), parameters, bandwidth, speed, delay, limit,
                 bool(row.get("as_live", False)), seed, force_after_s, give_up_s,
             )  # fmt: skip
+
+
+def _texts(data: Mapping[str, Any], name: str) -> list[str]:
+    """Return an array of texts; a number becomes text too, so that it is asked for its unit."""
+    values = data[name]
+    if not isinstance(values, list) or not all(isinstance(value, str | int | float) for value in values):
+        raise UsageError(f"{name} is an array of texts in quotes")
+    return [str(value) for value in values]
 
 
 def _each(data: Mapping[str, Any], name: str, default: Any, count: int) -> list[Any]:
@@ -137,7 +152,10 @@ def _grid(parameters: Mapping[str, Any]) -> Iterator[tuple[tuple[str, float], ..
         parameters[name] if isinstance(parameters[name], list) else [parameters[name]] for name in names
     ]
     for chosen in itertools.product(*values):
-        yield tuple(zip(names, (float(value) for value in chosen), strict=True))
+        numbers = tuple(float(value) for value in chosen)
+        if not all(map(math.isfinite, numbers)):
+            raise UsageError("parameters are finite numbers")
+        yield tuple(zip(names, numbers, strict=True))
 
 
 def _known(data: Mapping[str, Any], names: set[str], where: str) -> None:

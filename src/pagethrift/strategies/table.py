@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -90,9 +91,10 @@ def parse_parameters(parameters: Iterable[str]) -> dict[str, float]:
     for text in parameters:
         key, equals, value = text.partition("=")
         try:
-            values[key.strip()] = float(value)
+            number = float(value)
         except ValueError:
-            equals = ""
-        if not equals:
+            number = math.nan
+        if not equals or not math.isfinite(number):
             raise UsageError(f"{text!r} is not a parameter; write it as name=number")
+        values[key.strip()] = number
     return values

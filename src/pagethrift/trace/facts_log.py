@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.given_file import read_text
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 FACTS_SCHEMA = "pagethrift.facts"
@@ -54,14 +56,15 @@ class FactsLog:
 def read_facts(path: Path) -> FactsLog:
     """Read a log. Raises UsageError."""
     try:
-        lines = path.read_text().splitlines()
+        lines = read_text(path).splitlines()
         head = json.loads(lines[0]) if lines else {}
         if head.get("schema") != FACTS_SCHEMA or head.get("version") != FACTS_VERSION:
             raise UsageError(f"{path}: not a facts log of version {FACTS_VERSION}")
-        return FactsLog(head["strategy"], head["stop"], head["parameters"], tuple(_read(lines[1:])))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        parameters = {str(name): float(value) for name, value in head["parameters"].items()}
+        if not all(map(math.isfinite, parameters.values())):
+            raise UsageError(f"{path}: parameters are finite numbers")
+        return FactsLog(str(head["strategy"]), str(head["stop"]), parameters, tuple(_read(lines[1:])))
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: broken facts log ({error})") from error
 
 

@@ -114,5 +114,5 @@ class TraceHeader:
             values["delta_source"] = DeltaSource(values["delta_source"])
             values["warnings"] = tuple(values["warnings"])
             return cls(**values)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise UsageError(f"{where}: broken trace header ({error})") from error

@@ -21,6 +21,7 @@ from pagethrift.trace.write import U16
 
 MOST_BLOCK_BYTES = 1 << 44
 """32 bits of page numbers"""
+MOST_SEED = (1 << 63) - 1
 PAGES_A_ROW = 64
 """free pages that a balloon hints have no row; without a bound a broken header could ask for any memory"""
 
@@ -84,7 +85,7 @@ class Trace:
 
 def read_header(path: Path) -> TraceHeader:
     """Return what a trace says of itself. Raises UsageError."""
-    return TraceHeader.from_metadata(_open(path).metadata.metadata.get(METADATA_KEY), str(path))
+    return _header(path, _open(path))
 
 
 def read_trace(path: Path, seed: int = 0) -> Trace:
@@ -94,6 +95,8 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
     ``seed``. The timeline begins at the second sweep: what the guest wrote during the first, long one
     belongs to the first state.
     """
+    if not 0 <= seed <= MOST_SEED:
+        raise UsageError(f"the seed is {seed}; it must be 0 to {MOST_SEED}")
     header, table = _read(path)
     sweep = table["sweep"].to_numpy().astype(np.int64)
     first_pages = header.table.first_pages
@@ -146,13 +149,13 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
 def _read(path: Path) -> tuple[TraceHeader, pa.Table]:
     """Return header and rows that a player can trust: kernels check no bounds."""
     file = _open(path)
-    header = TraceHeader.from_metadata(file.metadata.metadata.get(METADATA_KEY), str(path))
+    header = _header(path, file)
     if len(header.sweeps) < 3:
         raise UsageError(f"{path}: {len(header.sweeps)} sweeps are too few to play; record for longer")
     try:
         table = file.read(COLUMNS.names).cast(COLUMNS)
         wrong = _what_is_wrong(header, table)
-    except (OSError, pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+    except (OSError, pa.ArrowException, ArithmeticError, MemoryError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: broken trace ({error})") from error
     if wrong:
         raise UsageError(f"{path}: broken trace ({wrong})")
@@ -190,8 +193,12 @@ def fingerprint(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _header(path: Path, file: pq.ParquetFile) -> TraceHeader:
+    return TraceHeader.from_metadata((file.metadata.metadata or {}).get(METADATA_KEY), str(path))
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -199,7 +206,7 @@ def _open(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:
         raise UsageError(f"{path}: not a trace ({error})") from error
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from pagethrift.errors import UsageError
 from pagethrift.model.pages import I64, U8
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, Sweep, TraceHeader
+from pagethrift.whole_file import check_output
 
 ROW_GROUP_ROWS = 128 * 1024
 """about 1.5 MB compressed; smaller groups compress worse, larger ones only cost memory"""
@@ -51,8 +54,8 @@ class TraceWriter:
     def __init__(self, path: Path, header: TraceHeader) -> None:
         self.header = header
         self.rows = 0
-        self._path = path
-        self._part = path.with_name(path.name + ".part")
+        self._path = check_output(path, "trace")
+        self._part = self._path.with_name(self._path.name + ".part")
         self._first_pages = header.table.first_pages
         self._sweeps: list[Sweep] = []
         self._waiting: list[pa.Table] = []
@@ -66,7 +69,7 @@ class TraceWriter:
                 column_encoding={"page": "DELTA_BINARY_PACKED", "content": "DELTA_BINARY_PACKED"},
             )
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+            raise self._cannot_write(error) from error
 
     @property
     def bytes_written(self) -> int:
@@ -79,7 +82,10 @@ class TraceWriter:
         return len(self._sweeps)
 
     def write(self, rows: Rows, began_s: float, duration_s: float) -> None:
-        """Add a sweep; times in seconds since the recording began."""
+        """Add a sweep; times in seconds since the recording began.
+
+        Raises UsageError when the disk is full.
+        """
         order = np.argsort(rows.page, kind="stable")
         page = rows.page[order]
         block = np.searchsorted(self._first_pages, page, side="right") - 1
@@ -102,10 +108,22 @@ class TraceWriter:
         self._sweeps.append(Sweep(began_s, duration_s, len(page)))
         self.rows += len(page)
         if self._waiting_rows >= ROW_GROUP_ROWS:
-            self._flush()
+            try:
+                self._flush()
+            except OSError as error:
+                raise self._cannot_write(error) from error
 
     def close(self, **changes: object) -> None:
-        """Write what waits and the header, with ``changes`` to its fields, and give the file its name."""
+        """Write what waits and the header, with ``changes`` to its fields, and give the file its name.
+
+        Raises UsageError when the disk is full.
+        """
+        try:
+            self._finish(changes)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _finish(self, changes: Mapping[str, object]) -> None:
         self._flush()
         self.header = replace(self.header, sweeps=tuple(self._sweeps), **changes)  # type: ignore[arg-type]
         self._file.add_key_value_metadata({METADATA_KEY: self.header.to_metadata()})
@@ -115,7 +133,8 @@ class TraceWriter:
     def abandon(self) -> None:
         """Remove what was written, unless the file is complete."""
         if self._part.exists():
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a full disk: it still wants to write the index
+                self._file.close()
             self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -125,6 +144,9 @@ class TraceWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abandon()
+
+    def _cannot_write(self, error: OSError) -> UsageError:
+        return UsageError(f"cannot write {self._path}: {error.strerror or error}")
 
     def _flush(self) -> None:
         if self._waiting:

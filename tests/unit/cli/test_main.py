@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.cli.main import COMMANDS, EXTRAS
+from pagethrift.cli.ending import EXTRAS
+from pagethrift.cli.main import COMMANDS
 from tests.documents import README
 from tests.unit.report.samples import migration
 

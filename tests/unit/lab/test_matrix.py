@@ -63,7 +63,7 @@ def test_a_scenario_is_read_as_one(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("scenarios = []", "at least one"),
-        ("scenarios = [3]", "at least one"),
+        ("scenarios = [3]", "scenarios must be texts in quotes, not 3"),
         ('scenarios = ["one.toml"]\nspeed = 2', "unknown key speed"),
         ('scenarios = ["none.toml"]', "cannot read"),
         ('scenarios = ["one.toml"]\nmodes = ["fast"]', "fast"),

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pagethrift.errors import UsageError
+from pagethrift.given_file import read_json
 from pagethrift.report.load import load
 from pagethrift.report.runs import NO_CLIENT
 from pagethrift.results import find
 from pagethrift.results.archive import write_archive
-from pagethrift.results.find import read_json
 from pagethrift.results.result import from_json
 from tests.archives import RESULTS
 from tests.unit.report.samples import change, client, memcaslap, migration, result, write

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -31,6 +31,7 @@ from pagethrift.lab.load.counter_check import CounterCheck
 from pagethrift.lab.load.spec import LoadSpec, popularity
 from pagethrift.lab.load.stats import Phase, summarise
 from pagethrift.lab.load.stores import STORE_ERRORS, Address
+from pagethrift.whole_file import write_text
 
 DRAIN_S = 15.0
 """after a stop, answers still outstanding get so long"""
@@ -44,7 +45,7 @@ def parse_server(text: str) -> Address:
     if text.startswith("unix:") and len(text) > 5:
         return text[5:]
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise UsageError(f"{text!r} is not a server; write HOST:PORT or unix:PATH")
     return host.strip("[]"), int(port)
 
@@ -163,9 +164,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"pagethrift lab load: {error}", file=sys.stderr)
         return UsageError.exit_code
-    draft = options.out.with_name(options.out.name + ".new")
-    draft.write_text(json.dumps(result) + "\n")
-    os.replace(draft, options.out)
+    try:
+        write_text(options.out, json.dumps(result) + "\n")
+    except OSError as error:
+        print(f"pagethrift lab load: --out {options.out}: {error.strerror}", file=sys.stderr)
+        return UsageError.exit_code
     shown = ("operations", "operations_per_s", "failed", "shed", "blackout_s")
     _say({"event": "done", "at_s": time.monotonic(), **{name: result[name] for name in shown}})
     return 0

@@ -39,9 +39,10 @@ class MemcaslapSpec:
         for name in ("set_share", "overwrite_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must be 0..1, not {getattr(self, name)}")
-        if min(self.connections, self.value_bytes) < 1:
-            raise UsageError("connections and value_bytes must be at least 1")
-        if not re.fullmatch(r"[1-9]\d{0,4}[kM]", str(self.window)):
+        for name, most in (("connections", 1024), ("value_bytes", 1_000_000)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UsageError(f"{name} must be 1..{most}, not {getattr(self, name)}")
+        if not re.fullmatch(r"[1-9][0-9]{0,4}[kM]", str(self.window)):
             raise UsageError(f"window must be as 10k or 1M, not {self.window!r}")
         if self.overwrite_share == 1:
             raise UsageError(
