@@ -16,8 +16,9 @@ from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, ch
 from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, drop_bytes, first_bytes
 from pagethrift.engine.thinner import Thinner
-from pagethrift.errors import UsageError
+from pagethrift.errors import StreamError, UsageError
 from pagethrift.model.methods import Method
+from pagethrift.stream.known_files import FIRST_BYTES, not_a_stream
 from pagethrift.whole_file import check_output, write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -41,6 +42,8 @@ def thin(
     if stats is not None:
         check_output(stats, "--stats", stream=True)
     thinner = Thinner(chosen_strategy(strategy, param), secrets.token_bytes(32))
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("no stream on standard input; write pagethrift thin < FILE")
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     for descriptor in (source, target):
         _widen(descriptor)
@@ -56,8 +59,14 @@ def thin(
 
 def _copy(thinner: Thinner, source: int, target: int) -> None:
     output = Output()
+    first = b""
     while True:
-        progress = thinner.run(output, time.monotonic())
+        try:
+            progress = thinner.run(output, time.monotonic())
+        except StreamError as error:
+            while len(first) < FIRST_BYTES and (more := os.read(source, FIRST_BYTES - len(first))):
+                first += more
+            raise not_a_stream(error, first) from error
         pieces = output.pieces()
         while pieces:
             drop_bytes(pieces, os.writev(target, first_bytes(pieces, PIPE_BYTES)))
@@ -65,7 +74,10 @@ def _copy(thinner: Thinner, source: int, target: int) -> None:
         if progress is PauseReason.ENDED:
             return
         if progress is PauseReason.NEED_INPUT:
-            thinner.received(os.readv(source, [thinner.room()]))
+            room = thinner.room()
+            count = os.readv(source, [room])
+            first += bytes(room[: min(count, FIRST_BYTES - len(first))])
+            thinner.received(count)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from typing import Generic, TypeAlias, TypeVar
@@ -137,6 +138,15 @@ class StreamInput:
         data = bytes(self._view[self.position : self.position + count])
         self.position += count
         return data
+
+    def find(self, pattern: re.Pattern[bytes], most_bytes: int) -> int:
+        """Return how many unread bytes come before the next match, -1 for none.
+
+        Looks at ``most_bytes`` at most and copies nothing.
+        """
+        end = min(self.end, self.position + most_bytes)
+        found = pattern.search(self._view, self.position, end)
+        return found.start() - self.position if found else -1
 
     def skip(self, count: int) -> Step[None]:
         """Read ``count`` bytes, however many, handing them out as they come."""

@@ -7,7 +7,7 @@ error counts from the first byte of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -51,6 +51,12 @@ class StreamReader(EventReader[Event]):
         self._lengths = np.empty(batch_pages, np.int32)
         self._seen = np.empty(4 << (batch_pages - 1).bit_length(), np.int64)
         self._block = -1
+        self._context = sections.Context()
+
+    @property
+    def other_bytes(self) -> Mapping[str, int]:
+        """Name and bytes of the sections beside RAM's that came before its end."""
+        return self._context.other_bytes
 
     @property
     def received_in(self) -> Received:
@@ -63,7 +69,7 @@ class StreamReader(EventReader[Event]):
 
     def _grammar(self) -> Iterator[Event]:
         source = self._in
-        context = sections.Context()
+        context = self._context
         yield from sections.header(source)
         while not context.ram_over:
             section = yield from source.u8()
@@ -82,6 +88,7 @@ class StreamReader(EventReader[Event]):
                 case Section.PART | Section.END:
                     section_id = yield from source.be32()
                     if section_id == context.ram_id:
+                        context.parts_begun = True
                         last = section == Section.END
                         yield from source.flush()
                         yield BodyBegins()

@@ -5,7 +5,9 @@ Section numbers refer to docs/stream.md.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pagethrift.errors import StreamError
 from pagethrift.model.pages import PAGE_BYTES, BlockTable
@@ -24,13 +26,17 @@ from pagethrift.stream.wire import (
     VfioTag,
 )  # fmt: skip
 
+T = TypeVar("T")
+
 MAX_BLOCKS = 4096
 MAX_RAM_BYTES = 1 << 46
 """64 TiB: a corrupt size must not make the ledger ask for the machine's memory"""
 MAX_CONFIGURATION_BYTES = 4096
-MAX_EARLY_SECTION_BYTES = 1 << 20
-
-_ON_OTHERS = (Section.START, Section.PART, Section.END, Section.FULL, Section.COMMAND)
+MAX_SCANNED_BYTES = 16 << 20
+"""of a section whose end must be looked for: bitmaps of Proxmox's backups take 32 KiB for a TiB of disk"""
+_BULK = re.compile(r"block|.*htab|s390-.*")
+"""sections beside RAM that carry the content of disks or of memory, round for round"""
+_COMMAND_BYTES_MAX = 64
 _REFUSED_COMMANDS = {
     Command.POSTCOPY_ADVISE: "capability postcopy-ram (switch it off at the source)",
     Command.POSTCOPY_LISTEN: "a post-copy phase (switch capability postcopy-ram off at the source)",
@@ -52,8 +58,16 @@ class Context:
     ram_over: bool = False
     block_has_address: bool = False
     """capability x-ignore-shared: the block list carries guest addresses"""
+    parts_begun: bool = False
+    """a PART or END of RAM has come: pages may have been rewritten"""
     others: dict[int, str] = field(default_factory=dict)
     """id -> idstr of iterable sections beside RAM"""
+    other_bytes: dict[str, int] = field(default_factory=dict)
+    """idstr -> bytes of its sections so far, heads and footers included"""
+
+    def count(self, name: str, count: int) -> None:
+        """Add bytes to a section beside RAM."""
+        self.other_bytes[name] = self.other_bytes.get(name, 0) + count
 
 
 def header(source: StreamInput) -> Step[None]:
@@ -148,6 +162,7 @@ def footer(source: StreamInput, section_id: int | None) -> Step[None]:
 
 def start(source: StreamInput, context: Context, kind: int) -> Step[BlockTable | None]:
     """Read a START or FULL section; returns the block table when it is RAM's."""
+    began = source.offset - 1
     section_id = yield from source.be32()
     name = (yield from source.name()).decode("ascii", "replace")
     instance = yield from source.be32()
@@ -162,26 +177,44 @@ def start(source: StreamInput, context: Context, kind: int) -> Step[BlockTable |
         yield from source.flush()
         return context.table
     if kind == Section.FULL:
-        if not name.endswith("/virtio-mem-device-early"):
+        between = context.ram_id is not None and not context.parts_begun
+        if not between and not name.endswith("/virtio-mem-device-early"):
             raise NotUnderstood(source.offset, "RAM before device state", f"section {name!r}")
-        yield from _scan_to_footer(source, section_id)
+        yield from _scan_to_footer(source, context, section_id)
+        context.count(name, source.offset - began)
         return None
+    if context.parts_begun and not _is_known(name):
+        raise NotUnderstood(source.offset, "RAM's pages after the start of every section", repr(name))
     context.others[section_id] = name
-    yield from other_part(source, context, section_id)
+    yield from _other_body(source, context, section_id)
+    context.count(name, source.offset - began)
     return None
 
 
 def other_part(source: StreamInput, context: Context, section_id: int) -> Step[None]:
-    """Read the body and footer of an iterable section that is not RAM."""
+    """Read the body and footer of a PART or END section that is not RAM."""
+    began = source.offset - 5
+    yield from _other_body(source, context, section_id)
+    context.count(context.others[section_id], source.offset - began)
+
+
+def _other_body(source: StreamInput, context: Context, section_id: int) -> Step[None]:
     name = context.others.get(section_id)
-    if name == "dirty-bitmap":
-        yield from _dirty_bitmaps(source)
-    elif name is not None and name.endswith("/vfio"):
-        yield from _vfio(source)
-    else:
-        raise NotUnderstood(source.offset, "a section of RAM, dirty-bitmap or vfio", repr(name or section_id))
+    if name is None or _BULK.fullmatch(name) or name == "ram":
+        raise NotUnderstood(
+            source.offset, "a section of RAM, of device state or of dirty bitmaps", repr(name or section_id)
+        )
+    if not _is_known(name):
+        yield from _scan_to_footer(source, context, section_id)
+        return
+    yield from _dirty_bitmaps(source) if name == "dirty-bitmap" else _vfio(source)
     yield from footer(source, section_id)
     yield from source.flush()
+
+
+def _is_known(name: str) -> bool:
+    """Whether the body of an iterable section beside RAM can be read, not only passed over."""
+    return name == "dirty-bitmap" or name.endswith("/vfio")
 
 
 def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
@@ -214,17 +247,68 @@ def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
     return BlockTable.of(list(blocks.items()))
 
 
-def _scan_to_footer(source: StreamInput, section_id: int) -> Step[None]:
+def _scan_to_footer(source: StreamInput, context: Context, section_id: int) -> Step[None]:
+    """Pass over a section of unknown content: its end is a footer with its id and a section that may follow.
+
+    Every byte is looked at once, and handed out as it comes. Raises NotUnderstood when no such end comes.
+    """
     mark = bytes([Section.FOOTER]) + section_id.to_bytes(4, "big")
-    window = b""
-    for _ in range(MAX_EARLY_SECTION_BYTES):
-        window = (window + (yield from source.take(1)))[-5:]
-        if window == mark:
-            yield from source.need(1)
-            if source.peek(1)[0] in _ON_OTHERS:
+    pattern = re.compile(re.escape(mark), re.DOTALL)
+    left = MAX_SCANNED_BYTES
+    while left > 0:
+        before = source.find(pattern, left)
+        step = before if before >= 0 else min(left, max(0, source.end - source.position - (len(mark) - 1)))
+        source.position += step
+        left -= step
+        if before < 0:
+            if left > 0:
                 yield from source.flush()
-                return
-    raise NotUnderstood(source.offset, f"the footer of section {section_id}", "no such bytes in 1 MiB")
+                yield from _or_not_understood(source, source.wait())
+            continue
+        if (yield from _or_not_understood(source, _section_follows(source, context, section_id, len(mark)))):
+            source.position += len(mark)
+            yield from source.flush()
+            return
+        source.position += 1
+        left -= 1
+    raise NotUnderstood(
+        source.offset, f"the footer of section {section_id}", f"none in {MAX_SCANNED_BYTES >> 20} MiB"
+    )
+
+
+def _or_not_understood(source: StreamInput, step: Step[T]) -> Step[T]:
+    """Take a step; that the stream ends meanwhile says only that this is no section we know the end of."""
+    try:
+        return (yield from step)
+    except StreamError as error:
+        raise NotUnderstood(error.offset, error.expected, error.got) from error
+
+
+def _section_follows(source: StreamInput, context: Context, section_id: int, ahead: int) -> Step[bool]:
+    """Look whether a section that can be the next one begins ``ahead`` bytes from here; reads nothing."""
+
+    def upcoming(begin: int, count: int) -> Step[bytes]:
+        yield from source.need(ahead + begin + count)
+        return source.peek(ahead + begin + count)[ahead + begin :]
+
+    kind = (yield from upcoming(0, 1))[0]
+    match kind:
+        case Section.PART | Section.END:
+            number = int.from_bytes((yield from upcoming(1, 4)), "big")
+            return number == context.ram_id or number in context.others
+        case Section.START | Section.FULL:
+            number = int.from_bytes((yield from upcoming(1, 4)), "big")
+            if number in (context.ram_id, section_id) or number in context.others:
+                return False
+            length = (yield from upcoming(5, 1))[0]
+            name = yield from upcoming(6, length)
+            return length > 0 and all(0x20 <= byte < 0x7F for byte in name)
+        case Section.COMMAND:
+            words = yield from upcoming(1, 4)
+            number, length = int.from_bytes(words[:2], "big"), int.from_bytes(words[2:], "big")
+            return number in list(Command) and length <= _COMMAND_BYTES_MAX
+        case _:
+            return False
 
 
 def _dirty_bitmaps(source: StreamInput) -> Step[None]:

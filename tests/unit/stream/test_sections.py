@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import pytest
@@ -45,6 +46,7 @@ PRE_RAM = PRE + ram_start()
 VFIO = b"0000:00:02.0/vfio"
 EARLY = b"0000:00:01.0/virtio-mem-device-early"
 BITMAP = b"dirty-bitmap"
+PBS = start(b"pbs-state", 9, be64(32) + bytes(range(32)))
 CHUNK_START = b"\x1c" + idstr(b"disk0") + idstr(b"bitmap0") + be32(65536) + b"\x00"
 CHUNK_BITS = b"\x40" + be64(128) + be32(64) + be64(9) + b"nine byte"
 CHUNK_ZEROES = b"\x42" + be64(0) + be32(4096)
@@ -99,6 +101,23 @@ GOOD = {
     "virtio-mem early that holds its own mark": whole(
         then=start(EARLY, 5, b"ab" + footer(5) + b"\x7ecd", kind=4)
     ),
+    "Proxmox's backup bitmaps": whole(then=PBS),
+    "Proxmox's backup bitmaps before RAM": whole(PBS),
+    "an unknown section that looks like its end": whole(
+        then=start(
+            b"new", 9, footer(9) + b"\x7e" + footer(9) + b"\x02" + be32(77) + footer(9) + b"\x01\0\0\0\x09\0"
+        )
+    ),
+    "an unknown section whose end looks like RAM's": whole(
+        then=start(b"new", 9, footer(RAM) + page(1) + b"\x7e\0\0\0")
+    ),
+    "an unknown section before a command": whole(then=start(b"new", 9, b"") + command(2, be32(7))),
+    "two unknown sections": whole(then=start(b"new", 9, b"a") + start(b"newer", 10, b"b")),
+    "parts of an unknown section": whole(
+        then=start(b"new", 9, b"a") + part() + b"\x02" + be32(9) + b"content" * 30 + footer(9)
+        + b"\x03" + be32(9) + footer(9)
+    ),
+    "an unknown early section after RAM's START": whole(then=start(b"new-early", 9, b"state", kind=4)),
     "page sizes": whole(ram=ram_start(block_list(extra=be64(2 << 20)))),
     "page size of 1 GiB": whole(ram=ram_start(block_list(extra=be64(1 << 30)))),
     "MULTIFD_FLUSH after the blocks": whole(ram=ram_start(after=FLUSH)),
@@ -154,7 +173,13 @@ NOT_UNDERSTOOD = {
     "device state first": (
         PRE + start(b"timer", 1, b"state", kind=4), BEGIN + 19, "section 'timer'",
     ),
-    "an iterable section": (PRE + start(b"block", 1, b"?"), BEGIN + 19, "'block'"),
+    "disks": (PRE + start(b"block", 1, b"?"), BEGIN + 19, "'block'"),
+    "an unknown section once pages may have come": (
+        PRE_RAM + part() + start(b"new", 9, b""), AFTER_RAM + len(part()) + 17, "'new'"
+    ),
+    "device state once pages may have come": (
+        PRE_RAM + part() + start(b"new", 9, b"", kind=4), AFTER_RAM + len(part()) + 17, "RAM before device"
+    ),
     "a second instance of ram": (
         PRE + start(b"ram", 1, b"", instance=1, version=4), BEGIN + 17, "'ram'",
     ),
@@ -320,9 +345,37 @@ def test_absurd_lengths_do_not_cost_memory(prefix: bytes) -> None:
 
 def test_an_early_section_without_end_is_given_up() -> None:
     stream = PRE_RAM + start(EARLY, 3, b"", kind=4)[:-5]
-    seen = read([stream, b"\x55" * (sections.MAX_EARLY_SECTION_BYTES + 10)])
+    seen = read([stream, b"\x55" * (sections.MAX_SCANNED_BYTES + 10)])
     assert isinstance(seen.error, NotUnderstood)
     assert "footer of section 3" in str(seen.error)
+
+
+def test_a_section_of_unknown_content_is_named_with_its_bytes() -> None:
+    stream = whole(then=PBS + part() + b"\x02" + be32(9) + footer(9))
+    reader = StreamReader()
+    for _ in reader.feed(stream):
+        pass
+    assert reader.other_bytes == {"pbs-state": len(PBS) + 10}
+
+
+def test_an_unknown_section_that_the_stream_ends_in_leaves_a_relay_a_pipe() -> None:
+    for end in (b"", b"\x7e\0\0\0\x09", footer(9) + b"\x01\0\0\0\x0a\x09half"):
+        stream = PRE_RAM + start(b"new", 9, b"content")[:-5] + end
+        refused_at_end = read([stream])
+        assert isinstance(refused_at_end.error, NotUnderstood)
+        assert refused_at_end.raw + refused_at_end.rest == stream
+
+
+@pytest.mark.slow
+def test_what_looks_like_an_end_everywhere_costs_linear_time() -> None:
+    """A relay must not be kept busy by one section, whatever it holds."""
+    took_s = []
+    for count in (20_000, 80_000):
+        stream = PRE_RAM + start(b"new", 9, footer(9) * count)[:-5]
+        began_s = time.process_time()
+        assert isinstance(read([stream]).error, NotUnderstood)
+        took_s.append(time.process_time() - began_s)
+    assert took_s[1] < 8 * took_s[0] + 0.5
 
 
 def test_too_many_blocks() -> None:
