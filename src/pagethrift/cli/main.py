@@ -20,6 +20,7 @@ _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
+    "restore": (_MIGRATE, "pagethrift.cli.restore", "Put back settings that a killed run left."),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Sum up result files as a page, tables or a chart."),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from types import TracebackType
 from typing import Protocol, Self
@@ -40,9 +43,60 @@ class View(Protocol):
 def view(as_json: bool) -> View:
     """Return JSON lines if asked for, a live table on a terminal, plain lines otherwise."""
     if as_json:
-        return JsonLines()
+        return Harmless(JsonLines())
     console = Console()
-    return LiveTable(console) if console.is_terminal else Lines()
+    return Harmless(LiveTable(console) if console.is_terminal else Lines())
+
+
+class Harmless:
+    """A view that may fail: its reader is gone, its disk full, its terminal closed. It is dropped; nothing else is."""
+
+    def __init__(self, shown: View) -> None:
+        self._shown: View | None = shown
+
+    def show(self, progress: Progress) -> None:
+        """Show it if that is possible."""
+        self._try(lambda shown: shown.show(progress))
+
+    def finish(self, result: MigrationResult) -> None:
+        """Show it if that is possible; warnings that cannot be shown go to standard error."""
+        self._try(lambda shown: shown.finish(result))
+        if self._shown is None:
+            for warning in result.warnings:
+                complain(f"warning: {warning}")
+
+    def __enter__(self) -> Self:
+        self._try(lambda shown: shown.__enter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._try(lambda shown: shown.__exit__(kind, error, trace))
+
+    def _try(self, act: Callable[[View], object]) -> None:
+        if self._shown is None:
+            return
+        try:
+            act(self._shown)
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            self._shown = None
+            give_up_output()
+
+
+def complain(line: str) -> None:
+    """Write a line to standard error, if that is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"pagethrift: {line}", file=sys.stderr, flush=True)
+
+
+def give_up_output() -> None:
+    """Send standard output to nowhere: what is still in its buffer must not fail when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
 
 
 class _Plain:
@@ -94,7 +148,7 @@ class LiveTable:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -107,7 +161,7 @@ class LiveTable:
 
     def show(self, progress: Progress) -> None:
         """Redraw."""
-        self._live.update(_table("migrating", _rows(progress)))
+        self._live.update(_table("migrating", _rows(progress)), refresh=True)
 
     def finish(self, result: MigrationResult) -> None:
         """Replace the live table by the summary."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,10 +22,10 @@ class FactsWriter:
     def __init__(self, path: Path, strategy: str, stop: str, parameters: Mapping[str, float]) -> None:
         try:
             self._file = path.open("w", buffering=1)
+            head = {"schema": FACTS_SCHEMA, "version": FACTS_VERSION}
+            self._put({**head, "strategy": strategy, "stop": stop, "parameters": dict(parameters)})
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        head = {"schema": FACTS_SCHEMA, "version": FACTS_VERSION}
-        self._put({**head, "strategy": strategy, "stop": stop, "parameters": dict(parameters)})
 
     def add(self, facts: StopFacts, decision: StopDecision) -> None:
         """Add one line."""
@@ -32,8 +33,9 @@ class FactsWriter:
         self._put({"facts": asdict(facts), "decision": said})
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what could not be written was told by `add`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _put(self, data: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(data, separators=(",", ":")) + "\n")
