@@ -1,4 +1,4 @@
-"""``pagethrift migrate``: one whole migration, from the checks to the record."""
+"""``pagethrift migrate``: one whole migration, from the checks to the result."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def migrate(
     incoming: Annotated[
         str | None,
         typer.Option(
-            help="The address that a destination with -incoming defer is told to listen at (default: --to).",
+            help="Where a destination started with -incoming defer is to listen (default: --to).",
             metavar="URI",
         ),
     ] = None,
@@ -87,7 +87,8 @@ def migrate(
     force_after: Annotated[
         str | None,
         typer.Option(
-            help="Switch over after this time, whatever downtime is predicted.", rich_help_panel=_SWITCHOVER
+            help="Switch over after this time, even if the predicted downtime is above the limit.",
+            rich_help_panel=_SWITCHOVER,
         ),
     ] = None,
     switchover_deadline: Annotated[
@@ -98,11 +99,15 @@ def migrate(
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Give the migration up after this time.", rich_help_panel=_SWITCHOVER)
+        str | None, typer.Option(help="Break the migration off after this time.", rich_help_panel=_SWITCHOVER)
     ] = None,
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="Let QEMU connect to the destination itself.", rich_help_panel=_PLAIN),
+        typer.Option(
+            "--plain",
+            help="Let QEMU connect to the destination itself, without the relay.",
+            rich_help_panel=_PLAIN,
+        ),
     ] = False,
     xbzrle_cache: Annotated[
         str | None,
@@ -125,7 +130,7 @@ def migrate(
     multifd: Annotated[
         int | None,
         typer.Option(
-            help="Send from the source on this many channels; with --plain the destination uses them too.",
+            help="Number of multifd channels at the source; with --plain the destination uses them too.",
             metavar="N",
             rich_help_panel=_LINK,
         ),
@@ -149,8 +154,8 @@ def migrate(
 ) -> None:
     """Migrate a running guest.
 
-    The relay runs beside the source QEMU; both QEMUs stay as they are. Ctrl-C breaks the migration off,
-    and the guest runs on at the source.
+    The relay runs beside the source QEMU; neither QEMU is modified. Ctrl-C breaks the migration off, and the
+    guest runs on at the source.
     """
     options = MigrateOptions(
         source_qmp=qmp,
@@ -211,7 +216,7 @@ def _bandwidth_or_zero(text: str | None) -> int | None:
 
 
 def _writable(path: Path | None) -> Path | None:
-    """Find out before the migration, not after it. Raises UsageError."""
+    """Return the path. Raises UsageError when it cannot be written: before the migration, not after it."""
     if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
         raise UsageError(f"--out {path}: cannot be written; name a file in a folder that exists")
     return path
