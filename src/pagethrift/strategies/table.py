@@ -1,4 +1,4 @@
-"""The table of strategies: one explicit row each."""
+"""The table of strategies, with an explicit row for each."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def strategy(name: str, stop: str = "", **parameters: float) -> Strategy:
 
 
 def live_strategy(name: str, stop: str = "", **parameters: float) -> Strategy:
-    """Return a strategy that may run on a real guest. Raises UsageError that says what to use instead."""
+    """Return a strategy for a real guest. Raises UsageError, which says what to use instead."""
     chosen = strategy(name, stop, **parameters)
     if chosen.refuses_live:
         raise UsageError(chosen.refuses_live)
