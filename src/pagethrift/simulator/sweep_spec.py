@@ -143,4 +143,4 @@ def _grid(parameters: Mapping[str, Any]) -> Iterator[tuple[tuple[str, float], ..
 def _known(data: Mapping[str, Any], names: set[str], where: str) -> None:
     unknown = sorted(set(data) - names)
     if unknown:
-        raise UsageError(f"{where} has no {unknown[0]!r}; there are {', '.join(sorted(names))}")
+        raise UsageError(f"{where} has no {unknown[0]!r}; choose one of {', '.join(sorted(names))}")
