@@ -65,7 +65,7 @@ def test_a_part_is_what_stands_below_its_heading(title: str, lines: str) -> None
     [
         (
             "<!-- begin: pagethrift report docs/results/none.parquet -->\n<!-- end -->",
-            "there is no docs/results/none",
+            "docs/results/none.parquet does not exist",
         ),
         (f"<!-- begin: {GRID} # None -->\n<!-- end -->", "no heading 'None'"),
         ("<!-- begin: rm -r results -->\n<!-- end -->", "a mark runs pagethrift"),

@@ -1,4 +1,4 @@
-"""``pagethrift migrate``: one whole migration, from the checks to the record."""
+"""``pagethrift migrate``: one whole migration, from the checks to the result."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def migrate(
     incoming: Annotated[
         str | None,
         typer.Option(
-            help="The address that a destination with -incoming defer is told to listen at (default: --to).",
+            help="Where a destination started with -incoming defer is to listen (default: --to).",
             metavar="URI",
         ),
     ] = None,
@@ -88,7 +88,8 @@ def migrate(
     force_after: Annotated[
         str | None,
         typer.Option(
-            help="Switch over after this time, whatever downtime is predicted.", rich_help_panel=_SWITCHOVER
+            help="Switch over after this time, even if the predicted downtime is above the limit.",
+            rich_help_panel=_SWITCHOVER,
         ),
     ] = None,
     switchover_deadline: Annotated[
@@ -99,11 +100,15 @@ def migrate(
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Give the migration up after this time.", rich_help_panel=_SWITCHOVER)
+        str | None, typer.Option(help="Break the migration off after this time.", rich_help_panel=_SWITCHOVER)
     ] = None,
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="Let QEMU connect to the destination itself.", rich_help_panel=_PLAIN),
+        typer.Option(
+            "--plain",
+            help="Let QEMU connect to the destination itself, without the relay.",
+            rich_help_panel=_PLAIN,
+        ),
     ] = False,
     xbzrle_cache: Annotated[
         str | None,
@@ -126,7 +131,7 @@ def migrate(
     multifd: Annotated[
         int | None,
         typer.Option(
-            help="Send from the source on this many channels; with --plain the destination uses them too.",
+            help="Number of multifd channels at the source; with --plain the destination uses them too.",
             metavar="N",
             rich_help_panel=_LINK,
         ),
@@ -150,8 +155,8 @@ def migrate(
 ) -> None:
     """Migrate a running guest.
 
-    The relay runs beside the source QEMU; both QEMUs stay as they are. Ctrl-C breaks the migration off,
-    and the guest runs on at the source.
+    The relay runs beside the source QEMU; neither QEMU is modified. Ctrl-C breaks the migration off, and the
+    guest runs on at the source.
     """
     options = MigrateOptions(
         source_qmp=qmp,

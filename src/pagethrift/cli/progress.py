@@ -1,4 +1,4 @@
-"""Showing a migration: a live table on a terminal, plain lines in a log, JSON lines for programs."""
+"""Showing a migration: as a live table on a terminal, plain lines in a log, or JSON lines."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LINE_S = 2.0
 
 
 class View(Protocol):
-    """Something a migration can be shown on."""
+    """A display for one migration."""
 
     def show(self, progress: Progress) -> None:
-        """Take one look at the running migration."""
+        """Show one look at the running migration."""
         ...
 
     def finish(self, result: MigrationResult) -> None:
@@ -41,7 +41,7 @@ class View(Protocol):
 
 
 def view(as_json: bool) -> View:
-    """Return JSON lines if asked for, a live table on a terminal, plain lines otherwise."""
+    """Return JSON lines if ``as_json``, otherwise a live table on a terminal or plain lines."""
     if as_json:
         return Harmless(JsonLines())
     console = Console()
@@ -100,7 +100,7 @@ def give_up_output() -> None:
 
 
 class _Plain:
-    """A view that owns nothing to be closed."""
+    """A view that has nothing to close."""
 
     def __enter__(self) -> Self:
         return self
@@ -131,7 +131,7 @@ class Lines(_Plain):
         self._phase = ""
 
     def show(self, progress: Progress) -> None:
-        """Print a line when it is time for one."""
+        """Print a line after two seconds or at a change of phase."""
         if progress.phase == self._phase and progress.elapsed_s - self._shown_s < LINE_S:
             return
         self._shown_s, self._phase = progress.elapsed_s, progress.phase
@@ -170,7 +170,7 @@ class LiveTable:
 
 
 def summary(result: MigrationResult) -> list[tuple[str, str]]:
-    """Return what a reader wants to know of a finished migration, as name and text."""
+    """Return the main measures of a finished migration as pairs of name and text."""
     pages = result.pages
     rows = [
         (
@@ -210,7 +210,7 @@ def _rows(progress: Progress) -> list[tuple[str, str]]:
         ("pages", f"{pages.full} full {pages.delta} delta {pages.zero} zero {pages.skipped} skipped"),
         ("held", f"{progress.held_pages} pages"),
         ("link", format_bandwidth(progress.link_bps) if progress.link_bps else "unknown"),
-        ("round through in", _seconds(progress.eta_s)),
+        ("round ends in", _seconds(progress.eta_s)),
     ]
     if progress.predicted_downtime_s is not None:
         rows.append(("downtime if stopped now", _seconds(progress.predicted_downtime_s)))

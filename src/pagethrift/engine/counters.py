@@ -1,4 +1,4 @@
-"""What became of pages so far, counted by name."""
+"""Counts of pages and bytes so far, by name."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Count(IntEnum):
     PAGES_IN = 0
     """page records read"""
     FIRST_ROUND_BYTES = 1
-    """RAM bytes out for pages forwarded for the first time"""
+    """RAM bytes sent for pages that were forwarded for the first time"""
     RETRANSFERRED_BYTES = 2
-    """RAM bytes out for pages forwarded again"""
+    """RAM bytes sent for pages that were forwarded again"""
     RETRANSFERRED_PAGES = 3
-    """page records that arrived again, skipped ones included"""
+    """page records that arrived after a page's first, skipped ones included"""
 
 
 @kernel
@@ -64,7 +64,7 @@ class Counters:
         _arrive(pages, arrivals, before, self.totals)
 
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
-        """Count what is forwarded of a batch; ``state``: the ledger's, before it is told of the batch."""
+        """Count what is forwarded of a batch; ``state``: the ledger's, before it records the batch."""
         _account(pages, methods, sizes, state, self.by_method, self.totals)
 
     def of(self, count: Count) -> int:
@@ -73,10 +73,10 @@ class Counters:
 
     @property
     def pages(self) -> PageCounters:
-        """Pages by what became of them."""
+        """Pages by method."""
         return PageCounters.by_method(self.by_method.tolist())
 
     @property
     def ram_bytes(self) -> int:
-        """RAM bytes out."""
+        """RAM bytes sent."""
         return self.of(Count.FIRST_ROUND_BYTES) + self.of(Count.RETRANSFERRED_BYTES)

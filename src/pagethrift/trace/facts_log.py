@@ -1,4 +1,4 @@
-"""A log of what a stop rule was told and what it answered: JSON lines, written live, replayed anywhere."""
+"""A log of the facts given to a stop rule and its decisions: JSON lines, written live, for replay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FACTS_VERSION = 1
 
 
 class FactsWriter:
-    """Writes one migration's facts and decisions, a line each as they come."""
+    """Writes one migration's facts and decisions as they come, a line for each."""
 
     def __init__(self, path: Path, strategy: str, stop: str, parameters: Mapping[str, float]) -> None:
         try:
@@ -49,7 +49,7 @@ class FactsLog:
     stop: str
     """a stop rule instead of the strategy's own, or empty"""
     parameters: dict[str, float]
-    """of both"""
+    """parameters of strategy and stop rule"""
     lines: tuple[tuple[StopFacts, StopDecision], ...]
 
 
