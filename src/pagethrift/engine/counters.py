@@ -15,7 +15,7 @@ from pagethrift.model.result import PageCounters
 
 
 class Count(IntEnum):
-    """Totals that are not counts of a method; kernels index with ``.value``, which Numba before 0.68 needs."""
+    """Totals that are not counts of a method; kernels index with ``.value`` for Numba before 0.68."""
 
     PAGES_IN = 0
     """page records read"""
