@@ -15,6 +15,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 OUTPUT = "# One\na\n## Inner\nb\n# Two\nc\n"
 
 
+@pytest.mark.slow
 def test_every_table_is_of_its_result_file() -> None:
     found = documents.stale(documents.documents())
     assert [str(path.relative_to(documents.ROOT)) for path in found] == [], "run python -m scripts.documents"

@@ -15,7 +15,7 @@ from pagethrift.model.result import PageCounters
 
 
 class Count(IntEnum):
-    """Totals that are not counts of a method."""
+    """Totals that are not counts of a method; kernels index with ``.value`` for Numba before 0.68."""
 
     PAGES_IN = 0
     """page records read"""
@@ -33,19 +33,19 @@ def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, tot
         by_method[methods[i]] += 1
         held = state[pages[i]]
         if held == State.NEVER or held == State.BASE:
-            totals[Count.FIRST_ROUND_BYTES] += sizes[i]
+            totals[Count.FIRST_ROUND_BYTES.value] += sizes[i]
         else:
-            totals[Count.RETRANSFERRED_BYTES] += sizes[i]
+            totals[Count.RETRANSFERRED_BYTES.value] += sizes[i]
 
 
 @kernel
 def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
-    totals[Count.PAGES_IN] += len(pages)
+    totals[Count.PAGES_IN.value] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen
         if seen > 0:
-            totals[Count.RETRANSFERRED_PAGES] += 1
+            totals[Count.RETRANSFERRED_PAGES.value] += 1
         if seen < 255:
             arrivals[pages[i]] = seen + 1
 
