@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 
 ENDING = (
-    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU",
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF",
+    "SIGXCPU",
 )  # fmt: skip
 """all whose default is to end the process, but those that say that it is broken"""
 

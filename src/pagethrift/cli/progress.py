@@ -49,7 +49,7 @@ def view(as_json: bool) -> View:
 
 
 class Harmless:
-    """A view that may fail: its reader is gone, its disk full, its terminal closed. It is dropped; nothing else is."""
+    """A view whose reader may go, whose disk may fill, whose terminal may close: only the view is dropped."""
 
     def __init__(self, shown: View) -> None:
         self._shown: View | None = shown

@@ -27,9 +27,9 @@ def restore(
 ) -> None:
     """Put back the migration settings that a killed pagethrift left behind.
 
-    The operator's values are kept in /run/pagethrift (root) or the user's runtime folder. Where they are lost,
-    values that only pagethrift sets are recognised and replaced by QEMU's defaults. Every migration does the same
-    before it begins.
+    The operator's values are kept in /run/pagethrift (root) or the user's runtime folder. Where they are
+    lost, values that only pagethrift sets are recognised and replaced by QEMU's defaults. Every migration
+    does the same before it begins.
     """
     found, values = asyncio.run(_restore(qmp))
     if json:
