@@ -18,6 +18,7 @@ NOTHING_TO_DECIDE = {
 """data, protocols, constants"""
 
 ELSEWHERE = {
+    "cli/restore.py": "qemu/live/test_guest_runs_once.py",
     "engine/forwarder.py": "unit/engine/test_thinner.py",
     "engine/held.py": "unit/engine/test_holding.py",
     "results/find.py": "unit/report/test_load.py",

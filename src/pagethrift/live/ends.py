@@ -28,8 +28,6 @@ class Ends:
     """of the source"""
     destination: Destination | None
     identity: Identity
-    source_ran: bool
-    """the source's guest was running, not paused"""
     bitmap_bytes: int = 0
     """what QEMU will count as pending of dirty bitmaps that migrate"""
     uri: str = ""
@@ -67,16 +65,14 @@ async def open_ends(
             settings=await BorrowedSettings.of(source),
             destination=destination,
             identity=await identify(source, destination.monitor if destination else None),
-            source_ran=False,
             warnings=warnings,
         )
-        run_state = await check_source(
+        await check_source(
             source,
             ends.settings,
             read_here=not options.plain,
             multifd_set=options.features.multifd_channels is not None,
         )
-        ends.source_ran = run_state == "running"
         if ends.settings.capabilities.get("dirty-bitmaps"):
             ends.bitmap_bytes = await pending_of_bitmaps(source)
         if ends.settings.found:

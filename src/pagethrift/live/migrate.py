@@ -76,7 +76,6 @@ async def _migrate(
         news.set()
 
     async with open_ends(options, on_relay, warnings) as ends:
-        watch.runs = ends.source_ran
         pilot = Pilot(options, ends, watch, decider, progress, news)
         try:
             return await _LiveMigration(options, ends, watch, pilot).run()

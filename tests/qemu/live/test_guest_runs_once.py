@@ -31,6 +31,15 @@ def command(pair: Pair, *more: str) -> list[str]:
     return [*COMMAND, *ends, "--to", f"unix:{pair.folder}/link.sock", *more]
 
 
+async def under_way(pair: Pair, rounds: int = 1) -> None:
+    """Wait until the source is in its ``rounds``-th pass."""
+    while True:
+        info = pair.source.qmp.execute("query-migrate")
+        if info.get("status") == "active" and info["ram"]["dirty-sync-count"] >= rounds:
+            return
+        await asyncio.sleep(0.02)
+
+
 def operators_settings(pair: Pair) -> None:
     assert pair.parameter("downtime-limit") == 300
     assert pair.parameter("max-bandwidth") == 128 << 20
@@ -150,7 +159,7 @@ def test_4_a_guest_that_somebody_stops_stays_stopped(pair: Pair) -> None:
     async def run() -> Any:
         async with slow_link(pair) as options:
             task = asyncio.create_task(migrate(options, decider=After(round=None)))
-            await asyncio.sleep(1.5)
+            await under_way(pair, 2)
             pair.source.qmp.execute("stop")
             return await task
 
@@ -164,7 +173,7 @@ def test_4_a_guest_that_was_stopped_for_a_while_runs_on(pair: Pair) -> None:
     async def run() -> Any:
         async with slow_link(pair) as options:
             task = asyncio.create_task(migrate(options, decider=After(round=2)))
-            await asyncio.sleep(0.6)
+            await under_way(pair)
             pair.source.qmp.execute("stop")
             await asyncio.sleep(0.3)
             pair.source.qmp.execute("cont")
@@ -183,7 +192,7 @@ def test_5_two_at_once(pair: Pair) -> None:
     async def run() -> tuple[Any, subprocess.CompletedProcess[str]]:
         async with slow_link(pair) as options:
             first = asyncio.create_task(migrate(options, decider=After(round=2)))
-            await asyncio.sleep(0.7)
+            await under_way(pair)
             second = [*COMMAND, "--qmp", f"{pair.folder}/a2.qmp", "--to", f"unix:{pair.folder}/nowhere"]
             done = await asyncio.to_thread(
                 subprocess.run, second, capture_output=True, text=True, check=False
@@ -221,7 +230,7 @@ def test_7_cancelled_by_another_client(pair: Pair) -> None:
     async def run() -> None:
         async with slow_link(pair) as options:
             task = asyncio.create_task(migrate(options, decider=After(round=None)))
-            await asyncio.sleep(1.0)
+            await under_way(pair, 2)
             pair.source.qmp.execute("migrate_cancel")
             await task
 
