@@ -5,6 +5,9 @@ PagethriftError
 ├── LinkError       the link, the destination or the relay's sockets failed
 ├── QmpError        a QEMU refused a command or does not answer
 ├── LabError        this machine lacks something the lab needs
+├── GuestError      the guest runs at neither end, or may run at both: an operator must act
+├── CancelledElsewhere  another client of the source QEMU cancelled the migration
+├── SourceEnded     the source QEMU ended
 └── UsageError      the caller asked for something impossible
 
 Each class carries the exit code the command line ends with.
@@ -56,3 +59,21 @@ class LabError(PagethriftError):
     """This machine lacks something the lab needs, or a lab run went wrong."""
 
     exit_code = 6
+
+
+class GuestError(PagethriftError):
+    """The guest runs at neither end, or nobody can say at which: the line says what to do."""
+
+    exit_code = 7
+
+
+class CancelledElsewhere(PagethriftError):
+    """Another client of the source's monitor cancelled the migration."""
+
+    exit_code = 8
+
+
+class SourceEnded(PagethriftError):
+    """The source QEMU ended, and the guest with it, before it had moved."""
+
+    exit_code = 9

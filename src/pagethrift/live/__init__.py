@@ -1,1 +1,1 @@
-"""Floor 4: the live relay and the migration that uses it."""
+"""Floor 5: the driver of one whole migration, and the recorder of traces."""

@@ -10,8 +10,9 @@ from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpEvent, QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
 
+CONT_TRIES, CONT_AGAIN_S = 5, 0.5
 TAKE_OVER_S = 60.0
-"""A destination that has loaded everything starts its guest within milliseconds."""
+"""a limit only: a destination that has loaded everything starts its guest within milliseconds"""
 
 
 class Destination:
@@ -20,6 +21,8 @@ class Destination:
     def __init__(self, monitor: QmpMonitor) -> None:
         self.monitor = monitor
         self.resumed_s: float | None = None
+        self.told_to_start = False
+        """`cont` was sent: this QEMU may run the guest"""
         self._resumed = asyncio.Event()
         monitor.on_event(self._on_event)
 
@@ -30,7 +33,7 @@ class Destination:
         if status != "inmigrate":
             raise QmpError(f"{where}: its guest is {status}; start that QEMU with -incoming")
         if (await self.monitor.query_migrate()).status not in ("", "none", "setup"):
-            raise QmpError(f"{where}: has already taken a migration; a QEMU takes one, start it anew")
+            raise QmpError(f"{where}: a QEMU takes one migration, and this one has taken it; start it anew")
         for name in ("mapped-ram", "x-colo", "background-snapshot"):
             if settings.capabilities.get(name):
                 raise QmpError(f"{where}: capability {name} is on; switch it off or start that QEMU anew")
@@ -38,45 +41,57 @@ class Destination:
             raise QmpError(f"{where}: expects TLS (tls-creds); clear tls-creds, protect the link otherwise")
 
     async def listen(self, options: MigrateOptions) -> None:
-        """Send migrate-incoming if it was started with `-incoming defer`. Raises QmpError.
+        """Send `stop`, and migrate-incoming to a QEMU started with `-incoming defer`. Raises QmpError.
 
-        Before that, `stop`: an incoming QEMU then behaves as if started with -S. Its guest must not
-        start before the source says "completed": if the last message back were lost, the source would
-        resume too.
+        After `stop`, an incoming QEMU behaves as if it had been started with -S. Its guest must not
+        start before the source says "completed": if the last message back were lost, the source's
+        guest would resume as well.
         """
         await self.monitor.execute("stop")
         arguments: dict[str, object] = {
             "uri": options.incoming_uri or parse_address(options.destination).qemu_uri
         }
-        if self.monitor.version >= (9, 1, 0):  # so that the reason of a failed load can be asked for
+        if self.monitor.version >= (9, 1, 0):  # a QEMU that lives on can say why a load failed
             arguments["exit-on-error"] = False
         try:
             await self.monitor.execute("migrate-incoming", arguments)
-        except QmpError as error:  # 7.2 reports "listening" in no other way
+        except QmpError as error:  # 7.2 tells by this error alone that it listens
             if "already been started" not in str(error):
                 raise
 
     async def take_over(self, start_guest: bool) -> float | None:
-        """Wait until everything is loaded and start the guest here; returns the time of RESUME.
+        """Wait until everything is loaded and start the guest here; return the time of RESUME.
 
-        ``start_guest`` False leaves it paused and returns None. Call only when the source can no longer
-        run the guest. Raises QmpError.
+        ``start_guest`` False leaves the guest paused and returns None. Call only when the source can no
+        longer run the guest. Raises QmpError.
         """
         try:
             async with asyncio.timeout(TAKE_OVER_S):
-                # the source can be done before this QEMU has left "inmigrate"
+                # the source can complete before this QEMU leaves "inmigrate"
                 while await self.monitor.query_status() == "inmigrate":
                     await asyncio.sleep(0.002)
                 if not start_guest:
                     return None
-                await self.monitor.execute("cont")
+                await self._start()
                 await self._resumed.wait()
         except TimeoutError as error:
             raise QmpError(
                 f"destination {self.monitor.path}: everything was sent, but its guest does not start within"
-                f" {TAKE_OVER_S:g} s; look at it with query-status, and send cont there"
+                f" {TAKE_OVER_S:g} s; check it with query-status, and send it cont"
             ) from error
         return self.resumed_s
+
+    async def _start(self) -> None:
+        """Send `cont`; a refusal may pass, as that of a disk which the source has not let go of yet."""
+        for left in reversed(range(CONT_TRIES)):
+            try:
+                self.told_to_start = True
+                await self.monitor.execute("cont")
+                return
+            except QmpError:
+                if not left or not self.monitor.alive:
+                    raise
+                await asyncio.sleep(CONT_AGAIN_S)
 
     async def why_it_failed(self) -> str:
         """Return this QEMU's own account of a failed load, or an empty string."""

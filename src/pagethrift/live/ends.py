@@ -1,4 +1,4 @@
-"""Both ends of a migration and the relay between them: made ready, and given back as they were."""
+"""Both ends of a migration and the relay between them: prepared, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from pagethrift.address import parse_address
 from pagethrift.live.destination import Destination
+from pagethrift.live.kept import claimed
 from pagethrift.live.live_result import Identity, identify
 from pagethrift.live.migrate_options import MigrateOptions
-from pagethrift.live.preflight import check_source, prepare_destination, prepare_source
+from pagethrift.live.preflight import check_source, pending_of_bitmaps, prepare_destination, prepare_source
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.live.settings import BorrowedSettings
@@ -20,7 +21,7 @@ from pagethrift.model.relay_protocol import RelayStatus
 
 @dataclass(slots=True)
 class Ends:
-    """What one migration runs between."""
+    """The two QEMUs of one migration, and the relay between them."""
 
     source: QmpMonitor
     settings: BorrowedSettings
@@ -29,15 +30,17 @@ class Ends:
     identity: Identity
     source_ran: bool
     """the source's guest was running, not paused"""
+    bitmap_bytes: int = 0
+    """what QEMU will count as pending of dirty bitmaps that migrate"""
     uri: str = ""
     """what the source is told to migrate to"""
     relay: RelayProcess | None = None
     borrowed: list[BorrowedSettings] = field(default_factory=list)
-    """of both ends, to be given back"""
+    """settings of both ends, to be restored"""
     warnings: list[str] = field(default_factory=list)
 
     async def give_back(self) -> None:
-        """Restore the operator's settings at both ends; what fails becomes a warning."""
+        """Restore the operator's settings at both ends; a failure becomes a warning."""
         while self.borrowed:
             failure = await self.borrowed.pop().restore()
             if failure:
@@ -48,11 +51,12 @@ class Ends:
 async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], None]) -> AsyncIterator[Ends]:
     """Connect, check and prepare both QEMUs and start the relay.
 
-    On leaving, the relay is ended and the operator's settings are restored, whatever happened.
-    Raises QmpError, LinkError or UsageError, all before anything has moved.
+    Leaving the context always ends the relay and restores the operator's settings.
+    Raises QmpError, LinkError or UsageError before anything has been sent.
     """
     async with AsyncExitStack() as stack:
         source = await _connect(stack, options.source_qmp, "source")
+        stack.enter_context(claimed(source))
         destination = None
         if options.destination_qmp is not None:
             destination = Destination(await _connect(stack, options.destination_qmp, "destination"))
@@ -70,12 +74,18 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
             multifd_set=options.features.multifd_channels is not None,
         )
         ends.source_ran = run_state == "running"
+        if ends.settings.capabilities.get("dirty-bitmaps"):
+            ends.bitmap_bytes = await pending_of_bitmaps(source)
+        if ends.settings.found:
+            ends.warnings.append(ends.settings.found)
         stack.push_async_callback(lambda: undisturbed(ends.give_back()))
         ends.borrowed.append(ends.settings)
         await prepare_source(ends.settings, options)
         if destination is not None:
             theirs = await BorrowedSettings.of(destination.monitor)
             await destination.check(theirs)
+            if theirs.found:
+                ends.warnings.append(theirs.found)
             ends.borrowed.append(theirs)
             await prepare_destination(theirs, options)
             await destination.listen(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pagethrift.model.result import HostFacts
 
 
 def host_facts() -> HostFacts:
-    """Return what a reader needs to judge whether two results may be compared."""
+    """Return the facts that tell whether two results may be compared."""
     try:
         own_version = version("pagethrift")
     except PackageNotFoundError:
@@ -26,20 +27,54 @@ def host_facts() -> HostFacts:
     )
 
 
-def qemu_cpu_s(pid: int) -> float | None:
-    """Return user + system CPU seconds of a local QEMU process so far.
+@dataclass(frozen=True, slots=True)
+class QemuProcess:
+    """A QEMU on this machine, told apart from a later process with the same number by its start."""
 
-    None when ``pid`` is no QEMU: behind a forwarded QMP socket the peer is the forwarder.
-    """
+    pid: int
+    started: str
+    """clock ticks since boot, as /proc says"""
+
+    @classmethod
+    def at(cls, pid: int) -> QemuProcess | None:
+        """Return the process; None when ``pid`` is not a QEMU: a forwarded socket leads to a forwarder."""
+        fields = _stat(pid)
+        if fields is None:
+            return None
+        name, numbers = fields
+        if "qemu" in name or name.startswith("kvm") or b"qemu-system" in _command_line(pid):
+            return cls(pid, numbers[19])
+        return None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone, or only waits for its parent to take note."""
+        fields = _stat(self.pid)
+        return fields is None or fields[1][19] != self.started or fields[1][0] in ("Z", "X")
+
+    def cpu_s(self) -> float | None:
+        """Return user + system CPU seconds so far; None once it has ended."""
+        fields = _stat(self.pid)
+        if fields is None or fields[1][19] != self.started:
+            return None
+        return (int(fields[1][11]) + int(fields[1][12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> tuple[str, list[str]] | None:
+    """Return the name and the fields behind it of /proc/PID/stat."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
     name, _, rest = stat.partition("(")[2].rpartition(")")
-    if "qemu" not in name and not name.startswith("kvm"):
-        return None
-    numbers = rest.split()
-    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+    return name, rest.split()
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _cpu_model() -> str:

@@ -1,4 +1,4 @@
-"""Turning what was watched into the result record."""
+"""Building the result record from what the watch gathered."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _why(decision: StopDecision | None) -> tuple[str, float | None]:
     """Return the reason of the switchover and the downtime predicted for it, in seconds."""
     if decision is None:
         return "QEMU's own rule", None
-    if decision.action is StopAction.CONTINUE:  # also a held QEMU completes when its bitmap is clean
+    if decision.action is StopAction.CONTINUE:  # a held QEMU too completes when its bitmap is clean
         return "nothing was left to send", None
     return decision.reason, decision.predicted_downtime_s
 

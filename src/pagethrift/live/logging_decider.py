@@ -1,4 +1,4 @@
-"""Writing down what the planner of a live migration was told and what it answered."""
+"""Logging what the planner of a live migration was told and what it answered."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pagethrift.trace.facts_log import FactsWriter
 
 
 class LoggingDecider:
-    """Asks another decider and logs question and answer."""
+    """Asks another decider, and logs its facts and its decision."""
 
     def __init__(self, decider: Decider, writer: FactsWriter) -> None:
         self._decider = decider
         self._writer = writer
 
     def decide(self, facts: StopFacts) -> StopDecision:
-        """Return the other's answer."""
+        """Return the other decider's decision."""
         decision = self._decider.decide(facts)
         self._writer.add(facts, decision)
         return decision
@@ -33,7 +33,7 @@ def logged(
     if path is None:
         return decider
     if decider is None or chosen is None:
-        raise UsageError("--facts-log: QEMU decides by itself here, there is no planner to log")
+        raise UsageError("--facts-log: QEMU decides by itself and no planner runs; drop this option")
     writer = FactsWriter(path, chosen.name, chosen.stop_name, {**chosen.parameters, **chosen.stop_parameters})
     stack.callback(writer.close)
     return LoggingDecider(decider, writer)

@@ -1,34 +1,36 @@
 """One whole live migration: prepare both QEMUs, run the relay, decide the switchover, clean up.
 
 The order of the end is what keeps the guest safe. An incoming QEMU whose monitor we have is told not
-to start its guest; we start it only after the source has said "completed". Whatever breaks before
-that, closing the relay's sockets makes the source resume, and nothing else can be running.
+to start its guest; we start it only after the source has said "completed". If anything breaks before
+that, the relay closes its sockets, the source resumes, and no other copy of the guest can be running.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
 from pagethrift.engine.planner import Planner
-from pagethrift.errors import PagethriftError, QmpError
+from pagethrift.errors import GuestError, PagethriftError, QmpError, SourceEnded
 from pagethrift.live.ends import Ends, open_ends
-from pagethrift.live.host import qemu_cpu_s
 from pagethrift.live.live_result import build_result
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.pilot import Decider, Pilot, one_line
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.live.whereabouts import Whereabouts, whereabouts
+from pagethrift.model.relay_protocol import RelayStatus
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.strategies.table import live_strategy
+from pagethrift.whole_file import write_text
 
 CANCEL_S = 10.0
-"""A source whose migration broke says so within 25 ms; a starved one takes longer."""
+"""a source whose migration broke says so within 25 ms; one short of processor time takes longer"""
 LAST_WORD_S = 3.0
 
 
@@ -41,11 +43,11 @@ async def migrate(
 
     ``progress`` is called about ten times a second inside the event loop. ``decider`` replaces the
     strategy's own stop rule, or QEMU's in a plain migration. Cancelling the task breaks the migration
-    off and leaves the guest running at the source, unless it had completed already: then the result
-    is returned.
+    off and leaves the guest running at the source. If the migration had already completed, the result
+    is returned instead.
 
-    Raises UsageError, QmpError, LinkError or StreamError; the guest then runs at the source unless
-    the message says otherwise.
+    Raises UsageError, QmpError, LinkError or StreamError; after an error the guest runs at the source
+    unless the message says otherwise.
     """
     options.check()
     chosen = None
@@ -85,111 +87,139 @@ class _LiveMigration:
         self._ends = ends
         self._watch = watch
         self._pilot = pilot
-        self._cpu_before_s = qemu_cpu_s(ends.source.peer_pid)
+        self._cpu_before_s = self._source_cpu_s()
 
     async def run(self) -> MigrationResult:
-        """Carry it out; see `migrate`."""
+        """Carry the migration out; see `migrate`."""
         try:
             await self._pilot.start()
             await self._pilot.watch_until_end()
             if self._watch.status != "completed":
                 raise await self._why_source_failed()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not await undisturbed(self._break_off()):
-                await undisturbed(self._record(Outcome.CANCELLED, error="cancelled by the operator"))
+                found = await undisturbed(self._guest_now())
+                error.args = (found.sentence(),)
+                await undisturbed(self._record(Outcome.CANCELLED, error=f"interrupted; {found.sentence()}"))
                 raise
         except PagethriftError as error:
-            if not await undisturbed(self._break_off_after(error)):
-                await undisturbed(self._record(Outcome.FAILED, error=str(error)))
-                raise
+            failure = await undisturbed(self._failure(error))
+            if failure is not None:
+                await undisturbed(self._record(Outcome.FAILED, error=str(failure)))
+                raise failure from error
         return await undisturbed(self._complete())
 
     async def _complete(self) -> MigrationResult:
-        """The source is done: start the guest at the destination, collect the last numbers."""
+        """Start the guest at the destination and collect the last numbers: the source has completed."""
         self._pilot.start_take_over()
         try:
             resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
         except QmpError as error:
-            await self._record(Outcome.FAILED, error=str(error))
-            raise
+            resumed_s = await self._take_over_failed(error)
         relay = self._ends.relay
         if relay is not None and not await relay.wait_done():
-            self._ends.warnings.append("the relay did not end in order although the source completed")
+            self._ends.warnings.append("the relay did not end properly although the source completed")
         try:
             self._watch.on_info(await self._ends.source.query_migrate(), time.monotonic())
         except QmpError as error:
             self._ends.warnings.append(str(error))
         return await self._record(Outcome.COMPLETED, resumed_s=resumed_s)
 
+    async def _take_over_failed(self, error: QmpError) -> float | None:
+        """The source is done and the destination's monitor says no: make sure that the guest runs somewhere.
+
+        Returns when the guest runs at the destination all the same.
+        """
+        ends, destination = self._ends, self._ends.destination
+        assert destination is not None
+        found = await whereabouts(ends.source, destination.monitor, True, self._watch.runs)
+        lost = found.destination is not None and found.destination.ended
+        if lost and self._watch.runs and found.source.run_state == "postmigrate":
+            # The destination is gone for good, and what it may have run of the guest with it.
+            with contextlib.suppress(QmpError):
+                await ends.source.execute("cont")
+                found = await whereabouts(ends.source, destination.monitor, True, self._watch.runs)
+        if found.destination is not None and found.destination.running:
+            ends.warnings.append(str(error))
+            return destination.resumed_s
+        if found.at_one_end:
+            failure: PagethriftError = one_line(error, found.sentence())
+        else:
+            failure = GuestError(f"{error}; {found.sentence()}")
+        await self._record(Outcome.FAILED, error=str(failure))
+        raise failure
+
+    def _source_cpu_s(self) -> float | None:
+        process = self._ends.source.process
+        return process.cpu_s() if process is not None else None
+
     async def _break_off(self) -> bool:
-        """Stop the migration so that the source goes on; True if it turned out to have completed."""
+        """Stop the migration so that the source's guest goes on; True if the migration had completed."""
         watch = self._watch
-        if watch.status.startswith("postcopy"):  # no way back: see it through
+        if watch.status.startswith("postcopy"):  # cannot be undone: wait for its end
             await self._pilot.watch_until_end()
             return watch.status == "completed"
         if self._may_run_at_destination():
             await self._pilot.settle(LAST_WORD_S)
-        if not watch.ended and self._ends.source.alive:
+        if not watch.ended and self._pilot.accepted and self._ends.source.alive:
             try:
                 await self._ends.source.cancel_migration()
-            except QmpError as error:  # closing the relay's sockets, next, does the same
+            except QmpError as error:  # closing the relay's sockets (below) has the same effect
                 self._ends.warnings.append(str(error))
         if self._ends.relay is not None and watch.status != "completed":
             await self._ends.relay.close()
         await self._pilot.settle(CANCEL_S)
         return watch.status == "completed"
 
-    async def _break_off_after(self, error: PagethriftError) -> bool:
-        """Like `_break_off`; appends to the error's line what became of the guest."""
+    async def _failure(self, error: PagethriftError) -> PagethriftError | None:
+        """Break the migration off; return what went wrong and where the guest is, None: it had completed."""
         destination = self._ends.destination
         reason = await destination.why_it_failed() if destination is not None else ""
         reason = f"destination: {reason}" if reason else ""
         if self._watch.status.startswith("postcopy"):
-            one_line(error, reason)
-            return False
+            return one_line(error, reason)
         if await self._break_off():
             self._ends.warnings.append(str(error))
-            return True
-        one_line(error, reason, await self._guest_now())
-        return False
+            return None
+        if isinstance(error, SourceEnded):
+            return error
+        found = await self._guest_now()
+        if found.at_one_end:
+            return one_line(error, reason, found.sentence())
+        return GuestError("; ".join(filter(None, (str(error), reason, found.sentence()))))
 
     def _may_run_at_destination(self) -> bool:
-        """All bytes may have arrived at a destination that nobody keeps from starting its guest."""
-        if self._ends.destination is not None or self._watch.stopped_s is None or self._watch.ended:
-            return False
-        relay = self._ends.relay
-        return relay is None or relay.status.state in (RelayState.TAIL, RelayState.PIPE, RelayState.DONE)
+        """Whether the destination may have everything, and may start its guest without asking us."""
+        return self._ends.destination is None and self._watch.all_sent and not self._watch.ended
 
-    async def _guest_now(self) -> str:
-        """Return what the source's guest does after a failure; it resumes by itself."""
-        wanted = "running" if self._ends.source_ran else "paused"
+    async def _guest_now(self) -> Whereabouts:
+        """Ask where the guest is after a failure; the source resumes it by itself within milliseconds."""
+        source, destination = self._ends.source, self._ends.destination
         deadline_s = time.monotonic() + CANCEL_S
-        try:
-            while (status := await self._ends.source.query_status()) != wanted:
-                if time.monotonic() > deadline_s:
-                    return (
-                        f"the guest at the source is {status}: make sure that it does not run at the"
-                        " destination, then send cont to the source"
-                    )
-                await asyncio.sleep(0.05)
-        except QmpError:
-            return "the source QEMU does not answer: look at its process"
-        return "the guest runs on at the source" if self._ends.source_ran else "the guest stays at the source"
+        while True:
+            monitor = destination.monitor if destination else None
+            found = await whereabouts(source, monitor, self._watch.all_sent, self._watch.runs)
+            settled = found.source.running or not self._watch.runs or not source.alive
+            if settled or time.monotonic() > deadline_s:
+                return found
+            await asyncio.sleep(0.05)
 
     async def _why_source_failed(self) -> PagethriftError:
-        """Return the best explanation: the relay's own if it failed, else the source's."""
+        """Return the best explanation: another client, the relay if it failed, else the source."""
         await asyncio.sleep(0.1)  # the poll's error text comes after the event
+        if self._watch.status == "cancelled" and (error := await self._pilot.cause_at_source()):
+            return error
         relay = self._ends.relay
         # A relay that fails closes its sockets first; on a busy machine QEMU's event overtakes its last word.
         if relay is not None and await relay.wait_last_word(LAST_WORD_S) and relay.failed:
-            return await relay.failure()
+            return await self._pilot.cause_at_source() or await relay.failure()
         reason = self._watch.error or "no reason given"
         return QmpError(f"source {self._ends.source.path}: migration {self._watch.status}: {reason}")
 
     async def _record(
         self, outcome: Outcome, resumed_s: float | None = None, error: str = ""
     ) -> MigrationResult:
-        cpu_s = qemu_cpu_s(self._ends.source.peer_pid)
+        cpu_s = self._source_cpu_s()
         await self._ends.give_back()
         before_s = self._cpu_before_s
         result = build_result(
@@ -197,12 +227,22 @@ class _LiveMigration:
             self._ends.identity,
             self._watch,
             outcome,
-            stopped_s=self._pilot.stopped_s,
+            stopped_s=self._watch.stopped_s,
             resumed_s=resumed_s,
             source_cpu_s=cpu_s - before_s if cpu_s is not None and before_s is not None else None,
             error=error,
             warnings=tuple(filter(None, (*self._ends.warnings, self._watch.relay.warning))),
         )
-        if self._options.result_path is not None:
-            self._options.result_path.write_text(result.to_json())
+        return self._written(result)
+
+    def _written(self, result: MigrationResult) -> MigrationResult:
+        """Write the result file; the guest has moved or not, whatever becomes of a file."""
+        path = self._options.result_path
+        if path is None:
+            return result
+        try:
+            write_text(path, result.to_json())
+        except OSError as error:
+            warning = f"the result could not be written to {path}: {error.strerror or error}"
+            return replace(result, warnings=(*result.warnings, warning))
         return result

@@ -21,7 +21,7 @@ class PlainFeatures:
     auto_converge: bool = False
     post_copy: bool = False
     post_copy_round: int = 1
-    """the round whose beginning starts post-copy; 0 = at once"""
+    """post-copy starts when this round begins; 0 = at once"""
     multifd_channels: int | None = None
     """switches multifd on, at both ends"""
     multifd_compression: str = "none"
@@ -56,7 +56,7 @@ class MigrateOptions:
     destination_qmp: str | None = None
     """path of the destination's QMP unix socket, if it can be reached from here"""
     incoming_uri: str | None = None
-    """what a destination started with `-incoming defer` shall listen on; default: ``destination``"""
+    """where a destination started with `-incoming defer` is to listen; default: ``destination``"""
     start_destination: bool = True
     """start the guest at the destination (needs ``destination_qmp``); False leaves it paused there"""
     strategy: str = "pagethrift"
@@ -70,21 +70,21 @@ class MigrateOptions:
     bandwidth_bps: int | None = None
     """link bandwidth in bytes per second, if the operator knows it"""
     force_after_s: float | None = None
-    """switch over at this time whatever is predicted"""
+    """switch over after this time even if the predicted downtime is above the limit"""
     timeout_s: float | None = None
-    """give the migration up after this time"""
+    """break the migration off after this time"""
     switchover_deadline_s: float | None = None
-    """give up a switchover that takes longer; default: see `switchover_deadline`"""
+    """break off a switchover that takes longer; default: see `switchover_deadline`"""
     plain: bool = False
-    """without the relay: QEMU connects straight to the destination and decides itself"""
+    """without the relay: QEMU connects straight to the destination, and decides by itself"""
     features: PlainFeatures = PlainFeatures()
-    """only for ``plain``; but ``multifd_channels``, uncompressed, also with the relay: at the source only"""
+    """only for ``plain``, except uncompressed ``multifd_channels``: with the relay, at the source only"""
     result_path: Path | None = None
-    """the result is written there, whatever the outcome"""
+    """file for the result, which is written whatever the outcome"""
     facts_log: Path | None = None
-    """the planner's facts and decisions are written there, for replay"""
+    """file for the planner's facts and decisions, for replay"""
     relay_folder: Path | None = None
-    """where the relay's socket is made; default: a fresh temporary folder"""
+    """folder for the relay's socket; default: a fresh temporary folder"""
 
     def check(self) -> None:
         """Raise UsageError when the options contradict each other."""
@@ -96,7 +96,7 @@ class MigrateOptions:
         names = [name for name in self.features.as_features() if name not in through]
         if not self.plain and names:
             raise UsageError(
-                f"QEMU's own {', '.join(names)} cannot go through the relay; add --plain or drop it"
+                f"QEMU's own {', '.join(names)} cannot go through the relay; add --plain or drop the option"
             )
         cache = self.features.xbzrle_cache_bytes
         if cache is not None and (cache < 4096 or cache & (cache - 1)):
@@ -110,8 +110,8 @@ class MigrateOptions:
 def switchover_deadline(limit_s: float, expected_s: float | None) -> float:
     """Return how long a switchover may take before it is broken off, in seconds.
 
-    ``expected_s``: the predicted downtime, or a bound where nothing can be predicted. Three times as
-    long leaves room for a link that slows down; ten seconds at least, because breaking off late costs
-    little and breaking off early costs the migration.
+    ``expected_s``: the predicted downtime, or a bound where nothing can be predicted. Three times
+    ``expected_s`` leaves room for a link that slows down. Ten seconds is the minimum, because breaking
+    off late costs little and breaking off early costs the migration.
     """
     return max(10.0, 20 * limit_s, 3 * (expected_s or 0.0))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from pagethrift.errors import LinkError, PagethriftError, QmpError
+from pagethrift.errors import CancelledElsewhere, LinkError, PagethriftError, QmpError, SourceEnded
+from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
@@ -17,13 +19,15 @@ from pagethrift.model.defaults import PLANNER_TICK_S
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 REPORT_S = 0.1
+ANSWER_S = 1.0
+"""a source that does not answer by then is asked no further"""
 SLOW_START_BPS = 64 << 20
 SLOW_START_S = 0.15
-"""QEMU knows no bandwidth in its first 100 ms and would switch over after a pass shorter than that,
-whatever its parameters say: only 6.4 MB fit into that window, until the first measurement is through.
-Links below 0.5 Gbit/s do not notice."""
+"""QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
+regardless of its parameters. At this rate only 6.4 MB fit into the 100 ms, so the first measurement comes
+first. Links below 0.5 Gbit/s do not notice."""
 SLOW_START_BELOW_BYTES = 1 << 30
-"""looking at 1 GiB of zero pages alone takes QEMU 100 ms and more (0.8 s measured with 200 MB of content)"""
+"""a pass over 1 GiB of zero pages alone takes QEMU over 100 ms (0.8 s measured with 200 MB of content)"""
 
 
 class Decider(Protocol):
@@ -46,17 +50,20 @@ class Pilot:
         report: Callable[[Progress], None],
         news: asyncio.Event,
     ) -> None:
-        """``news`` is set by whoever feeds ``watch``, so that the pilot looks again at once."""
+        """The feeder of ``watch`` sets ``news``, so that the pilot looks again at once."""
         self.take_over: asyncio.Task[float | None] | None = None
-        """starts the guest at the destination, once that is allowed"""
-        self.stopped_s: float | None = None
-        """the STOP that the downtime counts from"""
+        """starts the guest at the destination; None until that is allowed"""
+        self.accepted = False
+        """the source has accepted our `migrate`: what runs there now is ours to cancel"""
+        self.shutdown_reason = ""
+        """why the source's guest was powered off, as QEMU says; empty: it was not"""
+        self._stops: set[asyncio.Task[None]] = set()
         self._options = options
         self._ends = ends
         self._watch = watch
         self._decider = decider
         self._report = report
-        self._switchover = Switchover(ends.settings, ends.source.version)
+        self._switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
         self._news = news
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
@@ -81,6 +88,7 @@ class Pilot:
         source.on_event(self._on_event)
         self._watch.begin(time.monotonic())
         await source.migrate(self._ends.uri)
+        self.accepted = True
         self._poller = asyncio.create_task(self._poll())
 
     async def watch_until_end(self) -> None:
@@ -97,10 +105,10 @@ class Pilot:
                 await self._steer(now_s)
             if now_s - self._reported_s >= REPORT_S or self._watch.ended:
                 self._reported_s = now_s
-                self._report(self._watch.progress(now_s))
+                self._show(now_s)
 
     async def settle(self, timeout_s: float) -> bool:
-        """Wait for the source's last word without steering; False when it does not come."""
+        """Wait, without steering, for the source to report its end; False when no report comes."""
         deadline_s = time.monotonic() + timeout_s
         while not self._watch.ended and time.monotonic() < deadline_s:
             if self._poller is not None and self._poller.done():
@@ -110,17 +118,25 @@ class Pilot:
 
     async def stop(self) -> None:
         """End the polling."""
-        for task in (self._poller, self.take_over):
+        for task in (self._poller, self.take_over, *self._stops):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
     def start_take_over(self) -> None:
-        """Let the destination run the guest, in the background; twice does no harm."""
+        """Let the destination run the guest, in the background; a second call does nothing."""
         destination = self._ends.destination
         if destination is not None and self.take_over is None:
-            start_guest = self._ends.source_ran and self._options.start_destination
-            self.take_over = asyncio.create_task(destination.take_over(start_guest))
+            self.take_over = asyncio.create_task(self._take_over(destination))
+
+    async def _take_over(self, destination: Destination) -> float | None:
+        await self.know_stops()
+        return await destination.take_over(self._watch.runs and self._options.start_destination)
+
+    async def know_stops(self) -> None:
+        """Wait until it is known whether each STOP so far was the switchover's."""
+        if self._stops:
+            await asyncio.wait(set(self._stops))
 
     async def _wait_for_news(self) -> None:
         try:
@@ -131,7 +147,7 @@ class Pilot:
         self._news.clear()
 
     async def _poll(self) -> None:
-        """Ask for the state every tick; one question at a time, for as long as QEMU is busy."""
+        """Ask for the state every tick, one question at a time, and wait as long as QEMU is busy."""
         while True:
             info = await self._ends.source.query_migrate(timeout_s=None)
             self._watch.on_info(info, time.monotonic())
@@ -146,12 +162,33 @@ class Pilot:
     def _on_event(self, event: QmpEvent) -> None:
         self._watch.on_event(event)
         if event.name == "STOP":
-            self.stopped_s = event.now_s
+            task = asyncio.create_task(self._ask_why_stopped())
+            self._stops.add(task)
+            task.add_done_callback(self._stops.discard)
+        elif event.name == "SHUTDOWN":
+            self.shutdown_reason = str(event.data.get("reason", "unknown"))
         elif event.name == "MIGRATION_PASS":
             self._poll_now.set()
         if self._watch.status == "completed" or self._watch.status == "postcopy-active":
             self.start_take_over()
         self._news.set()
+
+    async def _ask_why_stopped(self) -> None:
+        """An operator or a disk error stops a guest too; a QEMU that switches over answers late."""
+        with contextlib.suppress(QmpError):
+            state = await self._ends.source.query_status(timeout_s=None)
+            self._watch.on_stopped(state)
+            if self._watch.stopped_s is None and not self._switchover.gone:
+                self._deadline_s = None
+            self._news.set()
+
+    def _show(self, now_s: float) -> None:
+        """Report; what only reports may fail as it likes, and is asked no more."""
+        try:
+            self._report(self._watch.progress(now_s))
+        except Exception as error:
+            self._report = lambda _: None
+            self._ends.warnings.append(f"progress was not shown to the end: {_said(error)}")
 
     def _tell_relay(self) -> None:
         relay = self._ends.relay
@@ -162,24 +199,51 @@ class Pilot:
     async def _raise_if_broken(self, now_s: float) -> None:
         if self._poller is not None and self._poller.done():
             error = self._poller.exception()
-            raise error if error is not None else QmpError("source: polling stopped")
+            raise self.source_ended() or error or QmpError("source: polling stopped")
         relay = self._ends.relay
         if relay is not None and relay.failed and not self._watch.ended:
-            raise await relay.failure()
+            raise await self.cause_at_source() or await relay.failure()
         if self._watch.status.startswith("postcopy"):
             if self._watch.status == "postcopy-paused":
                 raise LinkError(
                     "post-copy interrupted: the guest is split over both ends; use migrate-recover"
                 )
-            return  # the guest runs at the destination: there is no way back
+            return  # the guest runs at the destination: too late to break off
         elapsed_s = now_s - self._watch.began_s
         if self._options.timeout_s is not None and elapsed_s > self._options.timeout_s:
             raise LinkError(f"migration not completed within {self._options.timeout_s:g} s (--timeout)")
         if self._deadline_s is not None and now_s > self._deadline_s:
             raise LinkError(
-                "switchover broken off: the destination did not confirm in time; the link may have slowed"
-                " down, or allow more with --switchover-deadline"
+                "switchover broken off: the destination did not confirm in time; check whether the link has"
+                " slowed down, or allow more time with --switchover-deadline"
             )
+
+    async def cause_at_source(self) -> PagethriftError | None:
+        """Return what happened at the source, if that is why the relay saw its socket close."""
+        try:
+            info = await self._ends.source.query_migrate(timeout_s=ANSWER_S)
+            self._watch.on_info(info, time.monotonic())
+        except QmpError:
+            return await self._ended_soon()
+        if info.status in ("cancelling", "cancelled"):
+            return CancelledElsewhere(f"source {self._ends.source.path}: cancelled by another client")
+        return None
+
+    def source_ended(self) -> SourceEnded | None:
+        """Return the error that says so if the source QEMU has ended."""
+        source = self._ends.source
+        if source.alive or not (source.process_ended or self.shutdown_reason):
+            return None
+        why = f" ({self.shutdown_reason})" if self.shutdown_reason else ""
+        return SourceEnded(f"source {source.path}: the source QEMU ended{why}, and its guest with it")
+
+    async def _ended_soon(self) -> SourceEnded | None:
+        """A process whose sockets have closed takes some milliseconds to end."""
+        for _ in range(20):
+            if error := self.source_ended():
+                return error
+            await asyncio.sleep(0.05)
+        return None
 
     async def _steer(self, now_s: float) -> None:
         watch, options = self._watch, self._options
@@ -202,7 +266,7 @@ class Pilot:
             await self._decide(now_s)
 
     def _full_speed_bps(self) -> int:
-        """What max-bandwidth is after the slow start; through the relay, its own buffer limits QEMU."""
+        """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""
         if not self._options.plain:
             return 0
         wanted = self._options.features.max_bandwidth_bps
@@ -214,7 +278,7 @@ class Pilot:
             return
         decision = self._decider.decide(facts)
         if decision.action is StopAction.SWITCH_OVER and self._ends.relay is not None:
-            # What the relay said last may be 0.1 s old, and that is as much as its buffer takes.
+            # The relay's last report may be 0.1 s old, and its buffer takes 0.1 s of link.
             await self._ends.relay.refresh()
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
@@ -244,7 +308,11 @@ class Pilot:
         self._deadline_s = since_s + allowed_s
 
 
+def _said(error: BaseException) -> str:
+    return " ".join((str(error) or type(error).__name__).split())
+
+
 def one_line(error: PagethriftError, *more: str) -> PagethriftError:
-    """Return the error with what else is known appended to its line."""
+    """Return the error with more facts appended to its line."""
     error.args = ("; ".join(part for part in (str(error), *more) if part),)
     return error

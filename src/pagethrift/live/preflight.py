@@ -7,8 +7,8 @@ from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
 
-# Each changes the stream or its sockets into something the relay does not rewrite, or waits for
-# somebody to continue.
+# Each of these changes the stream or its sockets into something the relay does not rewrite, or makes
+# QEMU wait for a command to continue.
 REFUSED_READ_HERE = (
     "xbzrle",
     "postcopy-ram",
@@ -32,13 +32,13 @@ async def check_source(
 ) -> str:
     """Return the source's run state (running or paused); raise QmpError when it cannot migrate now.
 
-    ``read_here``: the stream comes to us, a relay or a recorder, and not straight to a destination.
-    ``multifd_set``: multifd will be switched and set as we need it, whatever it is now.
+    ``read_here``: a relay or a recorder reads the stream; it does not go straight to a destination.
+    ``multifd_set``: multifd will be set as we need it, so its present setting does not matter.
     """
     where = f"source {monitor.path}"
     status = await monitor.query_status()
     if status not in ("running", "paused"):
-        raise QmpError(f"{where}: its guest is {status}, only a running or paused guest can be migrated")
+        raise QmpError(f"{where}: its guest is {status}; only a running or paused guest can be migrated")
     if (await monitor.query_migrate()).status not in ("", "none", "completed", "failed", "cancelled"):
         raise QmpError(f"{where}: a migration is running; wait for it, or cancel it with migrate_cancel")
     refused = REFUSED_READ_HERE if read_here else REFUSED_PLAIN
@@ -64,9 +64,9 @@ async def check_source(
 
 
 async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) -> None:
-    """Set what every migration needs, and the features asked for. Raises QmpError.
+    """Set what every migration needs, and the requested features. Raises QmpError.
 
-    Without return-path the source says "completed" once the last byte is in a socket's buffer.
+    Without return-path, the source says "completed" as soon as the last byte is in a socket's buffer.
     """
     await settings.switch(return_path=True, events=True)
     wanted = options.features
@@ -84,17 +84,17 @@ async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) ->
 
 
 async def prepare_destination(settings: BorrowedSettings, options: MigrateOptions) -> None:
-    """Set the destination's side of the same; before it listens. Raises QmpError."""
+    """Set the destination's side of the same settings, before it listens. Raises QmpError."""
     await settings.switch(return_path=True)
     if options.plain:
         await _switch_features(settings, options)
-    elif settings.capabilities.get("multifd"):  # the relay ends multifd: one socket leaves it
+    elif settings.capabilities.get("multifd"):  # the relay's output is one socket, no multifd
         await settings.switch(multifd=False)
 
 
 async def _switch_features(settings: BorrowedSettings, options: MigrateOptions) -> None:
     wanted = options.features
-    # set even when off: a destination that expects multifd while the source sends plain hangs silently
+    # set even when off: a destination that expects multifd hangs silently when the source uses none
     await settings.switch(
         xbzrle=wanted.xbzrle_cache_bytes is not None,
         auto_converge=wanted.auto_converge,
@@ -105,3 +105,17 @@ async def _switch_features(settings: BorrowedSettings, options: MigrateOptions) 
         await settings.set(
             {"multifd-channels": wanted.multifd_channels, "multifd-compression": wanted.multifd_compression}
         )
+
+
+async def pending_of_bitmaps(monitor: QmpMonitor) -> int:
+    """Return the bytes that QEMU counts as pending of a source's dirty bitmaps. Raises QmpError.
+
+    Until the guest has stopped that is a byte for each of a bitmap's granules (block-dirty-bitmap.c,
+    dirty_bitmap_state_pending), and it never falls: with a threshold below it QEMU begins no new round.
+    """
+    pending = 0
+    for node in await monitor.execute("query-named-block-nodes", {"flat": True}):
+        size = int(node.get("image", {}).get("virtual-size", 0))
+        for bitmap in node.get("dirty-bitmaps", ()):
+            pending += -(-size // int(bitmap["granularity"]))
+    return pending

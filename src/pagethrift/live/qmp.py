@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from pagethrift.errors import QmpError, UsageError
+from pagethrift.live.host import QemuProcess
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 
 OLDEST_VERSION = (7, 2, 0)
 GREETING_S = 3.0
-"""A healthy QEMU greets within milliseconds; a busy or foreign socket never does."""
+"""a healthy QEMU greets within milliseconds; a busy or foreign socket never does"""
 ANSWER_S = 10.0
 UNTIDY = "duplicate yank instance"
-"""QEMU's refusal while it clears up after a migration that it has already called failed or cancelled"""
+"""QEMU's refusal while it cleans up after a migration that it has already reported failed or cancelled"""
 TIDY_S = 5.0
 _PEER = struct.Struct("3i")
 
@@ -83,7 +84,7 @@ class MigrateInfo:
 
 
 class _Stamper(EventListener):
-    """Hands every event on with its arrival time; keeps no history."""
+    """Passes every event on with its arrival time, and keeps no history."""
 
     def __init__(self, sink: Callable[[QmpEvent], None]) -> None:
         super().__init__()
@@ -101,6 +102,8 @@ class QmpMonitor:
         self.role = role
         self.path = path
         self.peer_pid, self.peer_uid, self.peer_gid = peer
+        self.process = QemuProcess.at(self.peer_pid)
+        """the QEMU itself; None where it cannot be seen from here"""
         self._client = client
         self._sinks: list[Callable[[QmpEvent], None]] = []
         client.register_listener(_Stamper(self._spread))
@@ -112,9 +115,9 @@ class QmpMonitor:
 
     @classmethod
     async def connect(cls, path: str, role: str = "source", timeout_s: float = GREETING_S) -> QmpMonitor:
-        """Connect to the QMP unix socket at ``path`` (an ``unix:`` prefix is allowed), OOB enabled.
+        """Connect to the QMP unix socket at ``path`` (a ``unix:`` prefix is allowed), with OOB enabled.
 
-        Raises QmpError when nothing, something else or a busy monitor answers, or a QEMU before 7.2.
+        Raises QmpError when no idle monitor of QEMU 7.2 or newer answers.
         """
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
         path = path.removeprefix("unix:")
@@ -150,8 +153,13 @@ class QmpMonitor:
         """False once QEMU has closed the connection."""
         return self._client.runstate is Runstate.RUNNING
 
+    @property
+    def process_ended(self) -> bool:
+        """Whether it is certain that this QEMU has ended; a broken connection alone is no proof."""
+        return self.process is not None and self.process.ended
+
     def on_event(self, sink: Callable[[QmpEvent], None]) -> None:
-        """Call ``sink`` with every later event, in order, inside the event loop."""
+        """Call ``sink`` with every event from now on, in order, inside the event loop."""
         self._sinks.append(sink)
 
     async def execute(
@@ -164,7 +172,7 @@ class QmpMonitor:
     ) -> Any:
         """Run one command and return its value; ``timeout_s`` None waits as long as QEMU lives.
 
-        Raises QmpError when QEMU refuses, does not answer in time or has gone.
+        Raises QmpError when QEMU refuses, does not answer in time or has ended.
         """
         try:
             async with asyncio.timeout(timeout_s):  # Python 3.11's wait_for can swallow a cancellation
@@ -182,7 +190,7 @@ class QmpMonitor:
         """Return the state of the migration. Raises QmpError."""
         return MigrateInfo.from_answer(await self.execute("query-migrate", timeout_s=timeout_s))
 
-    async def query_status(self, timeout_s: float = ANSWER_S) -> str:
+    async def query_status(self, timeout_s: float | None = ANSWER_S) -> str:
         """Return the run state: running, paused, inmigrate, postmigrate ... Raises QmpError."""
         return str((await self.execute("query-status", timeout_s=timeout_s))["status"])
 
@@ -205,7 +213,7 @@ class QmpMonitor:
         await self.execute("migrate-set-parameters", dict(values))
 
     async def migrate(self, uri: str, tidy_s: float = TIDY_S) -> None:
-        """Start a migration, waiting ``tidy_s`` for QEMU to have cleared up after an earlier one.
+        """Start a migration; wait up to ``tidy_s`` while QEMU cleans up after an earlier one.
 
         Raises QmpError.
         """
@@ -220,9 +228,9 @@ class QmpMonitor:
             await asyncio.sleep(0.05)
 
     async def cancel_migration(self, answer_s: float = 1.0) -> None:
-        """Cancel the migration; break its sockets out of band when the monitor is blocked.
+        """Cancel the migration; if the monitor is blocked, shut its sockets down out of band.
 
-        Raises QmpError when neither works.
+        Raises QmpError when both fail.
         """
         try:
             await self.execute("migrate_cancel", timeout_s=answer_s)
@@ -235,7 +243,7 @@ class QmpMonitor:
         await self.execute("yank", instances, timeout_s=3.0, oob=True)
 
     async def give_descriptor(self, name: str, descriptor: int) -> None:
-        """Pass an open file to QEMU, to be used as ``fd:NAME``; works on unix sockets. Raises QmpError."""
+        """Pass an open file to QEMU, for use as ``fd:NAME``; needs a unix socket. Raises QmpError."""
         try:
             self._client.send_fd_scm(descriptor)
         except (QMPError, OSError) as error:
@@ -243,7 +251,7 @@ class QmpMonitor:
         await self.execute("getfd", {"fdname": name})
 
     async def close(self) -> None:
-        """Hang up; never raises for a QEMU that has already gone."""
+        """Hang up; a QEMU that has already ended is no error."""
         with suppress(QMPError, OSError, EOFError, TimeoutError):
             await asyncio.wait_for(self._client.disconnect(), 3.0)
 
@@ -257,7 +265,7 @@ def _connected_socket(path: str, where: str) -> socket.socket:
     link.setblocking(False)
     try:
         link.connect(path)
-    except BlockingIOError as error:  # the listener's queue is full: someone else is being served
+    except BlockingIOError as error:  # the listener's queue is full: QEMU serves another client
         link.close()
         raise QmpError(f"{where}: busy with other clients; disconnect them first") from error
     except FileNotFoundError as error:
@@ -267,7 +275,7 @@ def _connected_socket(path: str, where: str) -> socket.socket:
         ) from error
     except ConnectionRefusedError as error:
         link.close()
-        raise QmpError(f"{where}: nobody listens on it; has that QEMU ended?") from error
+        raise QmpError(f"{where}: nothing listens on it; check whether that QEMU has ended") from error
     except OSError as error:
         link.close()
         if "too long" in str(error):

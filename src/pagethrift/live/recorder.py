@@ -1,13 +1,13 @@
 """Recording a trace of a live guest: a dry migration that reads QEMU's rounds at a chosen pace.
 
 QEMU is told to hold (live/switchover.py) and, from 8.1 on, to wait for an acknowledgement that never
-comes, so it cannot switch over. A round is read as fast as it comes except for its last pages: QEMU
-blocks on them until the interval is over, finishes the round, reads its dirty bitmap (the sweep's
-time) and sends the next round at once. Reading slowly or pausing between rounds would leave time
-between bitmap and content, and pages written in it would come again unchanged.
+comes, so it cannot switch over. The recorder reads a round as fast as it comes, except for its last
+pages. QEMU blocks on these until the interval is over, finishes the round, reads its dirty bitmap (the
+sweep's time) and sends the next round at once. Slow reading, or a pause between rounds, would leave time
+between bitmap and content, and pages written in that time would come again unchanged.
 
-When nothing is dirty a held QEMU reads its bitmap again and again, thousands of times a second, with an
-empty section and an event each; it stands still only while we leave those sections unread.
+When nothing is dirty, a held QEMU reads its bitmap thousands of times a second, and sends an empty
+section and an event each time; it pauses only while we leave those sections unread.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from pagethrift.trace.sweeps import SweepRows
 from pagethrift.trace.write import TraceWriter
 
 SLOW_START_S = 0.25
-"""QEMU knows no bandwidth in its first 100 ms and would end a pass that is shorter (live/pilot.py)"""
+"""QEMU knows no bandwidth in its first 100 ms and would switch over after a shorter pass (live/pilot.py)"""
 READ_TIMEOUT_S = 0.05
 ACK_VERSION = (8, 1, 0)
-"""capability switchover-ack"""
+"""the first QEMU with the capability switchover-ack"""
 UNKNOWN = 1 << 62
 LEAST_SWEEPS = 3
 """a shorter trace cannot be played"""
@@ -55,9 +55,9 @@ class RecordOptions:
     """path of the source's QMP unix socket"""
     out: Path
     seconds: float = 60.0
-    """after the first pass"""
+    """how long to record after the first pass"""
     interval_s: float = 0.2
-    """between sweeps; 0: as fast as QEMU goes"""
+    """from sweep to sweep; 0: as fast as QEMU goes"""
     workload: str = ""
     page_classes: Path | None = None
     """a copy of the guest's /proc/kpageflags"""
@@ -65,11 +65,11 @@ class RecordOptions:
     """keep a copy of the guest's memory for byte-exact deltas; None: if half the free memory suffices"""
 
     def check(self) -> None:
-        """Raise UsageError for impossible wishes."""
+        """Raise UsageError when the options cannot be met."""
         if not self.seconds > 0 or self.interval_s < 0:
-            raise UsageError("record for a positive time, at an interval that is not negative")
+            raise UsageError("the recording time must be positive, and the interval must not be negative")
         if not self.out.absolute().parent.is_dir():
-            raise UsageError(f"--out {self.out}: no such folder")
+            raise UsageError(f"--out {self.out}: no such folder; create it first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ class RecordProgress:
 async def record(
     options: RecordOptions, progress: Callable[[RecordProgress], None] = lambda _: None
 ) -> TraceHeader:
-    """Record a trace and return its header; the guest keeps running, QEMU's settings are given back.
+    """Record a trace and return its header; the guest keeps running, QEMU's settings are restored.
 
-    Cancelling the task ends the recording early and keeps what was recorded, if that can be played.
+    Cancelling the task ends the recording early, and keeps the trace if it is long enough to be played.
     Raises QmpError, LinkError, StreamError or UsageError.
     """
     options.check()
@@ -99,9 +99,11 @@ async def record(
         monitor = await QmpMonitor.connect(options.source_qmp, "source")
         stack.push_async_callback(lambda: undisturbed(monitor.close()))
         settings = await BorrowedSettings.of(monitor)
-        # multifd, if it is on, is switched off below
+        # the recorder switches multifd off
         if await check_source(monitor, settings, read_here=True, multifd_set=True) != "running":
-            raise QmpError(f"source {monitor.path}: its guest is paused; nothing would be written")
+            raise QmpError(
+                f"source {monitor.path}: its guest is paused and would write nothing; send cont first"
+            )
         identity = await identify(monitor, None)
         warnings: list[str] = []
         stack.push_async_callback(lambda: undisturbed(_give_back(settings, warnings)))
@@ -149,7 +151,7 @@ class Recorder:
         self._following: SweepRows | None = None
         self._read_pages = 0
         self._clean = False
-        """QEMU's last section had no page: it reads its bitmap again and again, as fast as we read"""
+        """QEMU's last section had no page: QEMU reads its bitmap again and again, as fast as we read"""
         self._round_ends = UNKNOWN
         """page records QEMU will have sent since the beginning when its round is over"""
         self._began_s = 0.0
@@ -159,7 +161,7 @@ class Recorder:
         self._unix_s = time.time()
 
     async def run(self) -> None:
-        """Record until the time is over, or QEMU begins a switchover (7.2 and 8.0 with an idle guest)."""
+        """Record until the time is over or QEMU begins a switchover (7.2 and 8.0 with an idle guest)."""
         await self._start()
         count = 1
         round_began_s = self._began_s
@@ -195,9 +197,13 @@ class Recorder:
         """Complete the file. Raises UsageError when too little was recorded."""
         writer = self._writer
         if writer is None or writer.sweeps < LEAST_SWEEPS:
-            raise UsageError(f"recorded too little to be played; {'; '.join(self.warnings) or 'try longer'}")
+            raise UsageError(
+                f"the recording is too short to be played; {'; '.join(self.warnings) or 'record longer'}"
+            )
         if self._meter is not None and self._meter.forgotten:
-            self.warnings.append("too many contents: old ones were forgotten, some flips are not seen")
+            self.warnings.append(
+                "too many contents: the oldest were forgotten, so some flips are not recorded"
+            )
         writer.close(
             qemu_version=source_qemu,
             machine=machine,
@@ -212,12 +218,12 @@ class Recorder:
             "switchover-ack" in self._settings.capabilities and self._monitor.version >= ACK_VERSION
         )
         await self._settings.switch(return_path=True, events=True)
-        if self._settings.capabilities.get("multifd"):  # a pair of sockets has one channel
+        if self._settings.capabilities.get("multifd"):  # the tap is one socket pair
             await self._settings.switch(multifd=False)
         if acknowledged:
             await self._settings.switch(switchover_ack=True)
         await self._settings.set({"max-bandwidth": 0})
-        await Switchover(self._settings, self._monitor.version).hold()
+        await Switchover(self._settings.set, self._monitor.version).hold()
         self._monitor.on_event(self._on_event)
         self._began_s = time.monotonic()
         await self._tap.open(self._monitor)
@@ -232,12 +238,12 @@ class Recorder:
 
     def _note_switchover(self) -> None:
         self.warnings.append(
-            f"QEMU {self._monitor.version_text} found the guest idle and began to switch over: it was"
-            " stopped, the guest runs on, the recording ends here"
+            f"QEMU {self._monitor.version_text} found the guest idle and began to switch over: the switchover"
+            " was stopped, the guest runs on, the recording ends here"
         )
 
     async def _read_round(self, count: int, began_s: float) -> float:
-        """Read a round up to its last pages and wait there; returns when it had been read."""
+        """Read a round up to its last pages and wait for the interval; return the time before that wait."""
         near = False
         self._round_ends = UNKNOWN
         await self._ask(count)
@@ -264,9 +270,9 @@ class Recorder:
         return read_s
 
     async def _next_round(self, count: int, due_s: float) -> int:
-        """Let QEMU finish its round and read its bitmap again; returns the number of that reading.
+        """Let QEMU finish its round and read its bitmap again; return the number of that bitmap reading.
 
-        While nothing is dirty, readings from before ``due_s`` (waiting unread) are passed over.
+        While nothing is dirty, bitmap readings before ``due_s`` are skipped: their sections waited unread.
         """
         while not self._stopped:
             if self._read_pages >= self._round_ends:
@@ -275,7 +281,7 @@ class Recorder:
                 if number > count and not early:
                     return number
             elif not (got := await self._tap.read_into(self._reader.room(PAGE_BYTES), 0.02)):
-                self._round_ends = self._read_pages  # a page less than QEMU's counters said
+                self._round_ends = self._read_pages  # one page fewer than QEMU's counters said
             else:
                 self._take_in(got)
                 continue
@@ -297,7 +303,7 @@ class Recorder:
 
     async def _query(self) -> MigrateInfo:
         task = asyncio.current_task()
-        if task is not None and task.cancelling():  # asked to, however far down it was swallowed
+        if task is not None and task.cancelling():  # a library below may have swallowed the cancellation
             raise asyncio.CancelledError
         info = await self._monitor.query_migrate()
         if info.status in ("failed", "cancelled", "completed", "none") and not self._stopped:
@@ -344,7 +350,7 @@ class Recorder:
         self._writer = TraceWriter(options.out, header)
 
     def _add(self, batch: PageBatch) -> None:
-        """Credit pages to this sweep, and those beyond the round's end to the next one."""
+        """Count pages into this sweep, and those beyond the round's end into the next one."""
         assert self._meter is not None
         assert self._current is not None
         assert self._following is not None

@@ -1,7 +1,7 @@
 """The relay as a process of its own, beside the driver.
 
-Both speak as model/relay_protocol.py says. The relay ends when its standard input closes: a driver that
-dies takes the relay with it, and the source guest runs on.
+Both follow model/relay_protocol.py. The relay ends when its standard input closes: a driver that dies
+takes the relay with it, and the source guest runs on.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from pagethrift.model.relay_protocol import (
 )
 
 START_S = 180.0
-"""Compiling the kernels without a cache takes tens of seconds on a busy machine."""
+"""compiling the kernels without a cache takes tens of seconds on a busy machine"""
 END_S = 10.0
 REFRESH_S = 0.1
-"""a relay that does not answer by then is taken at its last word"""
+"""how long to wait for an answer before the relay's last status is used"""
 READ_BYTES = 64 << 10
 CRASH_BYTES = 4 << 10
-"""of its standard error, the last that are kept"""
+"""how much of the end of the relay's standard error is kept"""
 CRASH_CHARACTERS = 300
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class RelayFolder:
-    """A private folder with the relay's unix socket, which the source QEMU's user may open."""
+    """A private folder for the relay's unix socket, which the source QEMU's user may open."""
 
     def __init__(self, parent: Path | None, user_id: int, group_id: int) -> None:
         self._path = Path(tempfile.mkdtemp(prefix="pagethrift-", dir=parent))
@@ -93,7 +93,7 @@ def relay_command(
 
 
 class RelayProcess:
-    """A running relay; ``status`` is the last it said of itself. ``on_news`` is called after each message."""
+    """A running relay; ``status`` is its last report. ``on_news`` is called after each message."""
 
     def __init__(self, process: asyncio.subprocess.Process, on_news: Callable[[RelayStatus], None]) -> None:
         self.status = RelayStatus()
@@ -103,10 +103,10 @@ class RelayProcess:
         self._told = asyncio.Event()
         self._end: RelayEnd | None = None
         self._silent = False
-        """its output is closed"""
+        """the relay's output is closed"""
         self._broken: LinkError | None = None
         self._misunderstood = ""
-        """the first line that was no message"""
+        """why the first line that was not a message was refused"""
         self._crash = b""
         self._tasks = [
             asyncio.create_task(self._read_messages()),
@@ -122,14 +122,14 @@ class RelayProcess:
     ) -> RelayProcess:
         """Start the relay and wait until it listens.
 
-        Raises the error the relay ended with, or LinkError when it does not come up.
+        Raises the error the relay ended with, or LinkError when it is not ready in time.
         """
         process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            # its own session: Ctrl-C must reach the driver alone, which ends the relay in order
+            # its own session: Ctrl-C must reach only the driver, which ends the relay properly
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -153,35 +153,35 @@ class RelayProcess:
 
     @property
     def ended(self) -> bool:
-        """It has said its last word, or its output closed without one, or it cannot be understood."""
+        """The relay has reported its end, or has closed its output, or speaks another protocol."""
         return self._end is not None or self._broken is not None or self._silent
 
     @property
     def failed(self) -> bool:
-        """It ended without having forwarded the whole stream."""
+        """The relay ended without having forwarded the whole stream."""
         return self.ended and (self._end is None or self._end.error is not None)
 
     def tell_round(self, number: int) -> None:
-        """Say that QEMU begins round ``number``."""
+        """Tell the relay that QEMU begins round ``number``."""
         self._tell(BeginRound(number))
 
     def tell_go(self) -> None:
-        """Say that the switchover is decided: held pages are released, buffers shrink."""
+        """Tell the relay that the switchover is decided: it releases held pages and shrinks buffers."""
         self._tell(Go())
 
     async def refresh(self) -> None:
-        """Bring ``status`` up to now; the relay is asked and has REFRESH_S to answer."""
+        """Ask the relay for its status, and wait up to REFRESH_S for the answer."""
         asked_s = time.monotonic()
         self._tell(AskStatus())
         await self._wait_until(lambda: self.status.now_s >= asked_s or self.ended, REFRESH_S)
 
     async def wait_last_word(self, timeout_s: float) -> bool:
-        """Wait until it has said how it ended, or cannot say it any more; False when it still works."""
+        """Wait until the relay has reported how it ended, or no longer can; False if it still works."""
         await self._wait_until(lambda: self.ended, timeout_s)
         return self.ended
 
     async def failure(self) -> PagethriftError:
-        """Return the error the relay ended with; LinkError when it ended without a last word."""
+        """Return the error the relay ended with; LinkError when it ended without reporting one."""
         if self._broken is not None:
             return self._broken
         how = _how_it_ended(await self._wait(END_S))
@@ -191,7 +191,7 @@ class RelayProcess:
         return LinkError(f"relay: {said} ({how})" if said else f"relay: {how}")
 
     async def wait_done(self, timeout_s: float = END_S) -> bool:
-        """Wait for the orderly end; False when it did not come, or came with an error."""
+        """Wait for the relay's normal end; False when it did not come, or came with an error."""
         return await self._wait(timeout_s) == 0 and not self.failed
 
     async def close(self, patience_s: float = 2.0) -> None:
@@ -218,7 +218,7 @@ class RelayProcess:
         try:
             async with asyncio.timeout(timeout_s):
                 code = await self._process.wait()
-                await asyncio.wait(self._tasks)  # what it said last may still be in the pipes
+                await asyncio.wait(self._tasks)  # the last messages may still be in the pipes
                 return code
         except TimeoutError:
             return self._process.returncode
@@ -255,7 +255,7 @@ class RelayProcess:
                 self._end = message
             case OtherProtocol(version):
                 self._broken = LinkError(
-                    f"the relay speaks protocol {version}, this driver {PROTOCOL_VERSION}: both must be of"
+                    f"the relay speaks protocol {version}, this driver {PROTOCOL_VERSION}: both must be from"
                     " one installation of pagethrift; do not update it during a migration"
                 )
             case _:
@@ -268,13 +268,13 @@ class RelayProcess:
         self._on_news(self.status)
 
     async def _read_crash(self) -> None:
-        """Keep the end of what the relay writes for people, in case that it says nothing else."""
+        """Keep the end of the relay's standard error, in case the relay sends no error message."""
         assert self._process.stderr is not None
         while data := await self._process.stderr.read(READ_BYTES):
             self._crash = (self._crash + data)[-CRASH_BYTES:]
 
     def _last_line(self) -> str:
-        """Return the last line with a letter in it, without the frame that usage errors come in."""
+        """Return the last line with a letter in it, without the frame around usage errors."""
         lines = self._crash.decode(errors="replace").splitlines()
         text = next((line for line in reversed(lines) if any(map(str.isalnum, line))), "")
         text = text.strip(" │").removeprefix("pagethrift: ")[:CRASH_CHARACTERS]

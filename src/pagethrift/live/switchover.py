@@ -1,32 +1,32 @@
 """Holding QEMU back from switching over, and letting it go, through its own parameters.
 
 QEMU switches over when its pending bytes are below bandwidth x downtime-limit. Since 8.2 that
-bandwidth can be set (avail-switchover-bandwidth); before, it is always the measured one.
+bandwidth can be set (avail-switchover-bandwidth); before 8.2 it is always the measured one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pagethrift.live.qmp import Version
-from pagethrift.live.settings import BorrowedSettings
 
 LONGEST_LIMIT_MS = 2_000_000
-"""downtime-limit's upper end; one more is refused."""
+"""the highest downtime-limit QEMU accepts, in milliseconds"""
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchoverSettings:
-    """The parameter values that hold and that let go, for one version of QEMU."""
+    """The parameter values that hold QEMU and that let it go, for one version of QEMU."""
 
     hold: Mapping[str, int]
     go: Mapping[str, int]
 
 
 # 1000 B/s x 1 ms: QEMU divides the bandwidth by 1000 first, so the threshold is one byte and only a
-# clean bitmap completes. 1..999, and downtime-limit 0, make it zero: then QEMU 7.2 and 9.0 or newer
-# switch over as soon as a pass is through, without looking at what was dirtied meanwhile.
+# clean bitmap completes. 1..999, and downtime-limit 0, make it zero; with zero, QEMU 7.2 and 9.0 or
+# newer switch over at the end of a pass, without looking at what was dirtied meanwhile.
 _WITH_BANDWIDTH = SwitchoverSettings(
     hold={"avail-switchover-bandwidth": 1000, "downtime-limit": 1},
     go={"avail-switchover-bandwidth": 10**12, "downtime-limit": LONGEST_LIMIT_MS},
@@ -39,18 +39,42 @@ def switchover_settings(version: Version) -> SwitchoverSettings:
     return _WITH_BANDWIDTH if version >= (8, 2, 0) else _LIMIT_ONLY
 
 
+DEFAULTS: Mapping[str, int] = {
+    "downtime-limit": 300, "avail-switchover-bandwidth": 0, "max-bandwidth": 128 << 20,
+}  # fmt: skip
+"""QEMU's own values of what a migration here sets"""
+
+
+def is_ours(parameters: Mapping[str, Any]) -> bool:
+    """Say whether these parameters are those of HOLD or GO, which no operator sets."""
+    limit_ms = int(parameters.get("downtime-limit", 0))
+    if "avail-switchover-bandwidth" not in parameters:
+        return limit_ms in (_LIMIT_ONLY.hold["downtime-limit"], LONGEST_LIMIT_MS)
+    bandwidth = int(parameters["avail-switchover-bandwidth"])
+    if limit_ms == _WITH_BANDWIDTH.hold["downtime-limit"]:
+        return bandwidth >= _WITH_BANDWIDTH.hold["avail-switchover-bandwidth"]
+    return limit_ms == LONGEST_LIMIT_MS and bandwidth == _WITH_BANDWIDTH.go["avail-switchover-bandwidth"]
+
+
 @dataclass(slots=True)
 class Switchover:
-    """Carries HOLD and GO out on one source; the settings give the operator's values back."""
+    """Carries HOLD and GO out on one source; ``set_parameters`` remembers the operator's values."""
 
-    settings: BorrowedSettings
+    set_parameters: Callable[[Mapping[str, int]], Awaitable[None]]
     version: Version
+    bitmap_bytes: int = 0
+    """what QEMU counts as pending of dirty bitmaps to the end; HOLD must not keep it from new rounds"""
     gone: bool = field(default=False, init=False)
     """GO has been sent"""
 
     async def hold(self) -> None:
         """Keep QEMU in pre-copy until `go`. Raises QmpError."""
-        await self.settings.set(switchover_settings(self.version).hold)
+        values = dict(switchover_settings(self.version).hold)
+        if self.bitmap_bytes and "avail-switchover-bandwidth" in values:
+            values["avail-switchover-bandwidth"] = 1000 * (self.bitmap_bytes + 1)
+        elif self.bitmap_bytes:  # a threshold of bandwidth x limit: sure from 1 MB/s on
+            values["downtime-limit"] = min(LONGEST_LIMIT_MS, 1 + self.bitmap_bytes // 1000)
+        await self.set_parameters(values)
 
     async def leave_to_qemu(self, downtime_limit_s: float) -> None:
         """Let QEMU decide by its own rule with this limit in seconds. Raises QmpError."""
@@ -58,9 +82,9 @@ class Switchover:
         values = {"downtime-limit": limit_ms}
         if self.version >= (8, 2, 0):
             values["avail-switchover-bandwidth"] = 0
-        await self.settings.set(values)
+        await self.set_parameters(values)
 
     async def go(self) -> None:
         """Make QEMU stop the guest and send the rest, within about 100 ms. Raises QmpError."""
         self.gone = True
-        await self.settings.set(switchover_settings(self.version).go)
+        await self.set_parameters(switchover_settings(self.version).go)

@@ -1,8 +1,8 @@
-"""A migration that leads nowhere: QEMU writes its stream to us, and stands still when we say so.
+"""A dry migration: QEMU writes its stream to us, and blocks when we stop reading.
 
-QEMU gets one end of a socket pair whose send buffer we can shrink to about a page: then it is blocked
-within a few pages of where we stopped reading, and cannot run ahead into its next round. Its guest
-does not notice: the migration thread blocks without any lock.
+QEMU gets one end of a socket pair whose send buffer we can shrink to about a page. With that buffer QEMU
+blocks within a few pages of where we stopped reading, and cannot run ahead into its next round. Its
+guest does not notice: the migration thread blocks without any lock.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pagethrift.sockets import close_both_ways
 
 NAME = "pagethrift-tap"
 WIDE_BYTES = 32 << 10
-"""the kernel doubles it: 16 pages in one read are as fast as more"""
+"""the kernel doubles this: 16 pages in one read are as fast as more"""
 HOLD_PAGES = 6
-"""pages left unread so that QEMU stays blocked: the smallest buffer the kernel gives takes 4480 bytes,
-we may have read half a page more, and some of the six may be zero"""
+"""pages left unread so that QEMU stays blocked: the kernel's smallest buffer takes 4480 bytes, we may have
+read half a page too much, and some of the six pages may be zero"""
 NEAR_END_PAGES = 256
-"""where to narrow: QEMU is 16 pages in the wide buffer and 32 in its own vector ahead, more where pages
-are zero"""
+"""pages before the round's end at which to narrow: QEMU is ahead by 16 pages in the wide buffer and 32 in
+its own vector, and by more where pages are zero"""
 
 
 class Tap:
@@ -41,7 +41,7 @@ class Tap:
         await monitor.migrate(f"fd:{NAME}")
 
     def widen(self) -> None:
-        """Let QEMU write ahead: fast reading."""
+        """Let QEMU write ahead, for fast reading."""
         if not self._wide:
             self._wide = True
             self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES)
@@ -52,12 +52,12 @@ class Tap:
         self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
     async def read_into(self, room: memoryview, timeout_s: float) -> int:
-        """Receive what there is; 0 when nothing came in time. Raises LinkError when QEMU closed it."""
+        """Receive what there is; 0 if nothing came in time. Raises LinkError when QEMU closed the socket."""
         if count := self.read_now(room):
             return count
         loop, readable = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self._ours, readable.set)
-        try:  # not sock_recv_into: a timeout just after it has received would lose those bytes
+        try:  # not sock_recv_into: a timeout just after it received bytes would lose them
             async with asyncio.timeout(timeout_s):
                 await readable.wait()
         except TimeoutError:
@@ -67,7 +67,7 @@ class Tap:
         return self.read_now(room)
 
     def read_now(self, room: memoryview) -> int:
-        """Receive what is there without waiting; 0 for nothing. Raises LinkError when QEMU closed it."""
+        """Receive without waiting; 0 for nothing. Raises LinkError when QEMU closed the socket."""
         try:
             count = self._ours.recv_into(room)
         except BlockingIOError:
@@ -79,19 +79,19 @@ class Tap:
         return count
 
     def cut(self) -> None:
-        """Shut both directions down: a QEMU in its switchover fails it and its guest runs on."""
+        """Shut both directions down: a QEMU in its switchover fails the migration, and its guest runs on."""
         for end in (self._ours, self._theirs):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close our copies."""
+        """Close our copies of both sockets."""
         close_both_ways(self._ours)
         self._theirs.close()
 
 
 async def end_dry_migration(monitor: QmpMonitor, tap: Tap, timeout_s: float = 10.0) -> str:
-    """Cancel and wait until QEMU has forgotten the migration; returns what went wrong, or nothing."""
+    """Cancel the migration and wait for its end; return what went wrong, or an empty string."""
     try:
         await monitor.cancel_migration()
     except QmpError as error:

@@ -1,4 +1,4 @@
-"""Cleaning up although the task is being cancelled."""
+"""Cleaning up while the task is being cancelled."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is seen of one migration while it runs, gathered from events, polls and the relay.
+"""Observations of one migration while it runs, gathered from events, polls and the relay.
 
-No I/O here: the driver feeds observations in, and reads facts, rounds and progress out.
+This file does no I/O: the driver feeds observations in, and reads facts, rounds and progress out.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pagethrift.engine.rounds import RoundLog, Totals
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.model.relay_protocol import RelayStatus
+from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.model.result import PageCounters, RoundRecord
 from pagethrift.strategies.stop.prediction import longest_downtime_s, predicted_downtime_s
 
+SWITCHOVER_STATES = frozenset({"finish-migrate", "postmigrate"})
+"""run states of a source whose guest QEMU itself has stopped to complete the migration"""
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -34,9 +36,9 @@ class Progress:
     held_pages: int
     link_bps: float
     predicted_downtime_s: float | None
-    """if the switchover came now, or of the one that has come; None while it is not known"""
+    """of a switchover now, or of the one already decided; None while it is not known"""
     eta_s: float | None
-    """until this round is through at the present pace"""
+    """until the end of this round at the present pace"""
     forced: bool
     warning: str
 
@@ -53,22 +55,27 @@ class Watch:
         self.status = ""
         self.error = ""
         self.stopped_s: float | None = None
-        """the source's last STOP, None while its guest runs"""
+        """the STOP of the switchover; None before it, and when the guest went on after all"""
+        self.runs = True
+        """the source's guest runs, or ran until the switchover stopped it"""
+        self.switched = False
+        """the switchover has begun, even if the guest went on afterwards"""
         self.ended_s: float | None = None
         """when the status became completed, failed or cancelled"""
         self.forced_at_s: float | None = None
         """seconds since the beginning"""
         self.decision: StopDecision | None = None
         self.first_pass_info: MigrateInfo | None = None
-        """QEMU's counters as seen first after the first pass"""
+        """QEMU's first counters after the first pass"""
         self._limit_s = downtime_limit_s
         self._bandwidth_bps = bandwidth_bps
         self._relayed = relayed
+        self._all_passed = False
         self._rounds = RoundLog()
         self._passes = 0
 
     def begin(self, now_s: float) -> None:
-        """Set the beginning: the moment before `migrate` is sent."""
+        """Set when the migration begins: just before `migrate` is sent."""
         self.began_s = now_s
         self._rounds = RoundLog()
 
@@ -91,12 +98,22 @@ class Watch:
         match event.name:
             case "STOP":
                 self.stopped_s = event.now_s
+                self.switched = True
             case "RESUME":
                 self.stopped_s = None
+                self.runs = True
             case "MIGRATION":
                 self._set_status(event.data["status"], event.now_s)
             case "MIGRATION_PASS":
                 self._begin_rounds(int(event.data["pass"]), event.now_s)
+
+    def on_stopped(self, run_state: str) -> None:
+        """Take in why the last STOP came: only finish-migrate and what follows it are the switchover."""
+        if run_state in SWITCHOVER_STATES or self.stopped_s is None:
+            return
+        self.stopped_s = None
+        self.switched = False
+        self.runs = run_state == "running"
 
     def on_info(self, info: MigrateInfo, now_s: float) -> None:
         """Take in an answer of query-migrate."""
@@ -113,11 +130,19 @@ class Watch:
             self._set_status(info.status, now_s)
 
     def on_relay(self, status: RelayStatus) -> None:
-        """Take in what the relay says."""
+        """Take in a report of the relay."""
         self.relay = status
+        self._all_passed = self._all_passed or status.state in (RelayState.TAIL, RelayState.DONE)
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether the destination may hold the whole guest."""
+        if not self._relayed or self.relay.state is RelayState.PIPE:
+            return self.switched
+        return self._all_passed
 
     def predicted_downtime_s(self, now_s: float) -> float | None:
-        """Return what a switchover decided now would cost, or what the decided one was said to cost.
+        """Return the predicted downtime of a switchover now, or of the one already decided.
 
         None while that is not known: in the first pass, without a link rate, and until QEMU has reported
         on this round.
@@ -128,15 +153,15 @@ class Watch:
         return None if facts is None else predicted_downtime_s(facts)
 
     def longest_downtime_s(self) -> float | None:
-        """Return a bound for the same; None while the link rate or the guest's size is unknown."""
+        """Return an upper bound of the downtime; None while the link rate or guest size is unknown."""
         pages = self.info.total_bytes // self.info.page_bytes
         return longest_downtime_s(pages, self._link_bps()) if pages else None
 
     def facts(self, now_s: float) -> StopFacts | None:
         """Return the facts a stop rule decides on; None until QEMU has reported on this round.
 
-        Just after a pass event the last answer still shows the old round, nearly through: a rule
-        would switch over on it.
+        Just after a pass event, QEMU's last answer still shows the old round, nearly finished: a stop
+        rule would switch over because of it.
         """
         if self._rounds.dirty_pages is None:
             return None
@@ -163,7 +188,7 @@ class Watch:
     def sent_by_pass(self) -> tuple[int, int]:
         """Return (first_round_bytes, retransferred_bytes).
 
-        Without a relay the border is the first poll after the first pass.
+        Without a relay, the first poll after the first pass divides the two.
         """
         if self._relayed:
             return self.relay.first_round_bytes, self.relay.retransferred_bytes
@@ -184,7 +209,7 @@ class Watch:
 
     def progress(self, now_s: float) -> Progress:
         """Return one look at the migration."""
-        # When QEMU decides for itself, nothing was predicted, and "now" is over once the guest has stopped.
+        # When QEMU decides, nothing was predicted, and a stopped guest is past a "switchover now".
         unasked = self.stopped_s is not None and not self._decided
         return Progress(
             elapsed_s=now_s - self.began_s,
@@ -203,7 +228,7 @@ class Watch:
         )
 
     def _set_status(self, status: str, now_s: float) -> None:
-        if self.ended:  # an answer on its way when the last event came is older than the event
+        if self.ended:  # an answer that was on its way when the last event came is older than the event
             return
         self.status = status
         if self.ended:
@@ -216,7 +241,7 @@ class Watch:
             self._rounds.begin(now_s - self.began_s, self._totals())
 
     def _totals(self) -> Totals:
-        """What was counted, by the relay or, without one, by QEMU."""
+        """Return the counts of the relay or, without a relay, of QEMU."""
         if not self._relayed:
             info = self.info
             pages = PageCounters(full=info.normal_pages, delta=info.delta_pages, zero=info.zero_pages)
@@ -225,7 +250,7 @@ class Watch:
         return Totals(now.first_round_bytes + now.retransferred_bytes, now.pages, now.held_pages)
 
     def _retransferred_pages(self) -> int:
-        """Without a relay: what QEMU has sent after the first pass."""
+        """Return the pages sent after the first pass: as the relay or, without a relay, QEMU counts them."""
         if self._relayed:
             return self.relay.retransferred_pages
         now, first = self.info, self.first_pass_info or self.info

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
+from pagethrift.errors import (
+    CancelledElsewhere,
+    GuestError,
+    LabError,
+    LinkError,
+    PagethriftError,
+    QmpError,
+    SourceEnded,
+    StreamError,
+    UsageError,
+)
 
 KINDS: Mapping[str, type[PagethriftError]] = {
     "error": PagethriftError,
@@ -14,6 +24,9 @@ KINDS: Mapping[str, type[PagethriftError]] = {
     "link": LinkError,
     "qmp": QmpError,
     "lab": LabError,
+    "guest": GuestError,
+    "cancelled": CancelledElsewhere,
+    "source-ended": SourceEnded,
 }
 """name on the wire -> class; a class that is not here travels as the nearest one it comes from"""
 _NAMES = {kind: name for name, kind in KINDS.items()}

@@ -1,4 +1,4 @@
-"""One connection to the destination: its socket, and what of the bytes written is on the link."""
+"""One connection to the destination: its socket, and how many of the written bytes are on the link."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pagethrift.engine.output import drop_bytes, first_bytes
 from pagethrift.sockets import close_both_ways
 
 SEND_BYTES = 256 << 10
-"""at once, so that rate and queue are looked at often"""
+"""written at once: a small piece, so that rate and queue are looked at often"""
 RECEIVE_BYTES = 64 << 10
 SIOCOUTQNSD = 0x894B
 """TCP: bytes written to the socket and not yet sent at all (linux/sockios.h)"""
 
 
 class Connection:
-    """A connected socket: one thread writes, another may receive; any may close it."""
+    """A connected socket: one thread writes, another may receive, and any thread may close it."""
 
     def __init__(self, connected: socket.socket) -> None:
         """Take over a connected socket."""
@@ -35,7 +35,7 @@ class Connection:
         self._readable.register(connected, select.POLLIN)
 
     def wait_writable(self, timeout_s: float) -> bool:
-        """Wait until the socket takes bytes; False: it did not within ``timeout_s``. Raises OSError."""
+        """Wait until the socket takes bytes; return False after ``timeout_s``. Raises OSError."""
         return bool(self._writable.poll(timeout_s * 1000))
 
     def write(self, pieces: deque[memoryview]) -> int:
@@ -49,7 +49,7 @@ class Connection:
         return count
 
     def receive(self, timeout_s: float) -> bytes | None:
-        """Return what came back, b"" at its end, None: nothing within ``timeout_s``. Raises OSError."""
+        """Return what came back, b"" at its end, None if nothing came in ``timeout_s``. Raises OSError."""
         if not self._readable.poll(timeout_s * 1000):
             return None
         try:
@@ -58,7 +58,7 @@ class Connection:
             return None
 
     def bound_unsent(self, most_bytes: int) -> None:
-        """Let the kernel take no more than this ahead of the link (TCP; a Unix socket's buffer is small)."""
+        """Bound what the kernel takes ahead of the link (TCP only; a Unix socket's buffer is small)."""
         if self._tcp:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, most_bytes)
 

@@ -1,7 +1,7 @@
 """What a relay hears from its driver and says to it, over the pipes of its process.
 
-The driver's end of file is the one thing that must always be heard: it ends the relay. So nothing that
-comes in ends the listening thread, and nothing that goes out waits for a driver that does not read.
+The relay must always notice that the driver has closed its pipe, because that ends the relay. Therefore
+no bad command ends the listening thread, and no message waits for a driver that does not read.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from pagethrift.model.relay_protocol import (
 
 READ_BYTES = 64 << 10
 COMPLAINTS = 20
-"""lines about bad commands, at most: more could fill a pipe that nobody reads"""
+"""at most so many lines about bad commands: more could fill a pipe that nobody reads"""
 LAST_WORD_MS = 2000
-"""how long a driver may leave its pipe full before it misses how the relay ended"""
+"""how long the last message waits for room in the driver's pipe before it is dropped"""
 
 
 class Commanded(Protocol):
@@ -52,7 +52,7 @@ class Commanded(Protocol):
 def obey(relay: Commanded, input_fd: int) -> None:
     """Carry out what the driver writes until it closes its end, which aborts the relay.
 
-    A line that is no command costs a line on standard error and nothing else.
+    A line that is not a command is reported on standard error and has no other effect.
     """
     lines, complaints = BoundedLines(LINE_MAX_BYTES), 0
     try:
@@ -71,7 +71,7 @@ def obey(relay: Commanded, input_fd: int) -> None:
 def _read(input_fd: int) -> bytes:
     try:
         return os.read(input_fd, READ_BYTES)
-    except OSError:  # a driver that died with our answers unread resets its end
+    except OSError:  # a driver that dies with our answers unread resets the connection
         return b""
 
 
@@ -102,20 +102,20 @@ class Speaker:
         self._fd = output_fd
         self._lock = threading.Lock()
         self._torn = False
-        """the last line was given up in the middle"""
+        """the last line was cut short"""
         self._room = select.poll()
         self._room.register(output_fd, select.POLLOUT)
 
     def status(self, status: RelayStatus) -> None:
-        """Say how far the relay is; dropped while the driver leaves its pipe full."""
+        """Tell the driver how far the relay is; the message is dropped while the driver's pipe is full."""
         self._write(encode_message(status), timeout_ms=0)
 
     def end(self, error: BaseException | None) -> None:
-        """Say the last word."""
+        """Tell the driver how the relay ended: the last message."""
         self._write(encode_message(RelayEnd(None if error is None else to_data(error))), LAST_WORD_MS)
 
     def _write(self, line: bytes, timeout_ms: int) -> None:
-        """A pipe that has room at all takes PIPE_BUF (4096) bytes, more than nearly any line has, at once."""
+        """Write a line. A pipe with any room takes PIPE_BUF (4096) bytes at once: nearly every line fits."""
         try:
             with self._lock:
                 left = b"\n" + line if self._torn else line
@@ -124,5 +124,5 @@ class Speaker:
                     left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
                 if len(left) < whole:
                     self._torn = bool(left)
-        except OSError:  # the driver is gone: its end of file, on the other pipe, ends the relay
+        except OSError:  # the driver is gone; the end of the other pipe ends the relay
             return

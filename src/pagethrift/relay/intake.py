@@ -2,10 +2,10 @@
 
 QEMU blocks on any of them: a channel that is left unread keeps main's next bytes from being written.
 Each channel therefore has a thread, which receives, cuts and signs one batch ahead (kernels release
-the GIL) and then waits until the thinner has used it. That wait is the bound: a channel's thread
-never holds more than it received at once. Main is read by the thinner's own thread.
+the GIL) and waits until the thinner has used that batch. The wait bounds the memory: a channel's
+thread never holds more than it received at once. The thinner's own thread reads main.
 
-Sockets are told apart by their first four bytes, whatever order they come in: QEMU 7.2 connects
+Sockets are told apart by their first four bytes, because their order differs: QEMU 7.2 connects
 main first, QEMU 9.0 and later write main's first byte only when every channel is connected.
 """
 
@@ -32,20 +32,20 @@ SOCKETS_MAX = 512
 CHANNELS_MAX = 255
 """parameter multifd-channels has eight bits"""
 TLS_RECORD = b"\x16\x03"
-"""passed through as main: QEMU speaks TLS with its destination itself"""
+"""passed through as main: QEMU itself speaks TLS with the destination"""
 MIN_RECEIVE_BYTES = 64 << 10
 STRANGER_TIMEOUT_S = 10.0
-"""a connection that has not said by then what it is, is closed"""
+"""a connection whose first bytes have not arrived after this time is closed"""
 TICK_S = 0.5
 GATHER_MS = 1
-"""how long more bytes are waited for while the link is busy; QEMU fills its socket (208 KiB) faster"""
+"""how long to wait for more bytes while the link is busy; QEMU fills its socket (208 KiB) faster"""
 
 
 class Intake:
     """Listens for one source and gives what it sends to the thinner.
 
-    ``receive_bytes`` is how much may be received ahead, by all sockets together; the shell keeps it
-    at what the link carries.
+    ``receive_bytes`` is how much all sockets together may receive ahead; the session keeps it in
+    step with the rate of the link.
     """
 
     def __init__(self, address: Address, thinner: Thinner) -> None:
@@ -74,9 +74,9 @@ class Intake:
     def fill(self, link_busy: Callable[[], bool]) -> None:
         """Wait until the thinner has something new to do, or for half a second.
 
-        Call when it needs input; main's bytes are given to it here. While ``link_busy`` says that the
-        link does not wait for them, they are gathered: few large batches cost less than many small
-        ones, each of which would also take the processor from the two QEMUs.
+        Call when the thinner needs input; this method gives it main's bytes. While ``link_busy`` is
+        true, the link does not wait for these bytes, and they are gathered: a few large batches cost
+        less than many small ones, and leave more of the processor to the two QEMUs.
 
         Raises LinkError or StreamError.
         """
@@ -90,8 +90,8 @@ class Intake:
         if not self._feeders:
             count += self._gather(main, room[count:], link_busy) if count else 0
         if thinner.joinable:
-            # Whoever connected before these bytes were written is known before they are used: QEMU
-            # has connected every channel by the end of RAM's first section.
+            # Meet every connection that was made before these bytes were written, and only after that
+            # use the bytes: QEMU has connected every channel by the end of RAM's first section.
             self._accept()
             connected = set(self._strangers)
             while connected & self._strangers.keys():
@@ -110,12 +110,12 @@ class Intake:
         return count
 
     def hand_back(self) -> None:
-        """Let the threads of channels whose batch was used go on."""
+        """Let the threads of those channels go on whose batch was used."""
         for channel in self._thinner.given_back():
             self._feeders[channel].resume()
 
     def stop(self) -> None:
-        """Shut every socket down, from any thread; whatever waits here raises LinkError."""
+        """Shut every socket down, from any thread; a method that waits here raises LinkError."""
         with self._lock:
             self._stopped = True
             if self._closed:
@@ -144,7 +144,7 @@ class Intake:
         """Wait for news and deal with connections; True when main is to be read."""
         self._check()
         if main != self._main_polled and self.main is not None:
-            # Not just without POLLIN: the end of a connection is reported whatever is asked for.
+            # Clearing POLLIN is not enough: poll always reports the end of a connection.
             if main:
                 self._poller.register(self.main, select.POLLIN)
             else:
@@ -178,7 +178,7 @@ class Intake:
                 self._meet(connection)
 
     def _meet(self, stranger: socket.socket) -> None:
-        """Look at a connection's first four bytes and give it its place."""
+        """Find out from its first four bytes what a connection is, and take it in or close it."""
         try:
             first = stranger.recv(4, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -195,7 +195,7 @@ class Intake:
         if first == MULTIFD_MAGIC.to_bytes(4, "big"):
             self._join(stranger)
         elif first != MAGIC.to_bytes(4, "big") and not first.startswith(TLS_RECORD):
-            stranger.close()  # not QEMU; the destination must not hear of it: it takes one connection only
+            stranger.close()  # not QEMU; never passed on, because the destination takes one connection only
         elif self.main is None:
             self.main = stranger
         else:
@@ -226,7 +226,7 @@ class Intake:
 
 
 class _Feeder:
-    """The thread of one channel; it stands still while the thinner has the channel."""
+    """The thread of one channel; it waits while the thinner has the channel."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class _Feeder:
         self._thread.start()
 
     def resume(self) -> None:
-        """The channel is the thread's again."""
+        """Give the channel back to the thread."""
         self._turn.release()
 
     def stop(self) -> None:
@@ -256,7 +256,7 @@ class _Feeder:
         self._turn.release()
 
     def close(self) -> None:
-        """Wait for the thread, after ``stop``, and close the socket."""
+        """Wait for the thread to end and close the socket. Call ``stop`` first."""
         self._thread.join()
         self._connection.close()
 

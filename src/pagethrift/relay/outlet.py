@@ -1,9 +1,8 @@
 """The outlet: sends what the thinner made, bounded in seconds of link.
 
-QEMU judges the bandwidth by how fast the relay reads. What the relay swallows and has
-not sent must therefore stay small: its own queue and the sockets' unsent bytes count
-together, and the kernel's send buffer, which grows to megabytes by itself, is bounded
-by TCP_NOTSENT_LOWAT.
+QEMU judges the bandwidth by how fast the relay reads. What the relay has read and not
+yet sent must therefore stay small: its own queue and the sockets' unsent bytes together.
+The kernel's send buffer would grow to megabytes by itself; TCP_NOTSENT_LOWAT bounds it.
 """
 
 from __future__ import annotations
@@ -66,13 +65,13 @@ class Outlet:
     def busy(self) -> bool:
         """Whether a fast link has enough to send for a while.
 
-        Nobody counts what is gathered meanwhile: on a slow link it would be missing from the predicted
-        downtime, and the hosts of a slow link have time to spare.
+        What intake gathers meanwhile is in no counter. On a slow link it would be missing from the
+        predicted downtime; besides, the hosts of a slow link have time to spare.
         """
         return self.rate.fast and self.unsent_bytes >= BUSY_BYTES
 
     def take(self) -> Output:
-        """Return an empty output; waits until what is unsent is within the bound. Raises LinkError."""
+        """Return an empty output, once what is unsent is within the bound. Raises LinkError."""
         with self._changed:
             while not self._pool or self._queued_bytes > self.rate.bound_bytes // 2:
                 self._check()
@@ -83,7 +82,7 @@ class Outlet:
         return output
 
     def put(self, output: Output) -> None:
-        """Queue an output for sending (or just take it back when it is empty)."""
+        """Queue an output for sending; an empty one goes straight back into the pool."""
         with self._changed:
             if output.total_bytes:
                 self._queue.append(output)
@@ -93,7 +92,7 @@ class Outlet:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until all is written, and tell the destination that nothing more comes. Raises LinkError."""
+        """Wait until everything is written; tell the destination that no more comes. Raises LinkError."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -164,7 +163,10 @@ class Outlet:
             self.rate.measure(now_s, busy=True)
 
     def _check_draining(self, now_s: float) -> None:
-        """What the socket took must reach the destination: device state may fit a send buffer whole."""
+        """Raise LinkError when the destination takes nothing, even if the socket took everything.
+
+        All of the device state may fit into a send buffer.
+        """
         since_s, left_before = self._drained
         left = self._main.unacknowledged_bytes()
         if left == 0 or left != left_before:

@@ -1,4 +1,4 @@
-"""The rate of the link: how fast all its connections together drain, and how much may wait for it."""
+"""The rate of the link: how fast all its connections together drain, and how many bytes may wait."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pagethrift.model.defaults import RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_B
 from pagethrift.relay.connection import Connection
 
 UNKNOWN_BUFFER_BYTES = 1 << 20
-"""until the rate is measured, in 0.2 s"""
+"""until the rate is measured, which takes 0.2 s"""
 FAST_BPS = 64 << 20
 """half a gigabit a second"""
 RATE_WINDOW_S = 0.2
 NEWEST_SHARE = 0.3
-"""of the last window in the running mean"""
+"""weight of the last window in the running mean"""
 
 
 class LinkRate:
-    """Measures over windows in which the link never ran dry; ``now_s`` is CLOCK_MONOTONIC."""
+    """Measures over windows in which the link was never idle; ``now_s`` is CLOCK_MONOTONIC."""
 
     def __init__(self, connections: Sequence[Connection], now_s: float, bps: float = 0.0) -> None:
-        """Measure ``connections``; ``bps``: what the operator says of the link, 0: nothing."""
+        """Measure ``connections``; ``bps`` is the rate that the operator gives, 0 if none."""
         self.bps = bps
         """bytes per second, 0 while unknown"""
         self._connections = connections
@@ -40,12 +40,12 @@ class LinkRate:
         return self.bps <= 0 or self.bps >= FAST_BPS
 
     def bound_sockets(self) -> None:
-        """Bound what the kernel takes ahead of the link to half of what may wait."""
+        """Let the kernel take ahead of the link at most half of what may wait."""
         for connection in self._connections:
             connection.bound_unsent(self.bound_bytes // 2 // len(self._connections))
 
     def measure(self, now_s: float, busy: bool) -> None:
-        """Look at the connections; ``busy``: bytes were waiting to be written since the last look."""
+        """Look at the connections; ``busy``: bytes have waited to be written ever since the last look."""
         began_s, drained_before, was_busy = self._window
         busy = busy and was_busy
         if now_s - began_s < RATE_WINDOW_S:

@@ -1,7 +1,7 @@
 """The relay: QEMU's socket on one side, the link on the other, the thinner in between.
 
-Threads: this one receives and thins, one for each multifd channel receives and signs, the
-link's writes, one carries the return path back, one reports. The first error of any of them
+Threads: `Relay.run`'s own receives and thins; one for each multifd channel receives and signs;
+the outlet's writes; one carries the return path back; one reports. The first error in any of them
 closes all sockets, so the source QEMU fails the migration at once and its guest runs on.
 """
 
@@ -49,7 +49,7 @@ _STATES = {
 class Relay:
     """One migration through one relay.
 
-    ``report`` is called from a thread about ten times a second and at state changes.
+    A thread calls ``report`` about ten times a second, and when the state changes.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class Relay:
         self._thinner.begin_round(number)
 
     def go(self) -> None:
-        """The switchover is decided."""
+        """Tell the thinner that the switchover is decided."""
         self._thinner.go()
 
     def tell(self) -> None:
-        """Report the counters of this moment, besides the regular reports."""
+        """Report the present counters at once, in addition to the regular reports."""
         self._report(self.status())
 
     def abort(self, error: PagethriftError) -> None:
@@ -150,7 +150,7 @@ class Relay:
         )
 
     def _forward(self, source: socket.socket) -> None:
-        # An early or idle connection counts as a migration at the destination: connect with bytes in hand.
+        # Connect only with bytes in hand: to the destination, even an idle connection is its one migration.
         self._connection = connection = Connection(connect(self._destination))
         self._outlet = outlet = Outlet(connection, self._stall_timeout_s, self.abort, self._bandwidth_bps)
         back = threading.Thread(
@@ -181,7 +181,7 @@ class Relay:
             outlet.put(output)
 
     def _carry_back(self, source: socket.socket, link: Connection) -> None:
-        """Forward the return path; a failed load or an early end fails the migration."""
+        """Forward the return path; abort if the load fails or the path ends early."""
         while not self._over.is_set():
             try:
                 data = link.receive(RECEIVE_TIMEOUT_S)

@@ -16,7 +16,7 @@ def test_operators_values_come_back(pair: Pair) -> None:
     async def borrow() -> None:
         monitor = await QmpMonitor.connect(pair.options().source_qmp)
         settings = await BorrowedSettings.of(monitor)
-        switchover = Switchover(settings, monitor.version)
+        switchover = Switchover(settings.set, monitor.version)
         await switchover.hold()
         assert pair.parameter("downtime-limit") == 1
         assert not switchover.gone

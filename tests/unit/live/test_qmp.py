@@ -19,13 +19,13 @@ def test_absent_socket(folder: Path) -> None:
 
 def test_a_file_is_no_socket(folder: Path) -> None:
     (folder / "file").write_text("")
-    assert "nobody listens" in refused(folder / "file")
+    assert "nothing listens" in refused(folder / "file")
 
 
 def test_socket_of_a_dead_process(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(folder / "dead.qmp"))
-    assert "nobody listens" in refused(folder / "dead.qmp")
+    assert "nothing listens" in refused(folder / "dead.qmp")
 
 
 @pytest.mark.parametrize(
