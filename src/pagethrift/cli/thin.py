@@ -17,6 +17,7 @@ from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, drop_bytes, first_bytes
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Method
+from pagethrift.whole_file import check_output, write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -37,6 +38,8 @@ def thin(
     Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a refused feature.
     """
     thinner = Thinner(chosen_strategy(strategy, param), secrets.token_bytes(32))
+    if stats:
+        check_output(stats, "--stats", stream=True)
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     for descriptor in (source, target):
         _widen(descriptor)
@@ -45,7 +48,7 @@ def thin(
         _copy(thinner, source, target)
     finally:
         if stats:
-            stats.write_text(json.dumps(_stats(thinner, time.monotonic() - began_s), indent=1) + "\n")
+            write_text(stats, json.dumps(_stats(thinner, time.monotonic() - began_s), indent=1) + "\n")
     if thinner.warning:
         print(f"pagethrift: warning: {thinner.warning}", file=sys.stderr)
 
