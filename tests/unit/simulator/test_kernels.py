@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 
 from pagethrift.content.ledger import State
+from pagethrift.engine.decisions import Moment
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, PAGE_BYTES
+from pagethrift.model.pages import I32
 from pagethrift.simulator.kernels import (
     FETCHED,
     LOGGED,
     commit,
     find_faults,
-    measure_payloads,
     play_writes,
     sync_bitmap,
 )
+from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
+from pagethrift.simulator.virtual_relay import VirtualRelay
+from pagethrift.strategies.table import strategy
+from tests.unit.simulator.guests import trace_of
 
 
 def arrays(kind: Any, *values: Any) -> Any:
@@ -67,26 +71,27 @@ def test_the_log_goes_into_the_bitmap() -> None:
         assert left_out.tolist() == [1, 0, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ("subpage_bytes", "exact", "deltas"),
-    [
-        # two subpages far apart: two runs of four bytes and 512 bytes of content
-        (256, False, [PAGE_BYTES, 512 + 8, 512 + 8]),
-        (0, False, [PAGE_BYTES, PAGE_BYTES, PAGE_BYTES]),
-        (256, True, [11, 12, 13]),
-    ],
-    ids=["subpages", "no signatures", "exact"],
-)
-def test_what_a_page_costs(subpage_bytes: int, exact: bool, deltas: list[int]) -> None:
-    pages = arrays(np.int64, 2, 0, 1)
-    state = arrays(np.uint8, State.KNOWN, State.ZERO, State.NEVER)
-    sparse, delta = np.empty(3, np.int32), np.empty(3, np.int32)
-    measure_payloads(
-        arrays(np.int64, 9, 0, 8), arrays(np.uint16, 100, 200, 300), np.full(3, 0b10100, np.uint32),
-        arrays(np.int32, 11, 12, 13), pages, state, subpage_bytes, exact, sparse, delta,
-    )  # fmt: skip
-    assert sparse.tolist() == [100, 0, 300], "a zero page needs no payload"
-    assert delta.tolist() == deltas
+def sent_again(name: str, exact: bool = False) -> list[int]:
+    """Return the bytes of a page that came before, of one that was zero, and of one that is now."""
+    guest = VirtualGuest(trace_of())
+    relay = VirtualRelay(strategy(name), guest, np.zeros(6, np.uint8), as_defined=False, exact_deltas=exact)
+    sizes = []
+    for round_, contents in enumerate(((9, 0, 7), (8, 6, 0))):
+        for page, (content, sparse) in enumerate(zip(contents, (4096, 100, 100), strict=True)):
+            batch = Snapshot(
+                arrays(np.int64, page), arrays(np.int64, content), arrays(np.uint16, sparse),
+                arrays(np.uint32, 0b10100), arrays(np.int32, 30), arrays(float, 0.0),
+            )  # fmt: skip
+            sizes.append(relay.thin(batch, Moment(0.0, round_, 1e6, 0.3, False)))
+    return sizes[3:]
+
+
+def test_what_a_page_costs() -> None:
+    record = 8 + 3  # its word, then type and length
+    # two subpages far apart: two runs of four bytes and 512 bytes of content
+    assert sent_again("pagethrift") == [record + 512 + 8, record + 100, 9]
+    assert sent_again("pagethrift", exact=True) == [record + 30, record + 30, 9]
+    assert sent_again("kvm-default") == [4104, 4104, 9]
 
 
 def test_what_was_not_forwarded_stays_owed() -> None:
