@@ -17,9 +17,9 @@ from pagethrift.report.summary import by_mode, timed
 OWN = "pagethrift"
 """the strategy that is compared, with whatever parameters"""
 FEWEST_RUNS = 3
-"""with fewer nobody should call anything a difference"""
 CLOSE_S = 1800.0
 """runs of a pair began within that: the machine was the same"""
+"""with fewer nobody should call anything a difference"""
 
 
 class Verdict(StrEnum):
