@@ -16,6 +16,7 @@ from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, ch
 from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, drop_bytes, first_bytes
 from pagethrift.engine.thinner import Thinner
+from pagethrift.errors import UsageError
 from pagethrift.model.methods import Method
 from pagethrift.whole_file import check_output, write_text
 
@@ -37,9 +38,9 @@ def thin(
 
     Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a refused feature.
     """
-    thinner = Thinner(chosen_strategy(strategy, param), secrets.token_bytes(32))
-    if stats:
+    if stats is not None:
         check_output(stats, "--stats", stream=True)
+    thinner = Thinner(chosen_strategy(strategy, param), secrets.token_bytes(32))
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     for descriptor in (source, target):
         _widen(descriptor)
@@ -47,8 +48,8 @@ def thin(
     try:
         _copy(thinner, source, target)
     finally:
-        if stats:
-            write_text(stats, json.dumps(_stats(thinner, time.monotonic() - began_s), indent=1) + "\n")
+        if stats is not None:
+            _write(stats, json.dumps(_stats(thinner, time.monotonic() - began_s), indent=1) + "\n")
     if thinner.warning:
         print(f"pagethrift: warning: {thinner.warning}", file=sys.stderr)
 
@@ -65,6 +66,13 @@ def _copy(thinner: Thinner, source: int, target: int) -> None:
             return
         if progress is PauseReason.NEED_INPUT:
             thinner.received(os.readv(source, [thinner.room()]))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise UsageError(f"--stats {path}: {error.strerror}") from error
 
 
 def _widen(descriptor: int) -> None:

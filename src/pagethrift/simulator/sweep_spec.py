@@ -88,26 +88,26 @@ def read_spec(path: Path) -> list[Cell]:
 def _limits_s(data: Mapping[str, Any]) -> list[float]:
     if "downtime_limits" not in data:
         return [DOWNTIME_LIMIT_S]
-    return [parse_seconds(text) for text in _list(data, "downtime_limits")]
+    return [parse_seconds(text) for text in data["downtime_limits"]]
 
 
 def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     _known(data, _TOP, "the specification")
-    patterns = [str(folder / name) for name in _list(data, "traces")]
+    patterns = [str(folder / name) for name in data["traces"]]
     paths = [path for pattern in patterns for path in sorted(glob(pattern)) or [pattern]]
     traces = [(path, fingerprint(Path(path))) for path in paths]
     give_up_s = parse_seconds(data.get("give_up", "1h"))
     rows = data.get("strategies", [])
-    bandwidths = [parse_bandwidth(text) for text in _list(data, "bandwidths")]
+    bandwidths = [parse_bandwidth(text) for text in data["bandwidths"]]
     speeds = [float(speed) for speed in _each(data, "speeds", 1, len(bandwidths))]
     if min(speeds, default=1) <= 0:
         raise UsageError("speeds are positive numbers")
     forces = [text and parse_seconds(text) for text in _each(data, "force_after", None, len(bandwidths))]
     links = itertools.product(
         zip(bandwidths, speeds, forces, strict=True),
-        [parse_seconds(text) for text in _list(data, "delays", "0s")],
+        [parse_seconds(text) for text in data.get("delays", ["0s"])],
         _limits_s(data),
-        [int(seed) for seed in _list(data, "seeds", 0)],
+        [int(seed) for seed in data.get("seeds", [0])],
     )
     for (trace, digest), ((bandwidth, speed, force_after_s), delay, limit, seed), row in itertools.product(
         traces, links, rows
@@ -119,14 +119,6 @@ def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
                 trace, digest, row["name"], row.get("stop", ""), parameters, bandwidth, speed, delay, limit,
                 bool(row.get("as_live", False)), seed, force_after_s, give_up_s,
             )  # fmt: skip
-
-
-def _list(data: Mapping[str, Any], name: str, *default: Any) -> list[Any]:
-    """Return a list as given; the letters of a string would make a sweep of their own."""
-    value = data.get(name, [*default]) if default else data[name]
-    if not isinstance(value, list):
-        raise UsageError(f"{name}: write a list, e.g. {name} = [{json.dumps(value)}]")
-    return value
 
 
 def _each(data: Mapping[str, Any], name: str, default: Any, count: int) -> list[Any]:
