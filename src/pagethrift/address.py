@@ -10,7 +10,7 @@ from pagethrift.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A stream socket's address."""
+    """The address of a stream socket."""
 
     path: str = ""
     """Unix socket path; empty for TCP"""

@@ -1,4 +1,4 @@
-"""Every error pagethrift raises on purpose, by whose fault it is.
+"""Every error that pagethrift raises on purpose, by whose fault it is.
 
 PagethriftError
 ├── StreamError     QEMU's bytes (or a stream file) are not what the format allows
@@ -10,20 +10,20 @@ PagethriftError
 ├── SourceEnded     the source QEMU ended
 └── UsageError      the caller asked for something impossible
 
-Each class carries the exit code the command line ends with.
+Each class carries the command line's exit code for it.
 """
 
 from __future__ import annotations
 
 
 class PagethriftError(Exception):
-    """Base of all errors; ``str(error)`` is one line: what, where, what to do."""
+    """Base of all errors; ``str(error)`` is one line that says what, where and what to do."""
 
     exit_code = 1
 
 
 class UsageError(PagethriftError):
-    """The caller asked for something that cannot be done as asked."""
+    """The caller asked for something that cannot be done."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""A TOML table read key by key, so that what nobody asked for is found to be a mistake."""
+"""A TOML table read key by key, so that a key that nothing reads is reported as a mistake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TomlTable:
     """A table whose keys are taken one by one; every error names the key with its path."""
 
     def __init__(self, data: Any, path: str = "") -> None:
-        """Wrap parsed TOML; ``path`` is where the table stands, such as "link.". Raises UsageError."""
+        """Wrap parsed TOML; ``path`` is the table's place in the file, e.g. "link.". Raises UsageError."""
         if not isinstance(data, Mapping):
             raise UsageError(f"{path.rstrip('.')} must be a table")
         self.rest = dict(data)
@@ -46,6 +46,6 @@ class TomlTable:
             raise UsageError(f"{self._path}{key}: {error}") from error
 
     def refuse_rest(self) -> None:
-        """Raise UsageError for a key that nobody has taken."""
+        """Raise UsageError for a key that was not taken."""
         if self.rest:
             raise UsageError(f"unknown key {self._path}{next(iter(self.rest))}")

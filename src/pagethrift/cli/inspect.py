@@ -1,4 +1,4 @@
-"""``pagethrift inspect``: what a captured stream holds."""
+"""``pagethrift inspect``: show what a captured stream holds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def inspect(
 ) -> None:
     """Show what a captured stream holds: RAM blocks, page records by kind, sections.
 
-    Exit codes: 0 a whole stream, 2 no such file, 3 no stream, or one that is cut short.
+    Exit codes: 0 a whole stream, 2 no such file, 3 not a migration stream, or one that is cut short.
     """
     try:
         with stream.open("rb") as file:

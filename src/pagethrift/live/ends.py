@@ -48,7 +48,9 @@ class Ends:
 
 
 @asynccontextmanager
-async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], None]) -> AsyncIterator[Ends]:
+async def open_ends(
+    options: MigrateOptions, on_relay: Callable[[RelayStatus], None], warnings: list[str]
+) -> AsyncIterator[Ends]:
     """Connect, check and prepare both QEMUs and start the relay.
 
     Leaving the context always ends the relay and restores the operator's settings.
@@ -66,6 +68,7 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
             destination=destination,
             identity=await identify(source, destination.monitor if destination else None),
             source_ran=False,
+            warnings=warnings,
         )
         run_state = await check_source(
             source,

@@ -1,4 +1,4 @@
-"""The grammar of everything that is not a page record (QEMU migration/savevm.c, ram.c).
+"""The grammar of everything except page records (QEMU migration/savevm.c, ram.c).
 
 Section numbers refer to docs/stream.md.
 """
@@ -26,7 +26,7 @@ from pagethrift.stream.wire import (
 
 MAX_BLOCKS = 4096
 MAX_RAM_BYTES = 1 << 46
-"""64 TiB: a corrupt size must not make the ledger ask for the machine's memory"""
+"""64 TiB: a corrupt size must not make the ledger request all of the machine's memory"""
 MAX_CONFIGURATION_BYTES = 4096
 MAX_EARLY_SECTION_BYTES = 1 << 20
 
@@ -45,7 +45,7 @@ _REFUSED_COMMANDS = {
 
 @dataclass(slots=True)
 class Context:
-    """What the grammar must remember between sections."""
+    """What the grammar remembers between sections."""
 
     ram_id: int | None = None
     table: BlockTable | None = None
@@ -203,8 +203,8 @@ def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
             raise StreamError(source.offset - 8, "a RAM block of whole pages", f"{name!r} of {used} bytes")
         blocks[name] = used
         left -= used
-        # A page size follows only where it is not the host's; its top byte is 0 (no name is
-        # empty) and its low 12 bits are 0 (no record's are).
+        # A page size follows only if it differs from the host's. Its top byte is 0 (a name is never
+        # empty) and its low 12 bits are 0 (a record has flags).
         yield from source.need(8)
         ahead = int.from_bytes(source.peek(8), "big")
         if 0 < ahead < 1 << 56 and not ahead & (PAGE_BYTES - 1) and not context.block_has_address:
@@ -228,7 +228,7 @@ def _scan_to_footer(source: StreamInput, section_id: int) -> Step[None]:
 
 
 def _dirty_bitmaps(source: StreamInput) -> Step[None]:
-    """Chunks of migration/block-dirty-bitmap.c until the one flagged EOS."""
+    """Read chunks of migration/block-dirty-bitmap.c up to the one with the flag EOS."""
     while True:
         flags = yield from source.u8()
         if flags & BitmapFlag.EXTRA:
@@ -251,7 +251,7 @@ def _dirty_bitmaps(source: StreamInput) -> Step[None]:
 
 
 def _vfio(source: StreamInput) -> Step[None]:
-    """Tagged data of hw/vfio/migration.c until its END tag."""
+    """Read tagged data of hw/vfio/migration.c up to its END tag."""
     while True:
         tag = yield from source.be64()
         match tag:

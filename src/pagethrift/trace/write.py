@@ -35,7 +35,7 @@ class Rows:
     delta_bytes: U16
     sparse_bytes: U16
     zstd_bytes: U16
-    """0 where it was not taken"""
+    """0 where it was not measured"""
     page_class: U8 | None = None
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Rows:
 class TraceWriter:
     """Writes sweeps in order; the file appears under its name when it is complete.
 
-    Until then it is called ``NAME.part``: Parquet keeps its index at the end.
+    An incomplete file is called ``NAME.part``: Parquet keeps its index at the end.
     """
 
     def __init__(self, path: Path, header: TraceHeader) -> None:
@@ -105,7 +105,7 @@ class TraceWriter:
             self._flush()
 
     def close(self, **changes: object) -> None:
-        """Write what waits and the header, with ``changes`` to its fields, and give the file its name."""
+        """Write the remaining rows and the header with ``changes`` to its fields; give the file its name."""
         self._flush()
         self.header = replace(self.header, sweeps=tuple(self._sweeps), **changes)  # type: ignore[arg-type]
         self._file.add_key_value_metadata({METADATA_KEY: self.header.to_metadata()})

@@ -38,7 +38,7 @@ def test_the_relays_last_word_is_waited_for(last_word: str, error: Exception, tm
         relay = await RelayProcess.start([sys.executable, "-c", body], lambda _: None)
         watch = Watch(time.monotonic(), 0.3, None, True)
         watch.status, watch.error = "failed", "Channel error: Input/output error"
-        source = SimpleNamespace(path="s.qmp", peer_pid=0)
+        source = SimpleNamespace(path="s.qmp", process=None)
         ends: Any = SimpleNamespace(relay=relay, source=source)
         options = MigrateOptions(str(tmp_path / "s.qmp"), "unix:/nobody")
         pilot: Any = None
