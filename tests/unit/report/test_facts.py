@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pagethrift.model.result import HostFacts
 from pagethrift.model.run_result import LinkRecord
-from pagethrift.report.facts import machine_facts, mixed, scenario_facts, way_facts
+from pagethrift.report.facts import machine_facts, mixed, mode_facts, scenario_facts
 from pagethrift.report.runs import Run
 from tests.unit.report.samples import client, migration, run
 
@@ -53,7 +53,7 @@ def test_what_each_mode_was_set_to() -> None:
         run("xbzrle", migration=migration("xbzrle", features={"xbzrle-cache-size": 4096})),
         run("plain"),
     ]
-    assert way_facts(runs) == {
+    assert mode_facts(runs) == {
         "xbzrle": "plain, qemu: xbzrle-cache-size = 4096",
         "plain": "plain, qemu",
         "pagethrift": "relay, pagethrift: margin = 0.5, stop = qemu",
