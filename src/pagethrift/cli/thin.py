@@ -16,7 +16,9 @@ from pagethrift.cli.common import DEFAULT_STRATEGY, Parameters, StrategyName, ch
 from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, drop_bytes, first_bytes
 from pagethrift.engine.thinner import Thinner
+from pagethrift.errors import UsageError
 from pagethrift.model.methods import Method
+from pagethrift.whole_file import check_output, write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,6 +38,8 @@ def thin(
 
     Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a feature that thin refuses.
     """
+    if stats is not None:
+        check_output(stats, "--stats", stream=True)
     thinner = Thinner(chosen_strategy(strategy, param), secrets.token_bytes(32))
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     for descriptor in (source, target):
@@ -44,8 +48,8 @@ def thin(
     try:
         _copy(thinner, source, target)
     finally:
-        if stats:
-            stats.write_text(json.dumps(_stats(thinner, time.monotonic() - began_s), indent=1) + "\n")
+        if stats is not None:
+            _write(stats, json.dumps(_stats(thinner, time.monotonic() - began_s), indent=1) + "\n")
     if thinner.warning:
         print(f"pagethrift: warning: {thinner.warning}", file=sys.stderr)
 
@@ -62,6 +66,13 @@ def _copy(thinner: Thinner, source: int, target: int) -> None:
             return
         if progress is PauseReason.NEED_INPUT:
             thinner.received(os.readv(source, [thinner.room()]))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise UsageError(f"--stats {path}: {error.strerror}") from error
 
 
 def _widen(descriptor: int) -> None:

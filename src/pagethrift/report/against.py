@@ -17,9 +17,9 @@ from pagethrift.report.summary import by_mode, timed
 OWN = "pagethrift"
 """the strategy that is compared, with any parameters"""
 FEWEST_RUNS = 3
+"""with fewer runs no difference can be claimed"""
 CLOSE_S = 1800.0
 """runs of a pair began within this time, so that the machine was the same"""
-"""with fewer runs no difference can be claimed"""
 
 
 class Verdict(StrEnum):

@@ -148,7 +148,7 @@ def check_types(record: Any, where: str) -> None:
             check_types(value, place)
         elif isinstance(value, int | float) and not isinstance(value, bool) and {int, float} & set(kinds):
             number(value, place)
-        elif not isinstance(value, kinds):
+        elif not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(k.__name__ for k in kinds)
             raise UsageError(f"{place} must be {wanted}, not {label(repr(value))}")
         elif isinstance(value, tuple):
