@@ -1,6 +1,6 @@
 """Thin QEMU live migrations: never send a byte the destination already holds.
 
-docs/python.md shows how a program uses these names. A name is imported when it is first asked for, so
+docs/python.md shows how a program uses these names. Each name is imported at its first use, so
 `import pagethrift` alone loads neither NumPy nor Numba.
 """
 
@@ -36,7 +36,7 @@ _HOMES = {
     "trace.read": ("Trace",),
     "units": ("parse_bandwidth",),
 }
-"""module -> the names it has; the imports below are the same for type checkers and editors"""
+"""module -> its names; the imports below tell type checkers and editors the same"""
 
 if TYPE_CHECKING:
     from pagethrift.engine.output import Output, PauseReason

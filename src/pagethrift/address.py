@@ -27,7 +27,7 @@ _OTHER_INCOMING = ("exec:", "fd:", "file:", "rdma:", "vsock:")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A stream socket's address."""
+    """The address of a stream socket."""
 
     path: str = ""
     """Unix socket path; empty for TCP"""

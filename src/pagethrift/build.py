@@ -1,12 +1,13 @@
 """``python -m pagethrift.build``: compiles the data path's kernels into an extension module.
 
-Numba compiles every kernel for the types the data path calls it with; LLVM emits the optimised code
-once more, as position-independent object code for this processor; the C compiler adds a
-function for each that takes Python's arguments, releases the GIL and calls it, and links all into
-one module that Python loads without Numba. Needs a C compiler and Python's headers. What it cannot
-build, Numba compiles when it is called. ``kernels.machine_code`` says when the module is used.
+Numba compiles every kernel for the types that the data path calls it with. LLVM emits the optimised
+code again, as position-independent object code for this processor. For each kernel the C compiler adds
+a function that takes Python's arguments, releases the GIL and calls the kernel. It links everything
+into one module, which Python loads without Numba. This needs a C compiler and Python's headers. A kernel
+that cannot be built is compiled by Numba when it is called. ``kernels.machine_code`` says when the
+module is used.
 
-Numba's own ``pycc`` is deprecated, and what it makes keeps the GIL.
+Numba's own ``pycc`` is deprecated, and its functions keep the GIL.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ NPY_TYPES = {
 }  # fmt: skip
 RESULTS = {types.int64: ("int64_t", "PyLong_FromLongLong"), types.boolean: ("uint8_t", "PyBool_FromLong")}
 
-# How Numba passes an array: who owns it (nobody: it is borrowed), items, bytes of one, data, shape, strides.
-# Its functions return 0, or what went wrong; kernels raise nothing.
+# Numba passes an array as: owner (none: it is borrowed), items, bytes of an item, data, shape, strides.
+# Its functions return 0 or an error status; kernels raise nothing.
 HEAD = """
 #define PY_SSIZE_T_CLEAN
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
@@ -66,7 +67,7 @@ static int is_int64(PyObject *o, int64_t *value)
     return !overflow;
 }
 
-/* Numba's reference counting refers to it; it has nothing to count where nobody owns an array. */
+/* Numba's reference counting refers to this function; an array without an owner never calls it. */
 void NRT_MemInfo_call_dtor(void *info) { abort(); }
 """
 
@@ -100,7 +101,7 @@ PyMODINIT_FUNC PyInit_{module}(void) {{ import_array(); return PyModule_Create(&
 
 
 def _result(kind: Any) -> tuple[str, str] | None:
-    """Return (fields of the struct Numba writes, the expression for Python); None: not known here."""
+    """Return (fields of the struct Numba writes, the expression for Python); None if not supported."""
     if kind == types.none:
         return "void *none;", "Py_NewRef(Py_None)"
     is_tuple = isinstance(kind, cast(Any, types).BaseTuple)
@@ -115,7 +116,7 @@ def _result(kind: Any) -> tuple[str, str] | None:
 
 
 def wrapper(symbol: str, arguments: tuple[Any, ...], returns: Any) -> str | None:
-    """Return the C function that calls a kernel; None for types it has no words for."""
+    """Return the C function that calls a kernel; None for types that are not supported."""
     result = _result(returns)
     tests, kinds, values = [], [], []
     for i, kind in enumerate(arguments):
@@ -141,7 +142,7 @@ def wrapper(symbol: str, arguments: tuple[Any, ...], returns: Any) -> str | None
 
 
 def _object_code(machine: Any, kernel: kernels.Kernel, signature: Any) -> bytes:
-    """Compile a kernel without Numba's own entry points, and emit it under a name of ours."""
+    """Compile a kernel without Numba's own entry points, and emit it under our own name."""
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
     alone = cast(Any, njit)(nogil=True, boundscheck=False, **options)(kernel.py_func)
     alone.compile(signature)
@@ -154,7 +155,7 @@ def _object_code(machine: Any, kernel: kernels.Kernel, signature: Any) -> bytes:
 def _called_by_warm_up() -> dict[kernels.Kernel, tuple[Any, ...]]:
     """Return the kernels that Python calls in the data path, with the types of the first call of each.
 
-    Compiled kernels would not tell: Numba's cache may hold callers without what they call.
+    The compiled kernels do not tell: Numba's cache may hold a caller without the kernels that it calls.
     """
     called: dict[kernels.Kernel, tuple[Any, ...]] = {}
 
@@ -171,7 +172,7 @@ def _called_by_warm_up() -> dict[kernels.Kernel, tuple[Any, ...]]:
 
 
 def build(path: Path) -> int:
-    """Write the extension module to ``path``; returns how many kernels are in it."""
+    """Write the extension module to ``path``; return how many kernels are in it."""
     called = _called_by_warm_up()
     triple, processor, features = cast(Any, cpu_target).target_context.codegen().magic_tuple()
     machine = binding.Target.from_triple(triple).create_target_machine(
@@ -201,20 +202,20 @@ def build(path: Path) -> int:
         if machine_code.load_extension(folder / "module.so") is None:
             raise OSError("the extension that was built cannot be loaded")
         with (folder / "module.so").open("rb") as file:
-            os.fsync(file.fileno())  # half a library after a power failure would kill whoever loads it
+            os.fsync(file.fileno())  # half a file after a power failure would kill the process that loads it
         (folder / "module.so").replace(path)
     return len(methods)
 
 
 def main() -> None:
-    """Run the command line. Exit code 1: nothing was built, Numba compiles kernels as they are called."""
+    """Run the command line. Exit code 1: nothing was built; Numba compiles kernels at their first call."""
     path = machine_code.extension_path()
     try:
         if path is None:
-            raise OSError("no folder may be written")
+            raise OSError("no folder is writable")
         print(f"{build(path)} kernels in {path}")
     except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"build: kernels are not built ({error}): a relay starts slower and takes 120 MiB more")
+        sys.exit(f"build: kernels are not built ({error}); a relay starts slower and takes 120 MiB more")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every error pagethrift raises on purpose, by whose fault it is.
+"""Every error that pagethrift raises on purpose, by whose fault it is.
 
 PagethriftError
 ├── StreamError     QEMU's bytes (or a stream file) are not what the format allows
@@ -10,7 +10,7 @@ PagethriftError
 ├── SourceEnded     the source QEMU ended
 └── UsageError      the caller asked for something impossible
 
-Each class carries the exit code the command line ends with.
+Each class carries the command line's exit code for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def one_line(text: str, longest: int) -> str:
 
 
 class PagethriftError(Exception):
-    """Base of all errors; ``str(error)`` is one line: what, where, what to do.
+    """Base of all errors; ``str(error)`` is one line that says what, where and what to do.
 
     Words of files, of other programs and of the command line come into errors: line breaks, control
     characters and sheer length go no further than here.
@@ -43,7 +43,7 @@ class PagethriftError(Exception):
 
 
 class UsageError(PagethriftError):
-    """The caller asked for something that cannot be done as asked."""
+    """The caller asked for something that cannot be done."""
 
     exit_code = 2
     longest = 280

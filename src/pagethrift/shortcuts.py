@@ -1,6 +1,6 @@
-"""What a program calls, with defaults: the functions of `pagethrift` that save their caller a step.
+"""The functions of `pagethrift` that save their caller a step, with defaults.
 
-Each imports what it needs when it is called: who thins a stream loads no simulator, no pyarrow.
+Each function imports what it needs when it is called: `thin` loads neither the simulator nor pyarrow.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ PathLike: TypeAlias = str | os.PathLike[str]
 def thin(stream: bytes, strategy: Strategy | str = "pagethrift", *, secret: bytes | None = None) -> bytes:
     """Return a whole migration stream without what its destination already holds.
 
-    ``strategy`` is a row's name, or a fresh object from `pagethrift.strategy`: it serves one stream.
-    ``secret`` is the key of the signatures, at least 32 random bytes; by default new ones are drawn.
+    ``strategy`` is a strategy's name or an object from `pagethrift.strategy`; an object serves one stream.
+    ``secret`` is the key of the signatures, at least 32 random bytes; by default new bytes are drawn.
 
-    Raises StreamError when the stream breaks the format or uses what the relay refuses, and UsageError
-    for an unknown strategy or one that no relay can run.
+    Raises StreamError when the stream breaks the format or uses a feature that the relay refuses, and
+    UsageError for a strategy that is unknown or that no relay can run.
     """
     import secrets
 
@@ -44,8 +44,8 @@ def simulate(
 ) -> MigrationResult:
     """Migrate the guest of a trace over a virtual link; the same arguments give the same result.
 
-    ``strategy`` is a row's name, or a fresh object from `pagethrift.strategy`: it serves one migration.
-    A migration that does not converge is a result too: see its ``outcome``.
+    ``strategy`` is a strategy's name or an object from `pagethrift.strategy`; an object serves one
+    migration. A migration that does not converge also returns a result: see its ``outcome``.
 
     Raises UsageError for impossible options or an unknown strategy.
     """
@@ -58,7 +58,7 @@ def simulate(
 def read_trace(path: PathLike, seed: int = 0) -> Trace:
     """Read a trace that ``pagethrift record`` or ``pagethrift lab record`` wrote.
 
-    ``seed`` draws the times of writes within their sweep. Raises UsageError that names the file.
+    ``seed`` decides the times of writes within their sweep. Raises UsageError that names the file.
     """
     from pagethrift.trace.read import read_trace as read
 
@@ -78,10 +78,10 @@ def read_result(path: PathLike) -> MigrationResult:
 
 
 def read_runs(*paths: PathLike) -> tuple[Run, ...]:
-    """Read all runs of folders and single result files, as ``pagethrift report`` does.
+    """Read all runs of folders, archives and single result files, as ``pagethrift report`` does.
 
-    JSON files of another kind are left out. Raises UsageError that names the file when one cannot be
-    read, and when no run was found.
+    JSON files of another kind are left out. Raises UsageError when no run was found, and, with the name of
+    the file, when a file cannot be read.
     """
     from pagethrift.report.load import load
 

@@ -13,7 +13,7 @@ from pagethrift.errors import LinkError
 
 
 def listen(address: Address, backlog: int = 16) -> socket.socket:
-    """Return a listening socket. Raises LinkError when the address is busy or absent.
+    """Return a listening socket. Raises LinkError when the address cannot be used.
 
     A Unix socket left behind by a dead process is replaced; a live one is not.
     """
@@ -46,13 +46,13 @@ def connect(address: Address, timeout_s: float = 10.0) -> socket.socket:
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LinkError(f"cannot connect to {address}: {reason}; is the destination listening?") from error
+        raise LinkError(f"cannot connect to {address}: {reason}; does the destination listen?") from error
     link.settimeout(None)
     return link
 
 
 def close_both_ways(connection: socket.socket | None) -> None:
-    """Shut down and close: a plain close() sends nothing while another thread receives."""
+    """Shut down and close: close() alone does not end the connection while another thread receives."""
     if connection is None:
         return
     with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ def _remove_dead(path: str) -> None:
             return
     except FileNotFoundError:
         return
-    # A datagram socket asks without connecting: a living listener is of the wrong type (EPROTOTYPE).
+    # A datagram socket finds out without connecting: a live listener has the wrong type (EPROTOTYPE).
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)

@@ -1,4 +1,4 @@
-"""A TOML table read key by key, so that what nobody asked for is found to be a mistake."""
+"""A TOML table read key by key, so that a key that nothing reads is reported as a mistake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TomlTable:
     """A table whose keys are taken one by one; every error names the key with its path."""
 
     def __init__(self, data: Any, path: str = "") -> None:
-        """Wrap parsed TOML; ``path`` is where the table stands, such as "link.". Raises UsageError."""
+        """Wrap parsed TOML; ``path`` is the table's place in the file, e.g. "link.". Raises UsageError."""
         if not isinstance(data, Mapping):
             raise UsageError(f"{path.rstrip('.')} must be a table")
         self.rest = dict(data)
@@ -81,7 +81,7 @@ class TomlTable:
             choices = [each.value for each in hint]
             text = self.rest.pop(key)
             if text not in choices:
-                raise UsageError(f"{self._path}{key} is {text!r}; there are {', '.join(choices)}")
+                raise UsageError(f"{self._path}{key} is {text!r}; choose one of {', '.join(choices)}")
             return hint(text)
         if hint is float and type(self.rest[key]) is int:
             return self.get(key, int, 0)  # as it stands: digests of settings tell 3000 from 3000.0
@@ -96,6 +96,6 @@ class TomlTable:
             raise UsageError(f"{self._path}{key}: {error}") from error
 
     def refuse_rest(self) -> None:
-        """Raise UsageError for a key that nobody has taken."""
+        """Raise UsageError for a key that was not taken."""
         if self.rest:
             raise UsageError(f"unknown key {self._path}{next(iter(self.rest))}")

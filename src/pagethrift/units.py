@@ -1,4 +1,4 @@
-"""Reading and writing quantities the way operators do: 100Mbit, 1.5GiB, 300ms."""
+"""Reading and writing quantities as operators do: 100Mbit, 1.5GiB, 300ms."""
 
 from __future__ import annotations
 

@@ -33,7 +33,15 @@ rate_per_s = 500.0
 [timing]
 warm_up = "0s"
 """
-WANTED = {"qemu-system", "pagethrift relay", "pagethrift migrate", "lab.load", "lab.delay", "sshd", "ssh -F"}
+WANTED = {
+    "qemu-system",
+    "pagethrift relay",
+    "pagethrift migrate",
+    "lab.load.generator",
+    "lab.link.delay",
+    "sshd",
+    "ssh -F",
+}
 
 
 @pytest.fixture

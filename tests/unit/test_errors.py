@@ -5,10 +5,22 @@ from __future__ import annotations
 import pytest
 
 from pagethrift import errors
-from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
+from pagethrift.errors import (
+    CancelledElsewhere,
+    GuestError,
+    LabError,
+    LinkError,
+    PagethriftError,
+    QmpError,
+    SourceEnded,
+    StreamError,
+    UsageError,
+)
 from pagethrift.stream.input import NotUnderstood
 
-CLASSES: list[type[PagethriftError]] = [UsageError, StreamError, LinkError, QmpError, LabError]
+CLASSES: list[type[PagethriftError]] = [
+    UsageError, StreamError, LinkError, QmpError, LabError, GuestError, CancelledElsewhere, SourceEnded,
+]  # fmt: skip
 
 
 def test_every_error_stands_in_the_tree() -> None:
@@ -21,7 +33,7 @@ def test_every_error_stands_in_the_tree() -> None:
 
 def test_exit_codes_tell_the_errors_apart() -> None:
     codes = [each.exit_code for each in CLASSES]
-    assert codes == [2, 3, 4, 5, 6]
+    assert codes == [2, 3, 4, 5, 6, 7, 8, 9]
     assert PagethriftError.exit_code == 1
 
 

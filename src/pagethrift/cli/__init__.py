@@ -1,1 +1,1 @@
-"""Floor 6: the command line."""
+"""Floor 7: the command line."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def collecting_later() -> Iterator[None]:
-    """Leave the garbage collector off, and what was made meanwhile out of its sight for good.
+    """Leave the garbage collector off, and exclude the objects made meanwhile from it for good.
 
-    Numba, where it has to compile or load kernels, makes hundreds of thousands of objects that stay: with
+    Where Numba has to compile or load kernels, it makes hundreds of thousands of objects that stay. With
     the collector on, starting and ending such a relay took 1.1 CPU seconds instead of 0.7.
     """
     gc.disable()

@@ -1,4 +1,4 @@
-"""Pieces several commands share."""
+"""Options and defaults that several commands share."""
 
 from __future__ import annotations
 

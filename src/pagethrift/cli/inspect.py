@@ -1,4 +1,4 @@
-"""``pagethrift inspect``: what a captured stream holds."""
+"""``pagethrift inspect``: show what a captured stream holds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def inspect(
 
     Of a stream that is cut short or holds something unknown, what comes before is shown.
 
-    Exit codes: 0 a whole stream, 2 no such file, 3 no stream, or one that is not understood to its end.
+    Exit codes: 0 a whole stream, 2 no such file, 3 not a migration stream, or one that is not understood to
+    its end.
     """
     try:
         with _opened(stream) as file:
@@ -81,9 +82,12 @@ def _summarise(file: BinaryIO) -> tuple[dict[str, Any], StreamError | None]:
     """Return what was read, and the error that ended it, if any."""
     reader = StreamReader()
     table = BlockTable.of([])
-    counts = np.zeros((0, 3), np.int64)
+    counts = np.zeros((0, 3), np.int32)
+    sent_in_two = np.zeros(0, np.int32)
+    """ZERO records followed by a delta, which pagethrift sends for a page that is mostly zero"""
     tail_bytes = sections = 0
     in_tail = False
+    before: tuple[int, int] | None = None
     first, failure = b"", None
     try:
         while True:
@@ -94,10 +98,16 @@ def _summarise(file: BinaryIO) -> tuple[dict[str, Any], StreamError | None]:
                     case RamBegins(found):
                         table = found
                         counts = np.zeros((table.total_pages, 3), np.int32)
+                        sent_in_two = np.zeros(table.total_pages, np.int32)
                     case Pages(batch):
+                        # a batch has no page twice: the second record of a pair begins one
                         counts[batch.page, batch.kind] += 1
+                        if batch.kind[0] == Kind.XBZRLE and before == (batch.page[0], Kind.ZERO):
+                            sent_in_two[batch.page[0]] += 1
+                        before = (int(batch.page[-1]), int(batch.kind[-1]))
                     case BodyEnds():
                         sections += 1
+                        before = None
                     case RamEnds():
                         in_tail = True
                     case Raw(raw) if in_tail:
@@ -112,7 +122,8 @@ def _summarise(file: BinaryIO) -> tuple[dict[str, Any], StreamError | None]:
     for block in table.blocks:
         part = counts[block.first_page : block.first_page + block.pages]
         kinds = {kind.name.lower(): int(part[:, kind].sum()) for kind in Kind}
-        again = int(np.maximum(part.sum(axis=1) - 1, 0).sum())
+        sent = part.sum(axis=1) - sent_in_two[block.first_page : block.first_page + block.pages]
+        again = int(np.maximum(sent - 1, 0).sum())
         blocks.append(
             {
                 "name": block.name.decode("ascii", "replace"),

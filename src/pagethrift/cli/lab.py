@@ -1,4 +1,4 @@
-"""``pagethrift lab``: two hosts on this machine."""
+"""``pagethrift lab``: migrate guests between two hosts on this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    help="Migrate guests between two hosts on this machine: check it, run a scenario, compare modes.",
+    help="Migrate guests between two hosts on this machine: check it, run scenarios, compare modes.",
     epilog="Example: pagethrift lab compare scenarios/demo.toml --out results/demo",
 )
 
@@ -48,7 +48,7 @@ Out = Annotated[Path, typer.Option(help="The folder for the result files.", meta
 def doctor(json: Json = False) -> None:
     """Show what this machine can do for the lab, and what is missing.
 
-    Exit codes: 0 nothing that the lab needs is missing, 6 something is.
+    Exit codes: 0 the lab can run, 6 something that it needs is missing.
     """
     checks = examine()
     if json:
@@ -79,7 +79,8 @@ def run(
 ) -> None:
     """Run a scenario once, in one mode.
 
-    Exit codes: 0 done, 2 the scenario is wrong, 6 this machine cannot run it; otherwise the migration's.
+    Exit codes: 0 done, 2 the scenario is wrong, 6 this machine cannot run it; for a failed migration, those
+    of pagethrift migrate.
     """
     chosen = read_scenario(scenario)
     modes = (parse_mode(mode),) if mode else chosen.modes[:1]
@@ -151,7 +152,7 @@ def compare_modes(
 
     A run whose result file exists is not repeated. --json writes one line for each scenario.
 
-    Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed, or RAM or disk came out wrong.
+    Exit codes: 0 done, 2 a scenario is wrong, 6 a run failed, or RAM or disk are wrong after a migration.
     """
     chosen = [one for path in scenarios for one in read_compared(path)]
     if mode:
@@ -164,7 +165,7 @@ def compare_modes(
     names = [one.name for one in chosen]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(
-            f"two scenarios are named {min(twice)}; rename one, or their result files would be the same"
+            f"two scenarios are named {min(twice)}, so their result files would be the same; rename one"
         )
     failures: list[PagethriftError] = []
     for one in chosen:
@@ -185,7 +186,7 @@ def compare_modes(
 def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     check_folder(out, "--out")
     console = Console(stderr=True)
-    kept = f"finished runs are in {out}; the same command goes on with the others"
+    kept = f"finished runs are in {out}; repeat the command to run the others"
     with _interruptible(kept), console.status("starting") as status:
         shown = _Shown(console, status)
         results = compare(scenario, out, shown)
@@ -205,12 +206,12 @@ def _compare(scenario: Scenario, out: Path, json: bool) -> None:
     if not all(disk.sound for _, disk in disks):
         raise LabError("the shared disk is damaged after a migration; see the result files")
     if shown.failed:
-        raise LabError(f"{shown.failed} runs failed; the same command tries them again")
+        raise LabError(f"{shown.failed} runs failed; repeat the command to try them again")
 
 
 @contextmanager
 def _interruptible(what_remains: str) -> Iterator[None]:
-    """End on Ctrl-C and SIGTERM alike: all that was started is stopped, one line, exit code 130."""
+    """On Ctrl-C or SIGTERM stop everything that was started, print one line and exit with code 130."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -226,11 +227,11 @@ def _interruptible(what_remains: str) -> Iterator[None]:
 
 
 class _Shown:
-    """Stages on one changing line, runs and failures as lines that stay."""
+    """Shows stages on one changing line, and runs and failures as lines that stay."""
 
     def __init__(self, console: Console, status: Status) -> None:
         self.failed = 0
-        """runs"""
+        """how many runs have failed"""
         self._console = console
         self._status = status
 

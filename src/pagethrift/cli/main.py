@@ -15,29 +15,30 @@ import typer
 
 from pagethrift import __version__
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.cli.ending import exit_code_of
+from pagethrift.cli.exits import exit_code_of
 
 _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
+    "restore": (_MIGRATE, "pagethrift.cli.restore", "Put back settings that a killed run left."),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
-    "report": (_LOOK, "pagethrift.cli.report", "Sum up result files as a page, tables or a chart."),
-    "pack": (_LOOK, "pagethrift.cli.pack", "Keep a study's result files as one small archive."),
+    "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),
+    "pack": (_LOOK, "pagethrift.cli.pack", "Pack a study's result files into one small archive."),
     "inspect": (_LOOK, "pagethrift.cli.inspect", "Show what a captured stream holds."),
     "strategies": (_LOOK, "pagethrift.cli.strategies", "List the strategies and the stop rules."),
     "record": (_STUDY, "pagethrift.cli.record", "Record which pages a running guest changes."),
     "simulate": (_STUDY, "pagethrift.cli.simulate", "Migrate a recorded guest over a virtual link."),
     "sweep": (_STUDY, "pagethrift.cli.sweep", "Run many simulations, here or on a Dask cluster."),
-    "replay": (_STUDY, "pagethrift.cli.replay", "Ask a live migration's decisions again and compare."),
+    "replay": (_STUDY, "pagethrift.cli.replay", "Repeat a live migration's decisions and compare them."),
     "lab": (_LAB, "pagethrift.cli.lab", "Migrate guests between two hosts on this machine."),
 }
-"""name -> its group, a module with a Typer ``app``, one line of help; only the module called is imported"""
+"""name -> group, module with a Typer ``app``, one line of help; only the called module is imported"""
 
 
 def main() -> None:
-    """Run the command line; errors end on one line with their class's exit code."""
+    """Run the command line; an error prints one line and exits with its class's code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names and labels may hold any character

@@ -1,10 +1,9 @@
-"""``pagethrift migrate``: one whole migration, from the checks to the record."""
+"""``pagethrift migrate``: one whole migration, from the checks to the result."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,8 @@ from pagethrift.cli.common import (
     StopName,
     StrategyName,
 )
-from pagethrift.cli.progress import view
+from pagethrift.cli.ending import ending_signals
+from pagethrift.cli.progress import complain, view
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
@@ -28,6 +28,7 @@ from pagethrift.live.watch import Progress
 from pagethrift.model.result import MigrationResult
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+from pagethrift.whole_file import check_output
 
 app = typer.Typer(add_completion=False)
 
@@ -63,7 +64,7 @@ def migrate(
     incoming: Annotated[
         str | None,
         typer.Option(
-            help="The address that a destination with -incoming defer is told to listen at (default: --to).",
+            help="Where a destination started with -incoming defer is to listen (default: --to).",
             metavar="URI",
         ),
     ] = None,
@@ -87,7 +88,8 @@ def migrate(
     force_after: Annotated[
         str | None,
         typer.Option(
-            help="Switch over after this time, whatever downtime is predicted.", rich_help_panel=_SWITCHOVER
+            help="Switch over after this time, even if the predicted downtime is above the limit.",
+            rich_help_panel=_SWITCHOVER,
         ),
     ] = None,
     switchover_deadline: Annotated[
@@ -98,11 +100,15 @@ def migrate(
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Give the migration up after this time.", rich_help_panel=_SWITCHOVER)
+        str | None, typer.Option(help="Break the migration off after this time.", rich_help_panel=_SWITCHOVER)
     ] = None,
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="Let QEMU connect to the destination itself.", rich_help_panel=_PLAIN),
+        typer.Option(
+            "--plain",
+            help="Let QEMU connect to the destination itself, without the relay.",
+            rich_help_panel=_PLAIN,
+        ),
     ] = False,
     xbzrle_cache: Annotated[
         str | None,
@@ -125,7 +131,7 @@ def migrate(
     multifd: Annotated[
         int | None,
         typer.Option(
-            help="Send from the source on this many channels; with --plain the destination uses them too.",
+            help="Number of multifd channels at the source; with --plain the destination uses them too.",
             metavar="N",
             rich_help_panel=_LINK,
         ),
@@ -149,8 +155,8 @@ def migrate(
 ) -> None:
     """Migrate a running guest.
 
-    The relay runs beside the source QEMU; both QEMUs stay as they are. Ctrl-C breaks the migration off,
-    and the guest runs on at the source.
+    The relay runs beside the source QEMU; neither QEMU is modified. Ctrl-C breaks the migration off, and the
+    guest runs on at the source.
     """
     options = MigrateOptions(
         source_qmp=qmp,
@@ -175,31 +181,30 @@ def migrate(
             multifd_compression=multifd_compression,
             max_bandwidth_bps=_bandwidth_or_zero(max_bandwidth),
         ),
-        result_path=_writable(out),
-        relay_folder=relay_folder,
-        facts_log=_writable(facts_log),
+        result_path=check_output(out, "--out", stream=True) if out else None,
+        relay_folder=_folder(relay_folder),
+        facts_log=check_output(facts_log, "--facts-log", stream=True) if facts_log else None,
     )
     with view(json) as shown:
-        result = _run(options, shown.show)
+        result, sentence = _run(options, shown.show)
         if result is not None:
             shown.finish(result)
     if result is None:
-        print("pagethrift: interrupted; the guest runs on at the source", file=sys.stderr)
+        complain(f"interrupted; {sentence}")
         sys.exit(130)
 
 
-def _run(options: MigrateOptions, show: Callable[[Progress], None]) -> MigrationResult | None:
-    """Return the record, or None when SIGINT or SIGTERM broke the migration off."""
+def _run(options: MigrateOptions, show: Callable[[Progress], None]) -> tuple[MigrationResult | None, str]:
+    """Return the record, or None and where the guest is when a signal broke the migration off."""
 
-    async def interruptible() -> MigrationResult | None:
+    async def interruptible() -> tuple[MigrationResult | None, str]:
         task = asyncio.ensure_future(migrate_live(options, show))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+        for number in ending_signals():
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
-            return await task
-        except asyncio.CancelledError:
-            return None
+            return await task, ""
+        except asyncio.CancelledError as error:
+            return None, str(error) or "nothing had been moved: the guest runs on at the source"
 
     return asyncio.run(interruptible())
 
@@ -210,8 +215,8 @@ def _bandwidth_or_zero(text: str | None) -> int | None:
     return 0 if text.strip() == "0" else parse_bandwidth(text)
 
 
-def _writable(path: Path | None) -> Path | None:
-    """Find out before the migration, not after it. Raises UsageError."""
-    if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise UsageError(f"--out {path}: cannot be written; name a file in a folder that exists")
+def _folder(path: Path | None) -> Path | None:
+    """Find out before the migration, not during it. Raises UsageError."""
+    if path is not None and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+        raise UsageError(f"--relay-folder {path}: no folder that can be written; make it, or name another")
     return path

@@ -1,4 +1,4 @@
-"""``pagethrift pack``: the result files of a study as one archive."""
+"""``pagethrift pack``: pack the result files of a study into one archive."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def pack(
     out: Annotated[Path, typer.Option(help="The archive to write.", metavar="FILE.parquet")],
     json: Json = False,
 ) -> None:
-    """Write all results of a folder into one Parquet file, a row each, for keeping.
+    """Write all results of a folder into one Parquet file, a row for each.
 
-    Nothing is lost: the file is read back and compared before it gets its name. The folder stays as it is.
+    Nothing is lost: pack reads the file back and compares it before the file gets its name. The folder stays
+    as it is.
 
-    `pagethrift report FILE.parquet` shows the archive as it shows the folder.
+    `pagethrift report FILE.parquet` shows the same as for the folder.
 
-    Exit codes: 0 done, 2 no result files, one that cannot be read or kept, or nowhere to write.
+    Exit codes: 0 done, 2 no result files, one that cannot be read or packed, or FILE cannot be written.
     """
     if out.suffix != ARCHIVE_SUFFIX:
-        raise UsageError(f"{out}: name the archive *{ARCHIVE_SUFFIX}, by which other commands know it")
+        raise UsageError(f"{out}: name the archive *{ARCHIVE_SUFFIX}, as other commands expect")
     check_output(out, "--out")
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name one with result files")
@@ -49,7 +50,7 @@ def pack(
             left_out.append(label(path.name))
         elif lost := unread(data, result.to_data()):
             raise UsageError(
-                f"{path}: {label(lost)} is unknown to this pagethrift; pack with the one that wrote it"
+                f"{path}: {label(lost)} is unknown to this pagethrift; pack with the version that wrote it"
             )
         else:
             results.append((path.name, result))

@@ -1,9 +1,12 @@
-"""Showing a migration: a live table on a terminal, plain lines in a log, JSON lines for programs."""
+"""Showing a migration: as a live table on a terminal, plain lines in a log, or JSON lines."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from types import TracebackType
 from typing import Protocol, Self
@@ -20,10 +23,10 @@ LINE_S = 2.0
 
 
 class View(Protocol):
-    """Something a migration can be shown on."""
+    """A display for one migration."""
 
     def show(self, progress: Progress) -> None:
-        """Take one look at the running migration."""
+        """Show one look at the running migration."""
         ...
 
     def finish(self, result: MigrationResult) -> None:
@@ -38,15 +41,66 @@ class View(Protocol):
 
 
 def view(as_json: bool) -> View:
-    """Return JSON lines if asked for, a live table on a terminal, plain lines otherwise."""
+    """Return JSON lines if ``as_json``, otherwise a live table on a terminal or plain lines."""
     if as_json:
-        return JsonLines()
+        return Harmless(JsonLines())
     console = Console()
-    return LiveTable(console) if console.is_terminal else Lines()
+    return Harmless(LiveTable(console) if console.is_terminal else Lines())
+
+
+class Harmless:
+    """A view whose reader may go, whose disk may fill, whose terminal may close: only the view is dropped."""
+
+    def __init__(self, shown: View) -> None:
+        self._shown: View | None = shown
+
+    def show(self, progress: Progress) -> None:
+        """Show it if that is possible."""
+        self._try(lambda shown: shown.show(progress))
+
+    def finish(self, result: MigrationResult) -> None:
+        """Show it if that is possible; warnings that cannot be shown go to standard error."""
+        self._try(lambda shown: shown.finish(result))
+        if self._shown is None:
+            for warning in result.warnings:
+                complain(f"warning: {warning}")
+
+    def __enter__(self) -> Self:
+        self._try(lambda shown: shown.__enter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._try(lambda shown: shown.__exit__(kind, error, trace))
+
+    def _try(self, act: Callable[[View], object]) -> None:
+        if self._shown is None:
+            return
+        try:
+            act(self._shown)
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            self._shown = None
+            give_up_output()
+
+
+def complain(line: str) -> None:
+    """Write a line to standard error, if that is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"pagethrift: {line}", file=sys.stderr, flush=True)
+
+
+def give_up_output() -> None:
+    """Send standard output to nowhere: what is still in its buffer must not fail when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
 
 
 class _Plain:
-    """A view that owns nothing to be closed."""
+    """A view that has nothing to close."""
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +131,7 @@ class Lines(_Plain):
         self._phase = ""
 
     def show(self, progress: Progress) -> None:
-        """Print a line when it is time for one."""
+        """Print a line after two seconds or at a change of phase."""
         if progress.phase == self._phase and progress.elapsed_s - self._shown_s < LINE_S:
             return
         self._shown_s, self._phase = progress.elapsed_s, progress.phase
@@ -94,7 +148,7 @@ class LiveTable:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -107,7 +161,7 @@ class LiveTable:
 
     def show(self, progress: Progress) -> None:
         """Redraw."""
-        self._live.update(_table("migrating", _rows(progress)))
+        self._live.update(_table("migrating", _rows(progress)), refresh=True)
 
     def finish(self, result: MigrationResult) -> None:
         """Replace the live table by the summary."""
@@ -116,7 +170,7 @@ class LiveTable:
 
 
 def summary(result: MigrationResult) -> list[tuple[str, str]]:
-    """Return what a reader wants to know of a finished migration, as name and text."""
+    """Return the main measures of a finished migration as pairs of name and text."""
     pages = result.pages
     rows = [
         (
@@ -156,7 +210,7 @@ def _rows(progress: Progress) -> list[tuple[str, str]]:
         ("pages", f"{pages.full} full {pages.delta} delta {pages.zero} zero {pages.skipped} skipped"),
         ("held", f"{progress.held_pages} pages"),
         ("link", format_bandwidth(progress.link_bps) if progress.link_bps else "unknown"),
-        ("round through in", _seconds(progress.eta_s)),
+        ("round ends in", _seconds(progress.eta_s)),
     ]
     if progress.predicted_downtime_s is not None:
         rows.append(("downtime if stopped now", _seconds(progress.predicted_downtime_s)))

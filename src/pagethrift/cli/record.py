@@ -39,21 +39,24 @@ def record(
     workload: Annotated[str, typer.Option(help="A note about what the guest does.")] = "",
     page_classes: Annotated[
         Path | None,
-        typer.Option(help="A copy of the guest's /proc/kpageflags, made just before.", metavar="FILE"),
+        typer.Option(
+            help="A copy of the guest's /proc/kpageflags, made just before the recording.", metavar="FILE"
+        ),
     ] = None,
     exact: Annotated[
         bool | None,
         typer.Option(
             "--exact/--estimate",
-            help="Measure deltas to the byte, with a copy of the guest's memory, or estimate them.",
+            help="Measure deltas to the byte, which keeps a copy of the guest's memory, or estimate them"
+            " (default: exact if half the free memory suffices).",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Record which pages a running guest changes and by how much, without their content.
 
-    The recorder starts a migration that leads nowhere. The guest keeps running where it is, and QEMU gets its
-    settings back. Ctrl-C ends the recording early and keeps what was recorded.
+    The recorder starts a dry migration, which has no destination. The guest keeps running where it is, and
+    QEMU's settings are restored. Ctrl-C ends the recording early and keeps what was recorded.
     """
     check_output(out, "--out")
     options = RecordOptions(

@@ -48,15 +48,15 @@ def relay(
         typer.Option(help="The longest downtime that you accept; it bounds how much the relay holds back."),
     ] = DEFAULT_DOWNTIME_LIMIT,
     stall_timeout: Annotated[
-        str, typer.Option(help="Give up when the link carries nothing for this long.")
+        str, typer.Option(help="Fail when the destination takes nothing for this long.")
     ] = (f"{STALL_TIMEOUT_S:.0f}s"),
     json: Json = False,
 ) -> None:
     """Run the relay alone, for one migration.
 
-    With --json the relay writes a status line about ten times a second, and how it ended as the last
-    line. It reads commands from standard input: {"round": 3}, {"go": true}, {"status": true}. It ends
-    when standard input ends.
+    With --json the relay writes a status line about ten times a second; its last line says how it ended. It
+    also reads commands from standard input: {"round": 3}, {"go": true}, {"status": true}. It ends when
+    standard input ends.
 
     Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
     """
@@ -86,7 +86,7 @@ def relay(
 
 
 def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
-    """Run the relay in a thread of its own, so that signals are dealt with at once; raises its error."""
+    """Run the relay in its own thread, so that signals are handled at once; raise its error."""
 
     def stop(signum: int, frame: object) -> None:
         interrupted.set()

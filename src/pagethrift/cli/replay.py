@@ -1,4 +1,4 @@
-"""``pagethrift replay``: does the planner decide today as it did live?"""
+"""``pagethrift replay``: check that the planner still decides as it did in a live migration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pagethrift.trace.facts_log import FactsLog, read_facts
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 SHOWN = 10
-"""differences shown to people; --json has all"""
+"""differences that are printed; --json has all of them"""
 
 
 @app.command(
@@ -30,7 +30,7 @@ def replay_log(
     ],
     json: Json = False,
 ) -> None:
-    """Ask a fresh planner what the planner of a live migration was asked, and compare the answers.
+    """Give a new planner the facts of a live migration, and compare its decisions with the logged ones.
 
     Live migrations and simulations share the planner, so the same facts at the same times must lead to
     the same decisions.

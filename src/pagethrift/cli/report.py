@@ -1,4 +1,4 @@
-"""``pagethrift report``: result files as something to read."""
+"""``pagethrift report``: summarise result files as a page, tables or a chart."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def report(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders with result files, archives of pagethrift pack, single files.", metavar="DIR..."
+            help="Folders with result files, archives that pagethrift pack wrote, or single files.",
+            metavar="DIR...",
         ),
     ],
     out: Annotated[
@@ -56,10 +57,10 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Sum up migrations as one self-contained HTML page or as Markdown tables.
+    """Summarise migrations as one self-contained HTML page or as Markdown tables.
 
-    The page shows medians with their intervals, pagethrift against QEMU's own modes, what clients saw over
-    time, and rounds.
+    The page shows medians with their intervals, compares pagethrift with QEMU's own modes, and plots rounds
+    and what clients saw over time.
 
     Exit codes: 0 done, 2 no result file was found, one cannot be read, or the output cannot be written.
     """
@@ -88,7 +89,7 @@ def report(
 
 
 def _only(loaded: Loaded, modes: list[str]) -> Loaded:
-    """Keep the runs of some modes, in that order; all of them without a mode."""
+    """Keep the runs of ``modes``, in that order; without modes, all runs."""
     there = {run.mode for run in loaded.runs}
     if unknown := [name for name in modes if name not in there]:
         raise UsageError(f"no run in mode {unknown[0]!r}; these modes have runs: {', '.join(sorted(there))}")
@@ -145,7 +146,7 @@ def _write_chart(loaded: Loaded, path: Path) -> None:
 
 def _ready(path: Path, option: str) -> None:
     """Make the folder of an output and find out before the work whether it can be written."""
-    check_folder(path.parent, option)
+    check_folder(path.parent, f"{option} {path}: folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     check_output(path, option, stream=True)
 

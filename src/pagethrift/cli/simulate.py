@@ -1,4 +1,4 @@
-"""``pagethrift simulate``: one virtual migration of a recorded guest."""
+"""``pagethrift simulate``: migrate a recorded guest over a virtual link."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "Exit codes: 0 simulated, also when the migration did not converge (see its outcome); 2 usage."
 )
 def simulate(
-    trace: Annotated[Path, typer.Argument(help="A trace that pagethrift record or lab record made.")],
+    trace: Annotated[
+        Path, typer.Argument(help="A trace that pagethrift record or pagethrift lab record made.")
+    ],
     bandwidth: Annotated[str, typer.Option(help="The rate of the virtual link, e.g. 1Gbit.")],
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
@@ -52,7 +54,10 @@ def simulate(
         ),
     ] = None,
     force_after: Annotated[
-        str | None, typer.Option(help="Switch over after this virtual time, whatever downtime is predicted.")
+        str | None,
+        typer.Option(
+            help="Switch over after this virtual time, even if the predicted downtime is above the limit."
+        ),
     ] = None,
     give_up: Annotated[
         str, typer.Option(help="The virtual time after which the migration counts as failed.")
@@ -60,13 +65,14 @@ def simulate(
     as_live: Annotated[
         bool,
         typer.Option(
-            "--as-live", help="Run other systems' strategies as the relay would, not as they define them."
+            "--as-live",
+            help="Run other systems' strategies as the relay would, not as those systems define them.",
         ),
     ] = False,
     clear_chunk: Annotated[
         str,
         typer.Option(
-            help="How much of the dirty log is cleared at once; 0: all of it at each sync, as without KVM."
+            help="How much memory QEMU clears of the dirty log at once; 0: all at each sync, as without KVM."
         ),
     ] = "1GiB",
     speed: Annotated[float, typer.Option(help="How many times faster than recorded the guest runs.")] = 1.0,
@@ -77,7 +83,7 @@ def simulate(
 ) -> None:
     """Migrate a recorded guest over a virtual link.
 
-    The strategies and the planner are those of a live migration.
+    The strategies and the planner are the same as in a live migration.
     """
     if out is not None:
         check_output(out, "--out", stream=True)

@@ -1,4 +1,4 @@
-"""``pagethrift strategies``: the tables of strategies and stop rules."""
+"""``pagethrift strategies``: list the strategies and the stop rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(epilog="Example: pagethrift strategies --json")
 def strategies(json: Json = False) -> None:
-    """List the strategies and the stop rules, and where each comes from.
+    """List the strategies and the stop rules with their sources.
 
-    The status is exact (as source code or paper have it), reconstructed (our reading of what is published)
+    The status is exact (as in the source code or paper), reconstructed (our reading of what is published)
     or ours.
     """
     rows, stops = _strategies(), _stops()
@@ -49,7 +49,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None)
     for heading in (title, "status", "live"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("what it does; from; parameters")
+    table.add_column("what it does; source; parameters")
     for row in rows:
         live = "no" if row["refuses_live"] else "analogue" if row.get("live") else "yes"
         words = (row["summary"], row["source"], _words(row["parameters"]))

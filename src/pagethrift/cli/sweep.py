@@ -1,4 +1,4 @@
-"""``pagethrift sweep``: many virtual migrations."""
+"""``pagethrift sweep``: run many simulations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command(
     epilog="Example: pagethrift sweep strategies.toml --out results/sweep\n\n"
     "Exit codes: 0 every simulation has a result, 2 usage, or simulations failed;"
-    " 130 interrupted (the same command goes on)."
+    " 130 interrupted (repeat the command to go on)."
 )
 def sweep(
     spec: Annotated[
@@ -44,7 +44,7 @@ def sweep(
 ) -> None:
     """Simulate every combination of traces, strategies, parameters and links, here or on a Dask cluster.
 
-    Finished simulations are kept in DIR/cells and not run again. DIR/results.parquet has a row for each.
+    Finished simulations are kept in DIR/cells and are not run again. DIR/results.parquet has a row for each.
     """
     check_folder(out, "--out")
     cells = read_spec(spec)
@@ -62,7 +62,7 @@ def sweep(
             bar.update(
                 task,
                 completed=progress.done + progress.failed,
-                description=f"simulating ({progress.reused} from before{note})",
+                description=f"simulating ({progress.reused} from an earlier sweep{note})",
             )
 
         path = run_sweep(cells, out, scheduler, workers, show)

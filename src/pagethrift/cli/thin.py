@@ -1,4 +1,4 @@
-"""``pagethrift thin``: a stream on stdin, the thinned stream on stdout."""
+"""``pagethrift thin``: thin a stream from standard input to standard output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pagethrift.whole_file import check_output, write_text
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 PIPE_BYTES = 1 << 20
-"""a larger pipe (fcntl F_SETPIPE_SZ) saves context switches; the default is 64 KiB"""
+"""a pipe larger than the default 64 KiB (fcntl F_SETPIPE_SZ) saves context switches"""
 
 
 @app.command(epilog="Example: pagethrift thin < guest.stream > thinned.stream")
@@ -37,7 +37,7 @@ def thin(
 ) -> None:
     """Thin a stream from standard input to standard output.
 
-    Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a refused feature.
+    Exit codes: 0 done, 2 usage, 3 the stream breaks the format or uses a feature that thin refuses.
     """
     if stats is not None:
         check_output(stats, "--stats", stream=True)

@@ -1,4 +1,4 @@
-"""The ledger: what the destination will hold after everything forwarded so far."""
+"""The ledger: what the destination will hold after everything that was forwarded so far."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pagethrift.model.pages import I64, U8, U32, U64, Kind
 
 
 class State(IntEnum):
-    """What is known of the page the destination holds."""
+    """What the ledger knows about the page that the destination holds."""
 
     NEVER = 0
     """nothing was forwarded: the destination may hold anything"""
     KNOWN = 1
-    """its row describes it"""
+    """its row describes what the destination holds"""
     ZERO = 2
-    """all zero; its row is not used"""
+    """the page is all zero; its row is not used"""
     BASE = 3
-    """its row describes what the destination held before the migration; nothing was forwarded yet"""
+    """its row describes what the destination held before the migration; nothing was forwarded"""
 
 
 ALL_CHANGED = 0xFFFFFFFF
@@ -71,7 +71,7 @@ def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8
 def _untouched_rows(pages: int, columns: int) -> U64:
     """Return zeros that take memory 4 KiB at a time, as rows are written. Raises MemoryError.
 
-    numpy asks for 2 MiB pages: a guest with one page in use in 16 384 would pay for every row.
+    numpy asks for 2 MiB pages: with one guest page in 16 384 in use, every row would take memory.
     """
     if not pages * columns:
         return np.zeros((pages, columns), np.uint64)
@@ -85,7 +85,7 @@ def _untouched_rows(pages: int, columns: int) -> U64:
 
 
 class Ledger:
-    """One row of 64-bit signature words a page, plus one byte of state.
+    """For each page one row of 64-bit signature words and one byte of state.
 
     Memory is taken as rows are written, and all-zero pages need no row.
     256-byte subpages: 129 / 4096 = 3.15 % of the guest's non-zero RAM.
@@ -99,8 +99,8 @@ class Ledger:
     def begin_with(self, pages: I64, signs: U64) -> None:
         """Describe what the destination already holds, before anything is compared.
 
-        ``signs``: a row for each page, made with this migration's key of the very bytes that the destination
-        has mapped; wrong ones corrupt its guest silently. Pages not named stay unknown.
+        ``signs``: a row for each page, made with this migration's key from the very bytes that the
+        destination has mapped; wrong rows corrupt its guest silently. Pages not named stay unknown.
         """
         self.rows[pages] = signs
         self.state[pages] = State.BASE
@@ -108,16 +108,16 @@ class Ledger:
     def compare(self, pages: I64, kinds: U8, signs: U64, out: U32) -> None:
         """Write for each page a mask with a bit for each column that differs.
 
-        ALL_CHANGED for a page never forwarded, 0 for a page the destination holds.
+        The mask is ALL_CHANGED for a page never forwarded, 0 for a page the destination holds.
         """
         _compare(self.rows, self.state, self.zero_row, pages, kinds, signs, out)
 
     def commit(self, pages: I64, signs: U64, methods: U8) -> None:
-        """Record that the destination will hold these contents, for every method but SKIP and HOLD."""
+        """Record that the destination will hold these contents, except those with method SKIP or HOLD."""
         _commit(self.rows, self.state, self.zero_row, pages, signs, methods)
 
     @property
     def described_bytes(self) -> int:
-        """Bytes of rows in use, and the states."""
+        """Bytes of the rows in use and of the states."""
         described = (self.state == State.KNOWN) | (self.state == State.BASE)
         return int(np.count_nonzero(described)) * 8 * int(self.rows.shape[1]) + len(self.state)

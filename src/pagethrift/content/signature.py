@@ -2,9 +2,9 @@
 
 A subpage signature is 64 bits: NH over 32-bit words (Black, Halevi, Krawczyk, Krovetz,
 Rogaway: UMAC, CRYPTO 1999) under two independent keys, 64 bits each, folded by a
-multilinear hash modulo the prime 2^64 - 59. With keys drawn fresh for a migration and
+multilinear hash modulo the prime 2^64 - 59. With keys that are new for each migration and
 unknown to the guest, two different subpages have equal signatures with probability at most
-2^-64 (both lanes of NH) + 2^-63 (fold) < 2^-62; docs/signatures.md derives it.
+2^-64 (both lanes of NH) + 2^-63 (fold) < 2^-62; docs/signatures.md derives this bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PRIME_GAP = 59
 """2^64 - 59 is the largest prime below 2^64"""
 LANE_WORDS = SUBPAGE_BYTES // 8
 KEY_WORDS = 2 * LANE_WORDS + 4
-"""64-bit words: one NH key a lane, each word two 32-bit words of it; four words for the fold"""
+"""64-bit words: an NH key for each lane, with two 32-bit words in a word; four words for the fold"""
 
 
 @kernel
@@ -36,7 +36,7 @@ def fold(low: Word, high: Word, key: U64, at: int) -> Word:
     total_low, total_high = mul_add_128(total_low, total_high, low >> shift, key[at + 1])
     total_low, total_high = mul_add_128(total_low, total_high, high & mask, key[at + 2])
     total_low, total_high = mul_add_128(total_low, total_high, high >> shift, key[at + 3])
-    # The sum is below 2^98: 2^64 = 59 (mod p) folds the upper 34 bits once, the carry again.
+    # The sum is below 2^98: with 2^64 = 59 (mod p), one step folds the upper 34 bits, one more the carry.
     low2, high2 = mul_add_128(total_low, np.uint64(0), total_high, np.uint64(59))
     result = low2 + high2 * np.uint64(59)
     prime = np.uint64(0xFFFFFFFFFFFFFFC5)
@@ -47,7 +47,7 @@ def fold(low: Word, high: Word, key: U64, at: int) -> Word:
 
 @kernel
 def _sign_subpages(buffer: U8, positions: I64, kinds: U8, key: U64, zero: U64, out: U64) -> None:
-    """Loop lengths are constants: unrolled, the keys stay in registers (measured: a fifth less time)."""
+    """Sign pages; constant loop lengths, once unrolled, keep the keys in registers (a fifth less time)."""
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
     for i in range(len(positions)):
@@ -82,8 +82,8 @@ class SubpageSigner:
     def from_secret(cls, secret: bytes) -> SubpageSigner:
         """Make a signer from at least 32 secret random bytes.
 
-        The key words come from SHAKE-256 of the secret, so a secret of 32 bytes is as
-        good as a key of full length against anyone who cannot break SHAKE.
+        The key words come from SHAKE-256 of the secret: as long as SHAKE is not broken, a secret
+        of 32 bytes is as good as a key of full length.
         """
         return cls.from_key(
             np.frombuffer(bytearray(hashlib.shake_256(secret).digest(8 * KEY_WORDS)), np.uint64)
@@ -104,7 +104,7 @@ class SubpageSigner:
 
     @property
     def subpage_bytes(self) -> int:
-        """What part of a page each column stands for; 0: none."""
+        """Bytes of the page that each column stands for; 0: no part of it."""
         return SUBPAGE_BYTES
 
     def sign(self, batch: PageBatch, out: U64) -> None:
@@ -130,7 +130,7 @@ class Sha256Signer:
 
     @property
     def subpage_bytes(self) -> int:
-        """0: a digest of the whole page cannot tell which part changed."""
+        """0: a digest of the whole page does not tell which part changed."""
         return 0
 
     def sign(self, batch: PageBatch, out: U64) -> None:

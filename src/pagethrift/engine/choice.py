@@ -1,7 +1,7 @@
-"""Choosing: of the methods that are allowed and certain to be right, the one of the fewest bytes.
+"""Choosing, of the methods that are allowed and certain to be right, the one with the fewest bytes.
 
-The engine knows contents, the simulator knows sizes from a trace: each fills in what the payloads would
-take, and ``choose_methods`` chooses for both.
+The engine knows contents, the simulator knows sizes from a trace: each fills in the sizes of the payloads,
+and ``choose_methods`` chooses for both.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def measure_payloads(
     sparse: I32,
     delta: I32,
 ) -> None:
-    """Write the bytes of each page's payload against zero (0: all zero) and against the page held.
+    """Write the bytes of each page's payload against zero (0: all zero) and against the destination's page.
 
-    PAGE_BYTES stands for a payload that is not asked for. ``subpage_bytes`` is 0 where the bits of a mask
-    name no part of the page.
+    PAGE_BYTES stands for a payload that is not needed. ``subpage_bytes`` is 0 if the bits of a mask do not
+    stand for parts of the page.
     """
     for i in range(len(pages)):
         known = state[pages[i]] != State.NEVER
@@ -76,7 +76,7 @@ def smallest_method(state: int, mask: int, allowed: int, sparse: int, delta: int
 def choose_methods(
     pages: I64, state: U8, masks: U32, allowed: U8, sparse: I32, delta: I32, methods: U8, sizes: I32
 ) -> None:
-    """Choose a method for each page; write Method values and the bytes each is estimated to take.
+    """Choose a method for each page; write Method values and each page's estimated bytes.
 
     ``state`` and ``masks`` are the ledger's, ``allowed`` holds Allow values; ``sparse`` and ``delta`` are
     the bytes of the payloads (``measure_payloads``).

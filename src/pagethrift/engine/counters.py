@@ -1,4 +1,4 @@
-"""What became of pages so far, counted by name."""
+"""Counts of pages and bytes so far, by name."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pagethrift.model.result import PageCounters
 
 
 class Count(IntEnum):
-    """Totals that are not counts of a method."""
+    """Totals that are not counts of a method; kernels index with ``.value`` for Numba before 0.68."""
 
     PAGES_IN = 0
     """page records read"""
     FIRST_ROUND_BYTES = 1
-    """RAM bytes out for pages forwarded for the first time"""
+    """RAM bytes sent for pages that were forwarded for the first time"""
     RETRANSFERRED_BYTES = 2
-    """RAM bytes out for pages forwarded again"""
+    """RAM bytes sent for pages that were forwarded again"""
     RETRANSFERRED_PAGES = 3
-    """page records that arrived again, skipped ones included"""
+    """page records that arrived after a page's first, skipped ones included"""
 
 
 @kernel
@@ -33,19 +33,19 @@ def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, tot
         by_method[methods[i]] += 1
         held = state[pages[i]]
         if held == State.NEVER or held == State.BASE:
-            totals[Count.FIRST_ROUND_BYTES] += sizes[i]
+            totals[Count.FIRST_ROUND_BYTES.value] += sizes[i]
         else:
-            totals[Count.RETRANSFERRED_BYTES] += sizes[i]
+            totals[Count.RETRANSFERRED_BYTES.value] += sizes[i]
 
 
 @kernel
 def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
-    totals[Count.PAGES_IN] += len(pages)
+    totals[Count.PAGES_IN.value] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen
         if seen > 0:
-            totals[Count.RETRANSFERRED_PAGES] += 1
+            totals[Count.RETRANSFERRED_PAGES.value] += 1
         if seen < 255:
             arrivals[pages[i]] = seen + 1
 
@@ -64,7 +64,7 @@ class Counters:
         _arrive(pages, arrivals, before, self.totals)
 
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
-        """Count what is forwarded of a batch; ``state``: the ledger's, before it is told of the batch."""
+        """Count what is forwarded of a batch; ``state``: the ledger's, before it records the batch."""
         _account(pages, methods, sizes, state, self.by_method, self.totals)
 
     def of(self, count: Count) -> int:
@@ -73,10 +73,10 @@ class Counters:
 
     @property
     def pages(self) -> PageCounters:
-        """Pages by what became of them."""
+        """Pages by method."""
         return PageCounters.by_method(self.by_method.tolist())
 
     @property
     def ram_bytes(self) -> int:
-        """RAM bytes out."""
+        """RAM bytes sent."""
         return self.of(Count.FIRST_ROUND_BYTES) + self.of(Count.RETRANSFERRED_BYTES)

@@ -1,7 +1,7 @@
-"""What is done with pages: the strategy's permissions and wishes, and the choice of the fewest bytes.
+"""Decisions on pages: the strategy's permissions and wishes, and the choice of the fewest bytes.
 
-The engine and the simulator ask this one object; what differs is what they know of contents (``Contents``)
-and what a simulator can foresee (``Insight``).
+The engine and the simulator ask the same object. They differ in what they know of contents (``Contents``)
+and in what a simulator can foresee (``Insight``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Strategy
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a batch is looked at, and what is known by then."""
+    """The time of a decision, and the state of the migration at that time."""
 
     now_s: float
     round: int
@@ -38,28 +38,28 @@ class Contents(Protocol):
     """The contents of a batch, as far as a choice needs them."""
 
     def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
-        """Write the bytes of each page's payloads, as ``engine.choice.measure_payloads`` does."""
+        """Write the bytes of each page's payloads; see ``engine.choice.measure_payloads``."""
 
     def adjust(self, methods: U8, sizes: I32) -> None:
-        """Change what was chosen, in place: for systems that can do what QEMU's stream cannot."""
+        """Change the choices in place, for systems with methods that QEMU's stream lacks."""
 
 
 class Insight(Protocol):
-    """What only a simulator can tell a strategy; see PageFacts and HeldFacts for the meaning."""
+    """Facts that only a simulator can tell a strategy; PageFacts and HeldFacts explain them."""
 
     @property
     def as_defined(self) -> bool:
         """Hold as the strategy's source defines it."""
 
     def dirty_again(self, pages: I64, held: bool) -> Bools | None:
-        """Say which pages were written since they were read from the bitmap (``held``: since taken)."""
+        """Return which pages were written since the bitmap was read (``held``: since they were taken)."""
 
     def watched(self, pages: I64) -> U8 | None:
         """Return how often pages were written before round 0."""
 
 
 class Decisions:
-    """Decides for one migration; what it returns is valid until it is asked again."""
+    """Decides for one migration; the returned arrays are valid until the next call."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class Decisions:
     ) -> None:
         """Decide on pages whose ledger states are ``state``, shape (pages,).
 
-        ``knows_contents`` False: nobody can tell what the destination holds, nothing is skipped or sent
-        as a delta.
+        ``knows_contents`` False: what the destination holds is unknown, so nothing is skipped or sent as
+        a delta.
         """
         self.held = held
         self._strategy = strategy
@@ -97,9 +97,9 @@ class Decisions:
     def decide(
         self, pages: I64, masks: U32, contents: Contents, moment: Moment, arriving: bool
     ) -> tuple[U8, I32]:
-        """Return the method of each page of a batch and the bytes it is estimated to put on the link.
+        """Return the method of each page of a batch and its estimated bytes on the link.
 
-        ``masks``: the ledger's answer. ``arriving`` False: the pages were held and are forwarded now.
+        ``masks``: from the ledger. ``arriving`` False: the pages were held and are forwarded now.
         """
         n = len(pages)
         if n > len(self._allowed):
@@ -177,7 +177,7 @@ class Decisions:
         )
 
     def _hold(self, facts: PageFacts, methods: U8, sizes: I32) -> None:
-        """Mark pages that wait as HOLD; a newer content replaces an older one, or cancels it."""
+        """Mark waiting pages as HOLD; a newer content replaces an older one, or cancels it."""
         held, pages = self.held, facts.pages
         wish = None if facts.last else self._strategy.hold.hold(facts)
         if wish is None:

@@ -1,4 +1,4 @@
-"""The walk of a page: signatures -> ledger -> decisions -> writer, one batch at a time (docs/pages.md)."""
+"""The path of a page: signatures -> ledger -> decisions -> writer, one batch at a time (docs/pages.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Signer = SubpageSigner | Sha256Signer
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """What a choice needs of page records."""
+    """The contents of page records, as far as a choice needs them."""
 
     batch: PageBatch
     state: U8
@@ -43,7 +43,7 @@ class _Records:
         )  # fmt: skip
 
     def adjust(self, methods: U8, sizes: I32) -> None:
-        """QEMU's stream can do no more than was chosen from."""
+        """Change nothing: QEMU's stream has no further methods."""
 
 
 class Forwarder:
@@ -78,7 +78,7 @@ class Forwarder:
 
     @property
     def releasing(self) -> bool:
-        """Whether a release is under way: ``release`` found no room and is to be called again."""
+        """Whether a release is unfinished: ``release`` found no room and must be called again."""
         return self._to_release is not None
 
     def forward(
@@ -92,8 +92,8 @@ class Forwarder:
     ) -> None:
         """Forward, hold or skip the pages of a batch; ``out`` has room for all its records.
 
-        ``signs``: their signatures, where made already. ``lender``: the receive buffer the batch stands in,
-        from which whole records may be sent without being copied. ``arriving`` False: held pages.
+        ``signs``: their signatures, if already made. ``lender``: the receive buffer of the batch; whole
+        records may be sent from it without a copy. ``arriving`` False: the pages were held.
         """
         pages, masks = batch.page, self._masks[: len(batch)]
         if signs is None:
@@ -117,9 +117,9 @@ class Forwarder:
         self.ledger.commit(pages, signs, methods)
 
     def release(self, out: Output, moment: Moment, everything: bool) -> bool:
-        """Forward the held pages that the strategy wants out, or everything.
+        """Forward the held pages that the strategy wants to release, or all of them.
 
-        False: ``out`` is full; call again with an emptier one.
+        Returns False when ``out`` is full: call again with an emptier output.
         """
         if self._to_release is None:
             self._to_release = self._decisions.to_release(moment, everything)

@@ -1,4 +1,4 @@
-"""Which pages wait, since when, and what forwarding them would cost: without their contents."""
+"""Which pages wait, since when, and at what cost in bytes; without their contents."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class HeldPages:
     def __init__(self, total_pages: int, budget_pages: int) -> None:
         self.budget_pages = budget_pages
         self.held_bytes = 0
-        """link bytes that forwarding everything now would take, by the estimates"""
+        """estimated bytes on the link if all held pages were forwarded now"""
         self.page_in: I64 = np.full(0, -1, np.int64)
         """for each slot: its page, -1 if it is free"""
         self.since_s: npt.NDArray[np.float64] = np.zeros(0)
         self.since_round: I64 = np.zeros(0, np.int64)
         self.size: I32 = np.zeros(0, np.int32)
-        """bytes each would put on the link, as estimated when it came in"""
+        """estimated bytes of each on the link, from when it came in"""
         self._slot_of: I32 = np.zeros(total_pages, np.int32)
         """slot + 1, or 0: zeros cost no memory until written"""
         self._free: I64 = np.zeros(0, np.int64)
@@ -38,15 +38,15 @@ class HeldPages:
         return self._slot_of[pages].astype(np.int64) - 1
 
     def sizes_of(self, pages: I64) -> I32:
-        """Return what each page's held version is counted with, 0 for pages that are not held."""
+        """Return the estimated bytes of each page's held version, 0 for pages that are not held."""
         slots = self.slots(pages)
         sizes: I32 = np.where(slots >= 0, self.size[slots], 0).astype(np.int32)
         return sizes
 
     def take(self, pages: I64, sizes: I32, now_s: float, round_: int) -> Bools:
-        """Hold pages (each once): a page already held keeps its slot, others get one while there is room.
+        """Hold pages (each once): a page already held keeps its slot, others get free slots.
 
-        Returns which found room.
+        Returns which pages have a slot.
         """
         slots = self.slots(pages)
         new = np.flatnonzero(slots < 0)
@@ -65,7 +65,7 @@ class HeldPages:
         return kept
 
     def drop(self, pages: I64) -> None:
-        """Forget pages (those not held are ignored)."""
+        """Free the pages' slots; pages that are not held are ignored."""
         slots = self.slots(pages)
         slots = slots[slots >= 0]
         self.held_bytes -= int(self.size[slots].sum(dtype=np.int64))

@@ -1,4 +1,4 @@
-"""In which of the last eight rounds each page arrived changed: one byte a page, for hold answers that ask."""
+"""In which of the last eight rounds each page arrived changed: one byte a page, for hold answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RoundHistory:
         self._round = 0
 
     def mark(self, pages: I64, masks: U32, round_: int, out: U8) -> None:
-        """Note that pages arrived in a round (mask 0: unchanged); ``out`` receives their bytes."""
+        """Record that pages arrived in a round (mask 0: unchanged); ``out`` receives their bytes."""
         self._advance(round_)
         _mark(pages, masks, self._table, out)
 

@@ -29,7 +29,7 @@ class HoldBuffer:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory taken."""
+        """Bytes of memory in use."""
         return self._pool.nbytes
 
     def store(self, batch: PageBatch, chosen: I64) -> None:

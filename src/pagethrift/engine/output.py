@@ -1,4 +1,4 @@
-"""What the thinner writes into, and what it says of itself."""
+"""The thinner's output, and its state."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pagethrift.stream.reader import BATCH_BYTES, BATCH_PAGES, BUFFER_BYTES
 from pagethrift.stream.writer import PAGE_ROOM, ZERO_ROOM
 
 OUTPUT_BYTES = BUFFER_BYTES + (BATCH_BYTES // FULL_BYTES + 1) * PAGE_ROOM + BATCH_PAGES * ZERO_ROOM
-"""one receive buffer's worth, and room for the batch that fills it"""
+"""the bytes of one receive buffer, and room for the batch that fills it"""
 IOV_MAX = 1024
-"""pieces one vectored write may have (Linux, limits.h)"""
+"""most pieces in one vectored write (Linux, limits.h)"""
 
 
 class Output:
@@ -46,7 +46,7 @@ class Output:
         return len(self.data) - self.size
 
     def borrow(self, at: int, lender: Received, start: int, stop: int) -> None:
-        """Put a piece of a receive buffer where ``data`` is filled up to ``at``, until ``clear``."""
+        """Insert a piece of a receive buffer behind ``data[:at]``; it stays borrowed until ``clear``."""
         self._cut_at(at)
         self._pieces.append(lender.data.data[start:stop])
         self.borrowed_bytes += stop - start
@@ -54,12 +54,12 @@ class Output:
         lender.loans += 1
 
     def pieces(self) -> deque[memoryview]:
-        """Return what is to be sent, in order."""
+        """Return the pieces to send, in order."""
         self._cut_at(self.size)
         return deque(self._pieces)
 
     def clear(self) -> None:
-        """Empty it and give back what was borrowed."""
+        """Empty the output and give borrowed buffers back."""
         for lender in self._lenders:
             lender.loans -= 1
         self._lenders.clear()
@@ -73,7 +73,7 @@ class Output:
 
 
 def first_bytes(pieces: deque[memoryview], most_bytes: int) -> list[memoryview]:
-    """Return the first pieces for one vectored write, the last of them cut to ``most_bytes`` in all."""
+    """Return the first pieces for one vectored write, cut to ``most_bytes`` in total."""
     chosen: list[memoryview] = []
     for piece in itertools.islice(pieces, IOV_MAX):
         chosen.append(piece[:most_bytes])
@@ -84,7 +84,7 @@ def first_bytes(pieces: deque[memoryview], most_bytes: int) -> list[memoryview]:
 
 
 def drop_bytes(pieces: deque[memoryview], count: int) -> None:
-    """Take the first ``count`` bytes, which were written, from pieces."""
+    """Remove the first ``count`` bytes, which were written, from ``pieces``."""
     while count >= len(pieces[0]):
         count -= len(pieces.popleft())
         if not pieces:
@@ -98,12 +98,12 @@ class PauseReason(Enum):
     NEED_INPUT = "need input"
     OUTPUT_FULL = "output full"
     TAKEN = "taken"
-    """a multifd channel's batch was used: give that channel to its thread again, then call on"""
+    """a multifd channel's batch was used: give that channel back to its thread and call again"""
     ENDED = "ended"
 
 
 class StreamPhase(Enum):
-    """What the thinner is doing with bytes."""
+    """The part of the stream that the thinner is in."""
 
     PREAMBLE = "preamble"
     RAM = "ram"

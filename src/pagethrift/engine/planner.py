@@ -10,14 +10,14 @@ from pagethrift.strategies.base import StopRule
 
 @dataclass(slots=True)
 class Planner:
-    """Asks the stop rule and remembers its answer: a switchover, or post-copy, is decided once."""
+    """Asks the stop rule, and keeps its decision for a switchover or post-copy, which is made once."""
 
     stop_rule: StopRule
     decided: StopDecision | None = field(default=None)
     """the switchover or post-copy, once decided"""
 
     def decide(self, facts: StopFacts) -> StopDecision:
-        """Return the decision for these facts; after a switchover was decided, that one."""
+        """Return the decision for these facts; once a switchover is decided, always that decision."""
         if self.decided is not None:
             return self.decided
         decision = self.stop_rule.decide(facts)

@@ -1,4 +1,4 @@
-"""The rounds of a migration: what each began with and what was counted in it."""
+"""The rounds of a migration: the dirty pages each began with, and its counts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pagethrift.model.result import PageCounters, RoundRecord
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What was counted since the migration began."""
+    """The counts since the migration began."""
 
     ram_bytes: int = 0
     """RAM bytes put on the link"""
     pages: PageCounters = field(default_factory=PageCounters)
     held_pages: int = 0
-    """that wait now"""
+    """pages that wait now"""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class RoundLog:
         self._rounds.append(_Round(now_s, totals, dirty_pages))
 
     def found_dirty(self, pages: int) -> None:
-        """Say how many pages the latest rounds began with, for those of which it is not known."""
+        """Set how many dirty pages the latest rounds began with, where it is not known yet."""
         for begun in reversed(self._rounds):
             if begun.dirty_pages is not None:
                 break
@@ -64,11 +64,11 @@ class RoundLog:
         return tuple(after - before for before, after in pairwise(borders))
 
     def all_dirty_pages(self) -> tuple[int, ...]:
-        """Return what each round began with, 0 where it is not known."""
+        """Return how many dirty pages each round began with, 0 where it is not known."""
         return tuple(begun.dirty_pages or 0 for begun in self._rounds)
 
     def dirty_pages_per_s(self) -> float:
-        """Distinct pages dirtied per second in the last round of which that is known; 0: in none."""
+        """Distinct pages dirtied per second in the last round where it is known; 0 without such a round."""
         for before, after in pairwise(reversed(self._rounds)):
             duration_s = before.began_s - after.began_s
             if duration_s > 0 and before.dirty_pages is not None:
@@ -76,7 +76,7 @@ class RoundLog:
         return 0.0
 
     def records(self, totals: Totals) -> tuple[RoundRecord, ...]:
-        """Return every round, the current one last; ``totals``: counted by now."""
+        """Return every round, the current one last; ``totals``: the counts now."""
         ends = [begun.before for begun in self._rounds[1:]] + [totals]
         return tuple(
             RoundRecord(

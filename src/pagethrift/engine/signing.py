@@ -7,9 +7,9 @@ from pagethrift.strategies.base import Signing
 
 
 def signer_for(signing: Signing, secret: bytes) -> SubpageSigner | Sha256Signer | None:
-    """Return the signer, None where the ledger keeps nothing but what was sent at all.
+    """Return the signer, or None if the ledger only keeps which pages were sent.
 
-    ``secret``: at least 32 random bytes, fresh for each migration. Raises ValueError for a shorter one.
+    ``secret``: at least 32 random bytes, new for each migration. Raises ValueError for a shorter one.
     """
     match signing:
         case Signing.NOTHING:

@@ -1,14 +1,15 @@
-"""Terminating multifd: what the channels bring goes into the main stream, in a legal place and order.
+"""Terminating multifd: pages from the channels go into the main stream, in a legal place and order.
 
-Order: the source writes one SYNC to every channel and then a mark to main (MULTIFD_FLUSH, or the
-end of a section). Pages before a SYNC go out before its mark is passed, pages after it wait for that.
-So a channel whose next event is a SYNC stands still, and main stands still at its mark until all do.
+Order: the source writes one SYNC to every channel, and after it a mark to main (MULTIFD_FLUSH, or the
+end of a section). Pages before a SYNC go out before main passes the mark; pages after the SYNC wait
+until main has passed it. So a channel waits when its next event is a SYNC, and main waits at its mark
+until all channels wait.
 
-Place: QEMU flushes main rarely. While pages flow on the channels, what was received of main often
-ends between a section's end mark and its footer, or inside another device's section, and the rest
-comes only once the channels have been read. Main's bytes that complete nothing yet are therefore set
-aside, and page records find the output inside a section of RAM or between two sections, where a
-PART of our own begins. Without that both QEMU and the relay would wait for ever.
+Place: QEMU flushes main rarely. While pages flow on the channels, the received part of main often
+ends between a section's end mark and its footer, or inside another device's section. The rest comes
+only after the channels have been read. Main's incomplete bytes are therefore set aside, so that the
+output is always inside a section of RAM or between two sections; between two sections the relay begins
+a PART of its own for the pages. Otherwise both QEMU and the relay would wait for ever.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ ASIDE_BYTES = 4 << 20
 
 
 class Channel:
-    """One channel: its reader, and at most one event read (a batch: signed too) ahead of its use.
+    """One channel: its reader, and at most one event that is read ahead (the pages of a batch also signed).
 
-    It belongs to one thread at a time: to the shell, which calls ``prepare`` and gives it bytes, until
-    that says True; then to the thinner, until ``Thinner.given_back`` returns it.
+    A channel belongs to one thread at a time. The feeding thread calls ``prepare`` and gives it bytes
+    until ``prepare`` returns True. After that it belongs to the thinner, until ``Thinner.given_back``
+    returns it.
     """
 
     def __init__(self, signer: SubpageSigner | Sha256Signer | None, batch_pages: int) -> None:
@@ -39,13 +41,13 @@ class Channel:
         self.handshake: Handshake | None = None
         self.received_bytes = 0
         self.event: Pages | Sync | Signal | None = None
-        """what waits for the thinner; Signal.END for a channel that was closed"""
+        """the event that waits for the thinner; Signal.END for a closed channel"""
         self._signer = signer
         columns = signer.columns if signer else 0
         self._signs: U64 = np.zeros((batch_pages, columns), np.uint64)
 
     def room(self, want_bytes: int = CHANNEL_BUFFER_BYTES) -> memoryview:
-        """Return space to receive into; only after ``prepare`` said False."""
+        """Return space to receive into; call only after ``prepare`` returned False."""
         return self.reader.room(want_bytes)
 
     def received(self, count: int) -> None:
@@ -54,7 +56,7 @@ class Channel:
         self.reader.received(count)
 
     def prepare(self) -> bool:
-        """Read the next event, and sign its pages; False when that needs more bytes. Raises StreamError."""
+        """Read the next event and sign its pages; False when more bytes are needed. Raises StreamError."""
         while True:
             match event := self.reader.next_event():
                 case Signal.NEED_DATA:
@@ -71,7 +73,7 @@ class Channel:
                     return True
 
     def batch(self) -> tuple[PageBatch, U64] | None:
-        """Return the pages that wait, with their signatures."""
+        """Return the waiting pages, with their signatures."""
         if not isinstance(self.event, Pages):
             return None
         batch = self.event.batch
@@ -79,12 +81,12 @@ class Channel:
 
 
 class Channels:
-    """All channels of one migration, and which of them may go on; ``table``: the RAM blocks known so far."""
+    """All channels of one migration, and which of them wait; ``table``: the RAM blocks known so far."""
 
     def __init__(self, table: BlockTable) -> None:
         self.all: list[Channel] = []
         self.waiting = False
-        """main stands at a mark that some channel has not reached"""
+        """main waits at a mark that some channel has not reached"""
         self.ram_over = False
         self._per_section: bool | None = None
         """QEMU 7.2, 8.0 and machine types up to 8.0: the end of each section is the mark"""
@@ -93,13 +95,13 @@ class Channels:
         self._given_back: list[Channel] = []
 
     def add(self, channel: Channel) -> Channel:
-        """Take one more channel."""
+        """Add a channel."""
         channel.reader.table = self._table
         self.all.append(channel)
         return channel
 
     def begin(self, table: BlockTable) -> None:
-        """RAM begins."""
+        """Set the RAM blocks: RAM begins."""
         self._table = table
         for channel in self.all:
             channel.reader.table = table
@@ -119,7 +121,7 @@ class Channels:
         return None
 
     def give_back(self, channel: Channel) -> None:
-        """The channel's event was used."""
+        """Give a channel back: its event was used."""
         channel.event = None
         self._given_back.append(channel)
 
@@ -129,14 +131,14 @@ class Channels:
         return found
 
     def at_flush(self, offset: int) -> bool:
-        """Main stands at MULTIFD_FLUSH: say whether it may pass. Raises StreamError."""
+        """Return whether main, at MULTIFD_FLUSH, may pass it. Raises StreamError."""
         if self._per_section:
             raise StreamError(offset, "no MULTIFD_FLUSH, as in RAM's first section", "one")
         self._per_section = False
         return self._pass(offset)
 
     def at_end_of_body(self, offset: int) -> bool:
-        """Main stands at a section's end mark: say whether it may pass. Raises StreamError."""
+        """Return whether main, at a section's end mark, may pass it. Raises StreamError."""
         if self._per_section is None:
             self._per_section = True
         return not self._per_section or self._pass(offset)
@@ -162,7 +164,7 @@ class Channels:
 
 
 class Frame:
-    """Keeps the output where page records may stand, or one ``open`` away from it."""
+    """Keeps the output in a place where page records may follow, at once or after ``open``."""
 
     def __init__(self, ram_id: int) -> None:
         number = ram_id.to_bytes(4, "big")
@@ -190,9 +192,9 @@ class Frame:
             )
 
     def put(self, out: Output, inside: bool) -> bool:
-        """Write what was set aside, after which the output is ``inside`` a section of RAM or between two.
+        """Write the bytes set aside, which leaves the output ``inside`` a section of RAM or between two.
 
-        False: call again with an emptier output.
+        Returns False when the output is full: call again with an emptier one.
         """
         if self._own and self._aside:
             self._aside[:0] = self._foot
@@ -205,7 +207,7 @@ class Frame:
         return not self._aside
 
     def open(self, out: Output) -> None:
-        """Make the output take page records; needs a few bytes of it."""
+        """Begin a PART, if needed, so that page records may follow; takes a few bytes of output."""
         if not self._inside:
             out.data[out.size : out.size + len(self._head)] = np.frombuffer(self._head, np.uint8)
             out.size += len(self._head)

@@ -1,7 +1,7 @@
-"""The thinner: QEMU's stream in, a legal stream without what the destination holds out.
+"""The thinner: turns QEMU's stream into a legal stream without what the destination already holds.
 
-Here is the state of the stream; engine/forwarder.py forwards the pages, one batch at a time. It does no
-I/O: a shell fills ``room()``, calls ``run()`` and sends the output.
+This file keeps the state of the stream; engine/forwarder.py forwards the pages, one batch at a time. Neither
+does I/O: the caller fills ``room()``, calls ``run()`` and sends the output.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ FLUSH_BYTES = 8
 class Thinner:
     """Thins one stream with one strategy.
 
-    ``secret``: at least 32 random bytes, fresh for each migration (the signature key).
-    ``base``: for RAM blocks whose content the destination holds already, by name, a row of signatures
+    ``secret``: at least 32 random bytes, new for each migration (the signature key).
+    ``base``: the RAM blocks whose content the destination already holds: name -> a row of signatures
     for each page, shape (pages, columns), made with the same secret; see `Ledger.begin_with`.
-    ``room`` and ``received`` take the main channel. A shell whose source uses multifd also calls
-    ``add_channel`` for each channel before main's bytes that follow its connecting, and whenever
-    ``given_back`` returns one, feeds and prepares it (see Channel) before it calls ``run`` again.
-    Errors leave what was already written consistent with the ledger, but the stream
-    cannot go on: StreamError says why.
+    ``room`` and ``received`` take the main channel. With multifd the caller also calls ``add_channel``
+    for each channel, before it gives the main bytes that arrived after the channel had connected. When
+    ``given_back`` returns a channel, the caller feeds and prepares it (see Channel) before the next ``run``.
+    After an error, what was already written agrees with the ledger, but the stream cannot go on:
+    StreamError says why.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Thinner:
         self.warning = ""
         self.round = 0
         self.link_bps = 0.0
-        """what the shell measures, bytes per second; 0 while unknown"""
+        """set by the caller, bytes per second; 0 while unknown"""
         self.downtime_limit_s = DOWNTIME_LIMIT_S
         self._going = False
         self._hold_pages = hold_budget_bytes // PAGE_BYTES
@@ -99,11 +99,11 @@ class Thinner:
 
     @property
     def held(self) -> HeldPages:
-        """The pages that wait."""
+        """The pages that wait in the relay."""
         return self._forwarder.held
 
     def room(self, want_bytes: int = BUFFER_BYTES) -> memoryview:
-        """Return space to receive into; call ``run`` until NEED_INPUT before asking."""
+        """Return space to receive into; call only after ``run`` returned NEED_INPUT."""
         return self._reader.room(want_bytes)
 
     def received(self, count: int) -> None:
@@ -120,16 +120,16 @@ class Thinner:
 
     @property
     def joinable(self) -> bool:
-        """Whether a multifd channel may still come: until the end of RAM's first section."""
+        """Whether a multifd channel may still be added: until the end of RAM's first section."""
         return self.phase is StreamPhase.PREAMBLE and not self._sealed
 
     @property
     def wants_main(self) -> bool:
-        """False while main stands at a mark that some multifd channel has not reached."""
+        """False while main waits at a mark that some multifd channel has not reached."""
         return self._channels is None or not self._channels.waiting
 
     def add_channel(self) -> Channel:
-        """Take one more multifd channel, while ``joinable``."""
+        """Add a multifd channel; allowed while ``joinable``."""
         if not self.joinable:
             raise ValueError("multifd channels come before the end of RAM's first section")
         self._channels = self._channels or Channels(self.table)
@@ -144,7 +144,7 @@ class Thinner:
         self.round = number
 
     def go(self) -> None:
-        """The switchover is decided: hold nothing more, release at the next section end."""
+        """Hold no more pages, and release all at the next section end: the switchover is decided."""
         self._going = True
 
     def run(self, out: Output, now_s: float) -> PauseReason:
@@ -164,7 +164,7 @@ class Thinner:
                 return stuck
 
     def _advance(self, out: Output, now_s: float) -> PauseReason | None:
-        """Handle main's next event; returns why that was not possible."""
+        """Handle main's next event; return why that was not possible, or None."""
         if self.phase is StreamPhase.PIPE:
             return self._pipe(out)
         if self._pending is None:
@@ -192,7 +192,7 @@ class Thinner:
         if channel is None or found is None or self._frame is None:
             return None
         batch, signs = found
-        # The head of a PART section fits into what room_bytes allows for too much.
+        # room_bytes allows for more than a batch needs: the head of a PART section fits too.
         if out.free < room_bytes(batch.kind):
             return PauseReason.OUTPUT_FULL
         self._frame.open(out)
@@ -217,7 +217,7 @@ class Thinner:
                     self._begin(table)
                 except MemoryError:
                     size = f"{table.total_pages * PAGE_BYTES / 2**40:.3g} TiB"
-                    expected = "RAM this machine can keep a ledger of"
+                    expected = "RAM that fits a ledger in this machine's memory"
                     raise StreamError(self._reader.offset, expected, size) from None
                 if self._channels:
                     self._channels.begin(table)
@@ -240,13 +240,13 @@ class Thinner:
             case RamEnds():
                 self.phase = StreamPhase.TAIL
                 if len(self.held):
-                    raise StreamError(self._reader.offset, "no page owed after RAM", f"{len(self.held)} held")
+                    raise StreamError(self._reader.offset, "no held page after RAM", f"{len(self.held)}")
             case _:
                 raise AssertionError(event)
         return True
 
     def _at_mark(self, flush: bool) -> bool:
-        """MULTIFD_FLUSH or the end of a section of RAM: say whether main may pass it."""
+        """Return whether main may pass MULTIFD_FLUSH or the end of a section of RAM."""
         self._sealed = True
         if self._channels is None:
             return True

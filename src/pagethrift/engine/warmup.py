@@ -1,4 +1,4 @@
-"""Calls every kernel of the data path once, so that each is compiled, loaded from a cache, or was built."""
+"""Calling every kernel of the data path once, so that none is compiled or loaded during a migration."""
 
 from __future__ import annotations
 

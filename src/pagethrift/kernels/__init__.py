@@ -1,9 +1,9 @@
 """Kernels: functions over arrays that run as machine code.
 
 Set-up compiles the data path's kernels into an extension module (``python -m pagethrift.build``) that
-needs no Numba to run. A kernel that is not in it, or is called with types it was not built for, is
-compiled by Numba at its first call, as all are where nothing was built, or for other sources or
-another processor. Both run the same LLVM code. Nothing is read or loaded before the first call.
+needs no Numba to run. Numba compiles a kernel at its first call if the module lacks it, or if it is
+called with types it was not built for. Without a module for these sources and this processor, Numba
+compiles all kernels so. Both run the same LLVM code. Nothing is read or loaded before the first call.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ class Kernel:
 
     @functools.cached_property
     def built(self) -> Callable[..., Any] | None:
-        """The built function; it returns NotImplemented for arguments of types it was not built for."""
+        """The function in the module; it returns NotImplemented for types it was not built for."""
         from pagethrift.kernels import machine_code
 
         return getattr(machine_code.extension(), self.symbol, None)
 
     @functools.cached_property
     def dispatcher(self) -> Any:
-        """Numba's own object."""
+        """Numba's own object for this function."""
         from pagethrift.kernels import jit, machine_code
 
         return jit.compile_kernel(self.py_func, machine_code.cache_folder())
 
     @property
     def _numba_type_(self) -> Any:
-        """What a kernel that calls this one sees."""
+        """What Numba sees when another kernel calls this one."""
         return self.dispatcher._numba_type_
 
 
 KERNELS: list[Kernel] = []
-"""all that were imported"""
+"""every kernel imported so far"""
 
 
 def kernel(function: F) -> F:
-    """Make a function for arrays a kernel: machine code, GIL released, no bounds checks."""
+    """Turn a function over arrays into a kernel: machine code, GIL released, no bounds checks."""
     KERNELS.append(Kernel(function))
     return cast(F, KERNELS[-1])
 
 
 class _Intrinsic:
-    """Only kernels can call it; Numba asks for it when it compiles one."""
+    """A function for kernels only; Numba asks for it when it compiles a kernel."""
 
     def __init__(self, name: str) -> None:
         self._name = name

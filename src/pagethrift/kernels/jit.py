@@ -1,6 +1,6 @@
-"""Compiling kernels with Numba, and what Numba has no words for.
+"""Compiling kernels with Numba, and operations that Numba lacks.
 
-Only ``kernels`` imports this file, and only once a kernel has to be compiled: Numba and LLVM take
+Only ``kernels`` imports this file, and only when a kernel has to be compiled: Numba and LLVM take
 half a second and 66 MiB.
 
 Unaligned words, bulk copies and 64 x 64 -> 128 bit products compile to one machine
@@ -24,7 +24,7 @@ uint64_pair: Any = cast(Any, types).UniTuple(types.uint64, 2)
 
 
 def compile_kernel(function: Any, folder: str | None) -> Any:
-    """Compile a function for arrays: cached in ``folder`` if there is one, GIL released, no bounds checks."""
+    """Compile a function over arrays: GIL released, no bounds checks, cached if ``folder`` is given."""
     cast(Any, numba.config).CACHE_DIR = folder or ""
     return njit(cache=folder is not None, nogil=True, boundscheck=False)(function)
 

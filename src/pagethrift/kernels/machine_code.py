@@ -1,4 +1,4 @@
-"""Where the machine code of kernels is kept: the extension module that was built, Numba's cache.
+"""Where the machine code of kernels is kept: in the built extension module and in Numba's cache.
 
 Only ``kernels`` imports this file, at the first call of a kernel: importing a floor reads no file.
 """
@@ -16,15 +16,15 @@ from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 ROOMS = ("kernels", "model", "stream", "content", "engine", "simulator")
-"""where kernels stand, or constants that they use"""
+"""rooms that contain kernels, or constants that kernels use"""
 EXTENSION_NAME = "pagethrift_kernels"
 ONLY_JIT = "PAGETHRIFT_JIT"
-"""environment variable: if set, nothing that was built is used"""
+"""environment variable: if set, the built module is not used"""
 
 
 @functools.cache
 def source_digest(*rooms: str) -> str:
-    """Name the sources of these rooms by their content, those beside the rooms included."""
+    """Return a digest of the sources in these rooms and of the files beside the rooms."""
     digest = hashlib.sha256()
     for room in ("", *rooms):
         for source in sorted((PACKAGE / room).rglob("*.py") if room else PACKAGE.glob("*.py")):
@@ -34,10 +34,10 @@ def source_digest(*rooms: str) -> str:
 
 @functools.cache
 def cache_folder() -> str | None:
-    """Return where compiled kernels are kept, named after all sources; None: nowhere may be written.
+    """Return the cache folder for compiled kernels, named after all sources; None: no folder is writable.
 
-    Numba's own cache looks at a kernel's file only: after an edit to a function it calls from another
-    file, stale machine code would run.
+    Numba's own cache checks only the kernel's own file: after an edit to a function that the kernel calls
+    from another file, stale machine code would run.
     """
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return chosen
@@ -53,9 +53,9 @@ def cache_folder() -> str | None:
 
 
 def processor(cpuinfo: str) -> str:
-    """Name the first processor of /proc/cpuinfo by its model and features.
+    """Return a digest of the model and features of the first processor in /proc/cpuinfo.
 
-    Machine code for one with AVX-512 must not run on one without.
+    Machine code for a processor with AVX-512 must not run on one without it.
     """
     first = cpuinfo.partition("\n\n")[0]
     facts = re.findall(r"^(?:model name|flags|CPU part|Features)\s*:.*", first, re.MULTILINE)
@@ -63,7 +63,7 @@ def processor(cpuinfo: str) -> str:
 
 
 def extension_path() -> Path | None:
-    """Return where the extension of these sources, this processor and this Python is, or would be."""
+    """Return the path of the extension for these sources, this processor and this Python."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -77,7 +77,7 @@ def extension_path() -> Path | None:
 
 
 def load_extension(path: Path | None) -> Any:
-    """Return the extension module, or None where there is none or it cannot be loaded."""
+    """Return the extension module, or None if it does not exist or cannot be loaded."""
     if path is None or not path.is_file():
         return None
     loader = ExtensionFileLoader(EXTENSION_NAME, str(path))
@@ -91,5 +91,5 @@ def load_extension(path: Path | None) -> Any:
 
 @functools.cache
 def extension() -> Any:
-    """Return the module in use, or None."""
+    """Return the extension module in use, or None."""
     return None if os.environ.get(ONLY_JIT) else load_extension(extension_path())

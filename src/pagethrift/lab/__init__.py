@@ -1,1 +1,1 @@
-"""Floor 5: two hosts, guests, load and experiments on one machine."""
+"""Floor 6: two hosts, guests, load and experiments on one machine."""

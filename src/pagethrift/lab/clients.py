@@ -1,4 +1,4 @@
-"""The guest's clients: the load generator, and memcaslap where the scenario wants it, in their namespace."""
+"""The guest's clients in their namespace: the load generator, and memcaslap if the scenario asks for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FILL_TIMEOUT_S = 180.0
 
 
 class Clients:
-    """Running clients; they end with their group."""
+    """Running clients; they end with their process group."""
 
     def __init__(self, scenario: Scenario, folder: Path, hosts: TwoHosts, group: ProcessGroup) -> None:
-        """Start the generator; ``folder`` takes its description and its report."""
+        """Start the generator; its description and its report go into ``folder``."""
         self._memcaslap_spec = scenario.memcaslap
         self._memcaslap: Memcaslap | None = None
         self._folder, self._namespace, self._group = folder, hosts.client_namespace, group
@@ -63,7 +63,7 @@ class Clients:
             line = self._lines.next(deadline_s - time.monotonic())
             if line is not None and json.loads(line).get("event") == event:
                 return
-        raise LabError(f"the load generator did not get to {event!r}: {self._process.last_words()}")
+        raise LabError(f"the load generator did not reach {event!r}: {self._process.last_words()}")
 
     def require_running(self) -> None:
         """Raise LabError when one of the clients has ended."""

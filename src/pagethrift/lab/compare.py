@@ -1,4 +1,4 @@
-"""Several modes side by side: order alternated, every run one result file."""
+"""Comparing modes: their order alternates, and every run has its own result file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pagethrift.model.run_result import RunResult
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One run to do."""
+    """One planned run."""
 
     mode: ModeSpec
     repetition: int
     check_ram: bool
 
     def path(self, folder: Path, scenario: str) -> Path:
-        """Return where its result goes."""
+        """Return the path of its result file."""
         kind = "ram-check" if self.check_ram else f"{self.repetition:02d}"
         name = self.mode.name.replace(":", "-").replace("=", "").replace(",", "-")
         return folder / f"{scenario}.{name}.{kind}.json"
@@ -43,8 +43,8 @@ def plan(scenario: Scenario) -> list[Planned]:
 def compare(scenario: Scenario, folder: Path, show: Show) -> list[RunResult]:
     """Do all runs of a scenario that have no result file in ``folder`` yet; return all results.
 
-    A run that fails is shown and left out, so that a later call tries it again; raises the
-    last failure when nothing succeeded, and LabError before anything when this user may run nothing.
+    A run that fails is shown and left out, so that a later call tries it again. Raises the last
+    failure when no run succeeded. Raises LabError before the first run when this user lacks the rights.
     """
     runs = plan(scenario)
     paths = [planned.path(folder, scenario.name) for planned in runs]
@@ -91,5 +91,5 @@ def _kept(path: Path, scenario: Scenario) -> RunResult:
     same_link = result.migration.bandwidth_bps == scenario.link.bandwidth_bps
     if not same_link or (result.settings_digest or scenario.digest) != scenario.digest:
         what = "other settings" if same_link else "another bandwidth"
-        raise UsageError(f"{path} is of {what} of the scenario; choose another folder")
+        raise UsageError(f"{path} was made with {what} in the scenario; choose another folder")
     return result

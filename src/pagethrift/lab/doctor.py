@@ -1,4 +1,4 @@
-"""What this machine has and lacks for the lab, as data."""
+"""What the lab needs and this machine has or lacks, as data."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _SETUP = "run scripts/setup-system.sh as root"
 _GIB = 2**30
 # Two guests of 1 GiB, a relay, a client and the page cache.
 _MEMORY_WANTED_BYTES = 4 * _GIB
-# Unpacked: QEMU 90 MB, kernel 110 MB, package lists 20 MB, images; the rest is for results.
+# Unpacked QEMU 90 MB, kernel 110 MB, package lists 20 MB, images; the rest is for results.
 _DISK_WANTED_BYTES = _GIB
-# Below one core for each of source, destination, relay and client they disturb one another.
+# With fewer than one core each, source, destination, relay and client disturb one another.
 _CORES_WANTED = 4
 _TRIED_DISK_BYTES = 8 << 20
 
 
 class CheckStatus(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     OK = "ok"
     MISSING = "missing"
     """the lab cannot run without it"""
     DEGRADED = "degraded"
-    """the lab runs, slower or with less to choose from"""
+    """the lab runs, but slower or with fewer features"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Check:
     status: CheckStatus
     detail: str
     remedy: str = ""
-    """what to do, empty when nothing is wrong"""
+    """what to do; empty when nothing is wrong"""
 
 
 def examine(*, fetch: bool = False) -> list[Check]:
-    """Return all checks. Takes about 0.3 s, once per boot up to 5 s more for trying KVM.
+    """Return all checks. Takes about 0.3 s, and once per boot up to 5 s more to try KVM.
 
-    ``fetch`` allows downloading QEMU and the guest kernel, without which KVM cannot be tried.
+    ``fetch`` allows downloading QEMU and the guest kernel; KVM cannot be tried without them.
     """
     kvm = _kvm(fetch)
     programs = [
@@ -86,7 +86,7 @@ def examine(*, fetch: bool = False) -> list[Check]:
 
 
 def examine_options() -> list[Check]:
-    """Return the checks of what only some scenarios ask for, each really tried."""
+    """Return the checks of features that only some scenarios need; each feature is really tried."""
     with TemporaryDirectory(prefix="ptl-doctor-") as name:
         folder = Path(name)
 
@@ -107,13 +107,13 @@ def examine_options() -> list[Check]:
 
 
 def examine_network() -> list[Check]:
-    """Return the checks of namespaces, tap devices and shaping, each really tried."""
+    """Return the checks of namespaces, tap devices and shaping; each is really tried."""
     if shutil.which("ip") is None or shutil.which("tc") is None:
         return [Check("network tools", CheckStatus.MISSING, "no ip or tc", f"{_SETUP} (package iproute2)")]
     try:
         with _scratch_namespace() as namespace:
             return [
-                Check("network namespaces", CheckStatus.OK, "can be made"),
+                Check("network namespaces", CheckStatus.OK, "work"),
                 _tried(
                     "tap devices",
                     CheckStatus.MISSING,
@@ -129,7 +129,7 @@ def examine_network() -> list[Check]:
                 _tried(
                     "added delay (netem)",
                     CheckStatus.DEGRADED,
-                    "use a kernel with sch_netem; without it a process of the lab delays (forwarder)",
+                    "use a kernel with sch_netem; without it a process of the lab adds the delay (forwarder)",
                     lambda: _tc(namespace, "netem", "delay", "1ms"),
                 ),
             ]
@@ -185,7 +185,7 @@ def _program(name: str, package: str) -> Check:
 def _only_for(scenario: str, check: Check) -> Check:
     if check.status is CheckStatus.OK:
         return check
-    return replace(check, status=CheckStatus.DEGRADED, detail=f"{check.detail}, scenario {scenario} needs it")
+    return replace(check, status=CheckStatus.DEGRADED, detail=f"{check.detail}; scenario {scenario} needs it")
 
 
 def _qemu(series: QemuSeries, fetch: bool) -> Check:
@@ -201,7 +201,7 @@ def _old_qemu(found: Check, kvm: Check) -> Check:
     # hung or panicked at the destination in 4 of 7, on 10.0.2 in 0 of 6 (7.2 loses dirty marks).
     if found.status is not CheckStatus.OK or kvm.status is CheckStatus.OK:
         return found
-    detail = f"{found.detail}; under TCG it loses dirty marks, so Linux guests often die in plain migrations"
+    detail = f"{found.detail}; under TCG it loses dirty marks, and Linux guests often die in plain migrations"
     return replace(found, status=CheckStatus.DEGRADED, detail=detail, remedy="use QEMU 10.0 for Linux guests")
 
 
@@ -218,7 +218,7 @@ def _nfs(fetch: bool) -> Check:
         with_nfs_driver(qemu("10.0", fetch=fetch), fetch=fetch)
 
     return _tried(
-        "disk on NFS", CheckStatus.DEGRADED, "let the lab fetch it (Debian)", attempt, found="at hand"
+        "disk on NFS", CheckStatus.DEGRADED, "let the lab fetch it (Debian)", attempt, found="available"
     )
 
 
@@ -261,9 +261,9 @@ def _disk() -> Check:
     try:
         cache_dir()
     except LabError as error:
-        return Check("disk", CheckStatus.MISSING, str(error), "set PAGETHRIFT_CACHE to a folder of yours")
+        return Check("disk", CheckStatus.MISSING, str(error), "set PAGETHRIFT_CACHE to a folder that you own")
     free_bytes = shutil.disk_usage(cache_dir()).free
     detail = f"{format_bytes(free_bytes)} free in {cache_dir()}"
     if free_bytes >= _DISK_WANTED_BYTES:
         return Check("disk", CheckStatus.OK, detail)
-    return Check("disk", CheckStatus.DEGRADED, detail, "free space there or set PAGETHRIFT_CACHE elsewhere")
+    return Check("disk", CheckStatus.DEGRADED, detail, "free space in it or set PAGETHRIFT_CACHE elsewhere")

@@ -1,4 +1,4 @@
-"""The ``pagethrift migrate`` of a lab run: followed while it runs, the link changing on its way."""
+"""The ``pagethrift migrate`` process of a lab run: following it, and changing the link meanwhile."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pagethrift.lab.scenario import ModeSpec, Scenario
 from pagethrift.model.run_result import LinkChange
 
 START_S = 200.0
-"""before the first progress: compiling the relay's kernels without a cache takes tens of seconds"""
+"""wait for the first progress line: compiling the relay's kernels without a cache takes tens of seconds"""
 SLACK_S = 120.0
-"""beyond ``force_after_s``: what a forced switchover of all RAM may still take"""
+"""added to ``force_after_s``: how long a forced switchover of all RAM may take"""
 _CLEAN_UP_S = 30.0
 
 SetLink = Callable[[int | None], None]
@@ -47,7 +47,7 @@ def migrate_command(
 
 
 class Journey:
-    """A migration under way."""
+    """A running migration."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Journey:
         self._began_s: float | None = None
 
     def follow(self, timeout_s: float) -> None:
-        """Return when it has ended well. Raises LabError when it failed or ``timeout_s`` has passed."""
+        """Return when the migration has succeeded. Raises LabError when it failed or after ``timeout_s``."""
         deadline_s = time.monotonic() + timeout_s
         while not self._lines.ended:
             line = self._lines.next(min(deadline_s, self._next_change_s()) - time.monotonic())

@@ -1,4 +1,4 @@
-"""A comparison as a file: scenarios x modes, repeated, over one link."""
+"""A matrix file: a comparison of scenarios x modes, repeated, over one link."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pagethrift.units import parse_bandwidth, parse_seconds
 
 
 def read_compared(path: Path) -> list[Scenario]:
-    """Read a scenario file or a matrix: ``scenarios`` (files, relative to it) and what replaces theirs.
+    """Read a scenario file or a matrix, which names ``scenarios`` (files, relative to it).
 
-    A matrix may set ``modes``, ``repetitions``, ``bandwidth`` and ``force_after``; ``qemu`` names
-    series, with each of which every scenario runs under a name of its own. Raises UsageError.
+    A matrix may set ``modes``, ``repetitions``, ``bandwidth`` and ``force_after`` in place of the scenarios';
+    ``qemu`` names series, and every scenario runs with each series under its own name. Raises UsageError.
     """
     data = read_toml(path)
     if "scenarios" not in data:

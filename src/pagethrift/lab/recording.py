@@ -1,6 +1,6 @@
 """A dirtying trace of a scenario's guest under its load: `pagethrift record` in the source host.
 
-The guest says what its pages are used for just before: a copy of its /proc/kpageflags, in a folder that goes.
+Just before, the guest sends its page classes: a copy of its /proc/kpageflags, in a temporary folder.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ PAGE_FLAGS_TIMEOUT_S = 10.0
 def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, show: Show) -> dict[str, Any]:
     """Boot the scenario's guest, load it, record ``seconds`` of it to ``out``; return record's summary.
 
-    ``interval_s`` lies between two looks at the dirty bitmap, 0 as fast as QEMU goes. The trace's workload
-    note is the scenario's name, its description and the dirty rate measured before.
+    ``interval_s`` is the time between two readings of the dirty bitmap, 0 as fast as QEMU goes. The trace's
+    workload note is the scenario's name, its description and the dirty rate measured before.
     Raises LabError; needs root for namespaces.
     """
     require_rights()
@@ -70,16 +70,16 @@ def record(scenario: Scenario, out: Path, seconds: float, interval_s: float, sho
             if summary.get("type") == "progress":
                 show(Event("record", f"{summary['elapsed_s']:.0f} s, {summary['rows']} rows"))
             if time.monotonic() > deadline_s:
-                raise LabError(f"the recording is not over after {seconds + SLACK_S:.0f} s")
+                raise LabError(f"the recording has not ended after {seconds + SLACK_S:.0f} s")
         if process.wait(30) != 0:
             raise LabError(f"the recording failed: {process.last_words().removeprefix('pagethrift: ')}")
         return summary | {"failed_requests": load.finish()["failed"], "dirty_rate_bytes_per_s": rate_bps}
 
 
 def copy_page_flags(hosts: TwoHosts, into: Path) -> Path:
-    """Write the guest's /proc/kpageflags to ``into`` and return it; the guest tells its page classes.
+    """Write the guest's /proc/kpageflags, its page classes, to ``into`` and return the path.
 
-    Raises LabError or LinkError when it does not.
+    Raises LabError or LinkError when the guest does not send it.
     """
     try:
         with hosts.connect(GUEST_ADDRESS, CLASSES_PORT) as guest, into.open("wb") as file:

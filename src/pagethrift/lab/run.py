@@ -1,4 +1,4 @@
-"""One run: two hosts, a guest under load, one migration, one result."""
+"""One run of a scenario: two hosts, a guest under load, one migration, one result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BOOT_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to show while a run goes on."""
+    """An event to show while a run goes on."""
 
     stage: str
     detail: str = ""
@@ -89,7 +89,7 @@ def boot(
 
 
 def warm_up(scenario: Scenario, load: Clients, source: Machine, show: Show) -> int:
-    """Fill, let the load run, and return the dirty rate in bytes per second.
+    """Fill the server, let the load run, and return the dirty rate in bytes per second.
 
     Raises LabError when the guest writes less than the scenario says.
     """
@@ -141,7 +141,7 @@ class _Stage:
         time.sleep(self._scenario.after_s)
         client = load.finish()
         disk_check = self._check_disk(disk, source, destination, disk_bytes) if disk else None
-        # The destination may stall right after it took over, so the time after counts, too.
+        # The destination may stall just after it took over, so the time after the migration counts too.
         blackout_s = max(phase["blackout_s"] for phase in client["phases"][1:])
         migration = replace(
             migration, transferred_bytes=sent_bytes, blackout_s=None if check_ram else blackout_s

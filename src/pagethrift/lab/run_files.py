@@ -1,4 +1,4 @@
-"""Result files of lab runs: written whole or not at all, and read."""
+"""Reading and writing the result files of lab runs; a file is written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios: what runs where, read from TOML and checked before anything starts."""
+"""Scenarios: guest, load, link and migration, read from TOML and checked before anything starts."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "mult
 
 @dataclass(frozen=True, slots=True)
 class ModeSpec:
-    """How one run migrates: a strategy through the relay, or a feature of QEMU without it."""
+    """A mode: a strategy through the relay, or a feature of QEMU without the relay."""
 
     name: str
     arguments: tuple[str, ...]
-    """for ``pagethrift migrate``"""
+    """arguments for ``pagethrift migrate``"""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One guest, its load, its link, and how it migrates."""
+    """One guest, its load, its link, and its modes."""
 
     name: str
     description: str = ""
@@ -51,13 +51,13 @@ class Scenario:
     """a second load on memcached"""
     downtime_limit_s: float = DOWNTIME_LIMIT_S
     force_after_s: float = 60.0
-    """switch over then, converged or not"""
+    """switch over after this time, converged or not"""
     warm_up_s: float = 5.0
     """load before the migration"""
     after_s: float = 3.0
-    """load after it"""
+    """load after the migration"""
     min_dirty_rate_bps: int = 1 << 20
-    """bytes a second: a guest that dirties less after the warm-up is not the one described; 0 = whatever"""
+    """bytes a second: a guest that dirties less after the warm-up fails the run; 0 = any guest will do"""
     modes: tuple[ModeSpec, ...] = field(default_factory=lambda: (parse_mode("pagethrift"),))
     repetitions: int = 1
     check_ram: tuple[ModeSpec, ...] = ()
@@ -65,18 +65,18 @@ class Scenario:
 
     @property
     def digest(self) -> str:
-        """Name the settings that runs must share to be compared."""
+        """Digest of the settings that runs must share to be compared."""
         settings = asdict(replace(self, description="", modes=(), repetitions=1, check_ram=()))
-        if self.guest.huge_pages:  # a key younger than some result files, which were all made so
+        if self.guest.huge_pages:  # a newer key; all older result files were made with this value
             del settings["guest"]["huge_pages"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def parse_mode(text: str) -> ModeSpec:
-    """Read one way to migrate. Raises UsageError.
+    """Read one mode. Raises UsageError.
 
-    Through the relay ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+multifd:CHANNELS]`` (``hu@nova:ones=2``);
-    without it one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``.
+    Through the relay: ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+multifd:CHANNELS]`` (``hu@nova:ones=2``).
+    Without the relay: one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``.
     """
     name, _, value = text.partition(":")
     if name.partition("@")[0].partition("+")[0] in TABLE:
@@ -95,7 +95,7 @@ def parse_mode(text: str) -> ModeSpec:
             compression = ("--multifd-compression", "zstd") if name == "multifd-zstd" else ()
             return ModeSpec(text, (*plain, "--multifd", _channels(text, value or "2"), *compression))
     known = ", ".join((*TABLE, *PLAIN_MODES))
-    raise UsageError(f"no mode {text!r}; there are {known}")
+    raise UsageError(f"no mode {text!r}; choose one of {known}")
 
 
 def parse_qemu(text: object) -> QemuSeries:
@@ -103,7 +103,7 @@ def parse_qemu(text: object) -> QemuSeries:
     for series in get_args(QemuSeries):
         if text == series:
             return series  # type: ignore[no-any-return]
-    raise UsageError(f"the series of QEMU is {text!r}; there are {', '.join(get_args(QemuSeries))}")
+    raise UsageError(f"the series of QEMU is {text!r}; choose one of {', '.join(get_args(QemuSeries))}")
 
 
 def _through_relay(text: str) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _through_relay(text: str) -> tuple[str, ...]:
     live_strategy(name, stop, **parse_parameters(parameters))
     kind, _, channels = feature.partition(":")
     if plus and kind != "multifd":
-        raise UsageError(f"mode {text!r}: after + only multifd:CHANNELS, such as {what}+multifd:2")
+        raise UsageError(f"mode {text!r}: only multifd:CHANNELS may follow +, such as {what}+multifd:2")
     return (
         "--strategy", name,
         *(("--stop", stop) if stop else ()),
@@ -175,7 +175,7 @@ def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:
 
 def _choice(key: str, text: str, known: Collection[str]) -> str:
     if text not in known:
-        raise UsageError(f"{key} is {text!r}; there are {', '.join(known)}")
+        raise UsageError(f"{key} is {text!r}; choose one of {', '.join(known)}")
     return text
 
 
@@ -184,10 +184,10 @@ def _size_or_zero(text: str) -> int:
 
 
 def _mebibytes(text: str) -> int:
-    """The guest's script counts in MiB."""
+    """Read a size in whole MiB, in which the guest's script counts."""
     size = parse_size(text)
     if size % (1 << 20):
-        raise UsageError(f"{text!r} is not in whole MiB; write it as 32MiB")
+        raise UsageError(f"{text!r} is not a size in whole MiB; write it as 32MiB")
     return size
 
 

@@ -28,8 +28,6 @@ class Ends:
     """of the source"""
     destination: Destination | None
     identity: Identity
-    source_ran: bool
-    """the source's guest was running, not paused"""
     bitmap_bytes: int = 0
     """what QEMU will count as pending of dirty bitmaps that migrate"""
     uri: str = ""
@@ -48,7 +46,9 @@ class Ends:
 
 
 @asynccontextmanager
-async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], None]) -> AsyncIterator[Ends]:
+async def open_ends(
+    options: MigrateOptions, on_relay: Callable[[RelayStatus], None], warnings: list[str]
+) -> AsyncIterator[Ends]:
     """Connect, check and prepare both QEMUs and start the relay.
 
     Leaving the context always ends the relay and restores the operator's settings.
@@ -65,15 +65,14 @@ async def open_ends(options: MigrateOptions, on_relay: Callable[[RelayStatus], N
             settings=await BorrowedSettings.of(source),
             destination=destination,
             identity=await identify(source, destination.monitor if destination else None),
-            source_ran=False,
+            warnings=warnings,
         )
-        run_state = await check_source(
+        await check_source(
             source,
             ends.settings,
             read_here=not options.plain,
             multifd_set=options.features.multifd_channels is not None,
         )
-        ends.source_ran = run_state == "running"
         if ends.settings.capabilities.get("dirty-bitmaps"):
             ends.bitmap_bytes = await pending_of_bitmaps(source)
         if ends.settings.found:

@@ -56,13 +56,17 @@ async def migrate(
         options = replace(options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters)
         if decider is None and not chosen.qemu_decides:
             decider = Planner(chosen.stop)
+    warnings: list[str] = []
     with ExitStack() as stack:
-        decider = logged(decider, chosen, options.facts_log, stack)
-        return await _migrate(options, progress, decider)
+        decider = logged(decider, chosen, options.facts_log, stack, warnings.append)
+        return await _migrate(options, progress, decider, warnings)
 
 
 async def _migrate(
-    options: MigrateOptions, progress: Callable[[Progress], None], decider: Decider | None
+    options: MigrateOptions,
+    progress: Callable[[Progress], None],
+    decider: Decider | None,
+    warnings: list[str],
 ) -> MigrationResult:
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
     news = asyncio.Event()
@@ -71,7 +75,7 @@ async def _migrate(
         watch.on_relay(status)
         news.set()
 
-    async with open_ends(options, on_relay) as ends:
+    async with open_ends(options, on_relay, warnings) as ends:
         pilot = Pilot(options, ends, watch, decider, progress, news)
         try:
             return await _LiveMigration(options, ends, watch, pilot).run()

@@ -86,6 +86,7 @@ class Pilot:
             start_bps = min(SLOW_START_BPS, full_bps or SLOW_START_BPS) if self._slow else full_bps
             await settings.set({"max-bandwidth": start_bps})
         source.on_event(self._on_event)
+        self._watch.runs = await source.query_status() == "running"  # the checks were seconds ago
         self._watch.begin(time.monotonic())
         await source.migrate(self._ends.uri)
         self.accepted = True

@@ -1,4 +1,4 @@
-"""Lines out of whatever a pipe brings, without ever keeping more than one line of a fixed length."""
+"""Cutting bytes from a pipe into lines while keeping at most one line of bounded length."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from __future__ import annotations
 class BoundedLines:
     """Collects bytes and gives back whole lines, without their ends.
 
-    Of a line longer than ``most_bytes``, with or without an end, the first ``most_bytes + 1`` bytes come out
-    at once, so that the reader can refuse it by its length; the rest is dropped.
+    A line longer than ``most_bytes`` is cut: its first ``most_bytes + 1`` bytes come out at once, even before
+    the line has ended, so that the reader can refuse it by its length; the rest is dropped.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -16,7 +16,7 @@ class BoundedLines:
         self._dropping = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take in what came next; returns the lines that are complete, or too long, by now."""
+        """Take in the next bytes; return the lines that they complete or make too long."""
         lines: list[bytes] = []
         *ended, begun = data.split(b"\n")
         for piece in ended:

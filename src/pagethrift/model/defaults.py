@@ -9,18 +9,18 @@ DOWNTIME_LIMIT_S = 0.3
 """QEMU's own default of downtime-limit"""
 
 HOLD_BUDGET_BYTES = 64 << 20
-"""page contents that a relay may hold back: a sixteenth of a guest of 1 GiB"""
+"""bytes of pages that a relay may hold back: a sixteenth of a guest of 1 GiB"""
 
 PLANNER_TICK_S = 0.05
-"""how often QEMU is asked how far it is, and the planner what to do; QEMU ends a section of RAM, and so
-looks at its own limit, as often (ram.c, MAX_WAIT)"""
+"""interval at which the driver polls QEMU and asks the planner; QEMU ends a section of RAM, and so looks at
+its own limit, at the same interval (ram.c, MAX_WAIT)"""
 
 RELAY_BUFFER_S = 0.1
-"""seconds of link that may wait in the relay: QEMU measures its bandwidth over 0.1 s, and what waits in
-the relay counts as sent to QEMU"""
+"""seconds of link that may wait in the relay: QEMU measures its bandwidth over 0.1 s, and counts what
+waits in the relay as sent"""
 
 RELAY_BUFFER_MIN_BYTES = 256 << 10
-"""on slow links too, the link's thread must find something to send while the next batch is made"""
+"""even on slow links the outlet's thread needs something to send while the next batch is made"""
 
 RELAY_BUFFER_MAX_BYTES = 8 << 20
 """0.1 s of a link of 0.67 Gbit/s; faster links find 6 ms or more here, and memory stays small"""

@@ -1,4 +1,4 @@
-"""Errors as data, and back: what a relay's process says to its driver in place of an exception."""
+"""Errors as data, and back: what a relay's process sends to its driver instead of an exception."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ KINDS: Mapping[str, type[PagethriftError]] = {
     "cancelled": CancelledElsewhere,
     "source-ended": SourceEnded,
 }
-"""name on the wire -> class; a class that is not here travels as the nearest one it comes from"""
+"""name in the protocol -> class; any other class is sent as its nearest base class in this table"""
 _NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorData:
-    """One error, of whatever kind."""
+    """One error of any kind."""
 
     kind: str
-    """a key of KINDS, or of a newer pagethrift's"""
+    """a key of KINDS, perhaps of a newer pagethrift"""
     message: str
     offset: int | None = None
-    """only for "stream", as are the next two"""
+    """this field and the next two: only for "stream\""""
     expected: str = ""
     got: str = ""
 
 
 def to_data(error: BaseException) -> ErrorData:
-    """Return what `from_data` needs; an exception that is not ours becomes kind "error"."""
+    """Return the data for `from_data`; an exception that is not ours becomes kind "error"."""
     if not isinstance(error, PagethriftError):
         error = unexpected(error)
     kind = next(_NAMES[each] for each in type(error).__mro__ if each in _NAMES)
@@ -56,7 +56,7 @@ def to_data(error: BaseException) -> ErrorData:
 
 
 def from_data(data: ErrorData) -> PagethriftError:
-    """Return the same error; of an unknown kind, a PagethriftError with its message."""
+    """Return the error; an unknown kind gives a PagethriftError with the same message."""
     kind = KINDS.get(data.kind, PagethriftError)
     if not issubclass(kind, StreamError):
         return kind(data.message)
@@ -68,6 +68,6 @@ def from_data(data: ErrorData) -> PagethriftError:
 
 
 def unexpected(error: BaseException) -> PagethriftError:
-    """Return the line for an exception that nobody foresaw."""
+    """Return the error for an unexpected exception."""
     said = " ".join(str(error).split())
     return PagethriftError(f"unexpected {type(error).__name__}: {said}; please report it")

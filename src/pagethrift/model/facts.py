@@ -1,4 +1,4 @@
-"""Facts a stop rule decides on, and what it may decide. Data only."""
+"""The facts that a stop rule decides on, and its possible decisions. Data only."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ class PageClass(IntEnum):
     """What the guest's kernel uses a page for (its /proc/kpageflags)."""
 
     OTHER = 0
-    """not known, or in use otherwise: by drivers, tmpfs, files that are mapped or not yet written back"""
+    """unknown, or another use: drivers, tmpfs, files that are mapped or not yet written back"""
     FREE = 1
-    """with the kernel's buddy allocator"""
+    """free in the kernel's buddy allocator"""
     CACHE = 2
-    """of a file, clean and not mapped: what the guest's drop_caches would drop"""
+    """of a file, clean and not mapped: the pages that the guest's drop_caches would drop"""
     ANONYMOUS = 3
     """memory of processes"""
     KERNEL = 4
-    """slab, page tables and what the kernel reserves"""
+    """slab, page tables and pages that the kernel reserves"""
 
 
 @dataclass(frozen=True, slots=True)
 class StopFacts:
-    """The state of a migration at one instant, as live and simulated migrations see it."""
+    """The state of a live or simulated migration at one instant."""
 
     now_s: float
     """seconds since the migration began"""
@@ -44,16 +44,16 @@ class StopFacts:
     round_dirty_pages: tuple[int, ...]
     """pages dirty at the start of each round begun so far"""
     retransferred_pages: int
-    """page records that arrived again so far, skipped ones included"""
+    """page records that arrived after a page's first, skipped ones included"""
     held_bytes: int
-    """what releasing every held page now would put on the link"""
+    """bytes on the link if every held page were released now"""
     unsent_bytes: int
-    """made but not yet on the link"""
+    """bytes that the relay has made and that are not yet on the link"""
     link_bps: float
     """bytes per second, 0 while unknown"""
     downtime_limit_s: float
     held_pages: int = 0
-    """pages that wait in the relay; in a simulation, pages left for a later round"""
+    """pages that wait in the relay; in a simulation also pages left for a later round"""
 
 
 class StopAction(Enum):
@@ -62,17 +62,17 @@ class StopAction(Enum):
     CONTINUE = "continue"
     SWITCH_OVER = "switch over"
     SET_THROTTLE = "set throttle"
-    """take ``throttle_percent`` of the guest's CPU time away from now on; migration goes on"""
+    """take ``throttle_percent`` of the guest's CPU time away from now on; the migration goes on"""
     START_POST_COPY = "start post-copy"
     """move the guest now; the destination asks for the pages it lacks"""
 
 
 @dataclass(frozen=True, slots=True)
 class StopDecision:
-    """A decision with its reason, as data; the live side carries it out through QMP."""
+    """A decision with its reason, as data; the driver carries it out through QMP."""
 
     action: StopAction
     reason: str = ""
     predicted_downtime_s: float | None = None
     throttle_percent: int = 0
-    """with SET_THROTTLE"""
+    """only with SET_THROTTLE"""

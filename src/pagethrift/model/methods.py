@@ -7,7 +7,7 @@ from enum import IntEnum, IntFlag
 
 
 class Method(IntEnum):
-    """What the writer emits for one page."""
+    """How one page travels: what the writer emits for it."""
 
     SKIP = 0
     """nothing: the destination holds this content"""
@@ -33,11 +33,11 @@ COUNTED_AS: Mapping[Method, str] = {
     Method.SPARSE: "delta",
     Method.FROM_ZERO: "delta",
 }
-"""the field of PageCounters (model/result.py) that counts what went by a method; a held page has not gone"""
+"""method -> the field of PageCounters (model/result.py) that counts it; a held page is not counted"""
 
 
 class Allow(IntFlag):
-    """What a strategy's encode answer permits; full pages are always permitted."""
+    """The methods that a strategy permits; a full page is always permitted."""
 
     NOTHING = 0
     SKIP = 1

@@ -1,4 +1,4 @@
-"""RAM blocks and page batches: the currency between the floors."""
+"""RAM blocks and page batches: the data that all floors exchange."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ U64: TypeAlias = npt.NDArray[np.uint64]
 
 
 def read_only(array: npt.NDArray[T]) -> npt.NDArray[T]:
-    """Return a view that cannot be written through."""
+    """Return a read-only view."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -32,11 +32,11 @@ class Kind(IntEnum):
     """How a page record carries its page on the wire."""
 
     ZERO = 0
-    """the page is all zero; no payload worth keeping"""
+    """the page is all zero; the payload is not kept"""
     PAGE = 1
     """4096 bytes"""
     XBZRLE = 2
-    """runs of unchanged and new bytes, applied onto the destination's page"""
+    """runs of unchanged and new bytes, applied to the destination's page"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockTable:
-    """All RAM blocks of a migration, with their names as arrays for the kernels."""
+    """All RAM blocks of a migration; the names are arrays, for the kernels."""
 
     blocks: tuple[Block, ...]
     names: U8
     """shape (blocks, 256): names, padded with zeros"""
     name_lengths: I64
     first_pages: I64
-    """shape (blocks + 1,): first page of each block, then the total"""
+    """shape (blocks + 1,): first page of each block; at the end the total"""
 
     @classmethod
     def of(cls, blocks: list[tuple[bytes, int]]) -> BlockTable:

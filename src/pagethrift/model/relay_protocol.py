@@ -1,13 +1,13 @@
-"""What a relay's process and its driver say to each other: JSON objects, one a line, data only.
+"""The messages between a relay's process and its driver: JSON objects, one a line, data only.
 
 To the relay, on its standard input: ``{"round": 3}``, ``{"go": true}`` or ``{"status": true}``.
 From the relay, on its standard output: ``{"type": "status", ...}`` about ten times a second, at each
-change of state and when asked; as its last word ``{"type": "end", "error": ...}``. What it writes to
-standard error is for people. What the relay is to do comes as its arguments (`pagethrift relay --help`),
-so that a person can start it as the driver does.
+change of state and when asked; ``{"type": "end", "error": ...}`` as its last message. Its standard error
+is for people. The relay's task comes as arguments (`pagethrift relay --help`), so that a person can start
+it as the driver does.
 
-Both ends read alike: a line has at most LINE_MAX_BYTES, a field that is not known is ignored, and a line
-that is no message raises one error and changes nothing.
+Both ends read by the same rules: a line has at most LINE_MAX_BYTES, an unknown field is ignored, and a
+line that is not a message raises one error and changes nothing.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pagethrift.model.error_data import ErrorData
 from pagethrift.model.result import PageCounters
 
 PROTOCOL_VERSION = 1
-"""in every line from the relay; raised when a field is removed, renamed or given another meaning"""
+"""in every line from the relay; goes up when a field is removed, renamed or given another meaning"""
 
 LINE_MAX_BYTES = 32 << 10
-"""the longest line that is read; those written here have less than 26 KiB, mostly less than 1 KiB"""
+"""the longest line that is read; lines written here stay below 26 KiB, mostly below 1 KiB"""
 
 TEXT_MAX = 500
-"""characters of an error or a warning that are written"""
+"""how many characters of an error or a warning are written"""
 
 ROUND_MAX = (1 << 31) - 1
-"""a held QEMU with nothing to send begins thousands of rounds a second: five days of them"""
+"""enough for five days: a held QEMU with nothing to send begins thousands of rounds a second"""
 
 COUNT_MAX = (1 << 63) - 1
 
@@ -48,19 +48,19 @@ class BeginRound:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """The switchover is decided: hold nothing back any more."""
+    """The switchover is decided: the relay holds nothing back any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskStatus:
-    """Say at once how far you are."""
+    """A request for a status now."""
 
 
 RelayCommand: TypeAlias = BeginRound | Go | AskStatus
 
 
 class RelayState(StrEnum):
-    """Where a relay is in the life of one migration."""
+    """The stages of a relay in one migration."""
 
     LISTENING = "listening"
     """kernels compiled, waiting for QEMU's connection"""
@@ -69,11 +69,11 @@ class RelayState(StrEnum):
     TAIL = "tail"
     """device state passes through untouched"""
     PIPE = "pipe"
-    """something was not understood before the first rewritten byte: bytes are copied untouched"""
+    """the stream was not understood before the first rewritten byte: bytes are copied untouched"""
     DONE = "done"
-    """both sides closed after the whole stream was forwarded"""
+    """the whole stream was forwarded, and both sides have closed"""
     FAILED = "failed"
-    """both sockets are closed, the source guest keeps running; the end says why"""
+    """both sockets are closed, the source guest keeps running; RelayEnd says why"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +88,23 @@ class RelayStatus:
     out_bytes: int = 0
     """handed to the link's socket"""
     unsent_bytes: int = 0
-    """made by the relay but not yet on the link: its queue and the socket's unsent part"""
+    """made by the relay but not yet on the link: its queue and the socket's unsent bytes"""
     link_bps: float = 0.0
     """bytes per second the link has accepted lately, 0 while unknown"""
     pages_in: int = 0
     """page records read"""
     pages: PageCounters = field(default_factory=PageCounters)
-    """by what became of them"""
+    """page records by method"""
     held_pages: int = 0
     """in the hold buffer now"""
     held_bytes: int = 0
-    """what forwarding the held pages now would put on the link"""
+    """bytes on the link if the held pages were forwarded now"""
     first_round_bytes: int = 0
-    """RAM bytes out for pages forwarded for the first time"""
+    """RAM bytes sent for pages that were forwarded for the first time"""
     retransferred_bytes: int = 0
-    """RAM bytes out for pages forwarded again"""
+    """RAM bytes sent for pages that were forwarded again"""
     retransferred_pages: int = 0
-    """page records that arrived again (skipped ones count)"""
+    """page records that arrived after a page's first, skipped ones included"""
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
     warning: str = ""
@@ -112,7 +112,7 @@ class RelayStatus:
 
 @dataclass(frozen=True, slots=True)
 class RelayEnd:
-    """The relay's last word: its sockets are closed and its process ends."""
+    """The relay's last message: its sockets are closed and its process ends."""
 
     error: ErrorData | None = None
     """None: the whole stream was forwarded"""
@@ -120,7 +120,7 @@ class RelayEnd:
 
 @dataclass(frozen=True, slots=True)
 class OtherProtocol:
-    """A line of a relay that speaks another version: nothing else of it can be trusted."""
+    """A line from a relay that speaks another version; nothing else in the line can be trusted."""
 
     version: int
 
@@ -142,7 +142,7 @@ def encode_command(command: RelayCommand) -> bytes:
 
 
 def decode_command(line: bytes) -> RelayCommand:
-    """Read a line, with or without its end. Raises UsageError when it is no command."""
+    """Read a line, with or without its end. Raises UsageError when it is not a command."""
     try:
         data = _object(line)
         match sorted(data.keys() & {"round", "go", "status"}):
@@ -171,7 +171,7 @@ def encode_message(message: RelayStatus | RelayEnd) -> bytes:
 
 
 def decode_message(line: bytes) -> RelayMessage:
-    """Read a line, with or without its end. Raises LinkError when it is no message of a relay."""
+    """Read a line, with or without its end. Raises LinkError when it is not a message of a relay."""
     try:
         data = _object(line)
         version = _whole(data, "protocol", COUNT_MAX)
@@ -207,15 +207,15 @@ def _shown(line: bytes) -> str:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    """Return the JSON object of a line, whatever the line is."""
+    """Return the JSON object in a line. Raises _NoMessage for any other line."""
     if len(line) > LINE_MAX_BYTES:
         raise _NoMessage(f"longer than {LINE_MAX_BYTES} bytes")
     try:
         data = json.loads(line.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # also wrong UTF-8, too many digits, deep nesting
-        raise _NoMessage("it is not JSON that can be read") from error
+        raise _NoMessage("it is not readable JSON") from error
     if not isinstance(data, dict):
-        raise _NoMessage("it is no JSON object")
+        raise _NoMessage("it is not a JSON object")
     return data
 
 
@@ -226,7 +226,7 @@ def _no_constant(name: str) -> NoReturn:
 def _whole(data: Mapping[str, Any], key: str, most: int, least: int = 0) -> int:
     value = data.get(key)
     if type(value) is not int or not least <= value <= most:  # True is an int for isinstance
-        raise _NoMessage(f'"{key}" is no whole number from {least} to {most}')
+        raise _NoMessage(f'"{key}" is not a whole number from {least} to {most}')
     return value
 
 
@@ -240,14 +240,14 @@ def _number(data: Mapping[str, Any], key: str, most: int) -> float:
 def _text(data: Mapping[str, Any], key: str, most: int) -> str:
     value = data.get(key)
     if not isinstance(value, str):
-        raise _NoMessage(f'"{key}" is no text')
+        raise _NoMessage(f'"{key}" is not text')
     return value[:most]
 
 
 def _pages(data: Mapping[str, Any], key: str, most: int) -> PageCounters:
     counts = data.get(key)
     if not isinstance(counts, dict):
-        raise _NoMessage(f'"{key}" is no JSON object')
+        raise _NoMessage(f'"{key}" is not a JSON object')
     known = [count.name for count in fields(PageCounters) if count.name in counts]
     return PageCounters(**{name: _whole(counts, name, most) for name in known})
 
@@ -258,7 +258,7 @@ _READERS: Mapping[str, tuple[Callable[[Mapping[str, Any], str, int], Any], int]]
     "str": (_text, TEXT_MAX),
     "PageCounters": (_pages, COUNT_MAX),
 }
-"""by a field's annotation, as written"""
+"""the check of a field, by its annotation as written"""
 
 
 def _status(data: Mapping[str, Any]) -> RelayStatus:
@@ -276,14 +276,14 @@ def _state(value: object) -> RelayState:
     try:
         return RelayState(value)  # type: ignore[arg-type]
     except ValueError as error:
-        raise _NoMessage('its "state" is none that is known') from error
+        raise _NoMessage('its "state" is unknown') from error
 
 
 def _error(data: object) -> ErrorData | None:
     if data is None:
         return None
     if not isinstance(data, dict):
-        raise _NoMessage('"error" is no JSON object')
+        raise _NoMessage('"error" is not a JSON object')
     offset = None if data.get("offset") is None else _whole(data, "offset", COUNT_MAX, -COUNT_MAX)
     more = {key: _text(data, key, TEXT_MAX) for key in ("expected", "got") if key in data}
     return ErrorData(_text(data, "kind", TEXT_MAX), _text(data, "message", TEXT_MAX), offset, **more)

@@ -1,7 +1,7 @@
 """The result of one migration, real or simulated: a versioned record that reports read.
 
 ``docs/result-format.md`` describes every field; change both together. A new optional field keeps
-the version; a field removed, renamed or given another meaning raises it.
+the version; removing or renaming a field, or giving it another meaning, raises the version.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ParameterValue = str | int | float | bool
 
 
 class Mode(StrEnum):
-    """Who stood between the two QEMUs."""
+    """What was between the two QEMUs."""
 
     RELAY = "relay"
     """the stream went through pagethrift's relay"""
@@ -53,7 +53,7 @@ class PageCounters:
 
     @classmethod
     def by_method(cls, counts: Sequence[int]) -> PageCounters:
-        """Add up how many pages went by each Method; ``model.methods.COUNTED_AS`` says as what they count."""
+        """Return the counters for ``counts``, the pages by Method (see ``model.methods.COUNTED_AS``)."""
         values: dict[str, int] = {}
         for method, name in COUNTED_AS.items():
             values[name] = values.get(name, 0) + int(counts[method])
@@ -79,14 +79,14 @@ class RoundRecord:
     sent_bytes: int
     """RAM bytes put on the link during the round"""
     pages: PageCounters
-    """in the file flat: ``full_pages`` and so on"""
+    """flat in the file: ``full_pages`` and so on"""
     held_pages: int
     """pages waiting in the relay when the round ended"""
 
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the measuring machine was; results are comparable only when these agree."""
+    """The measuring machine; results are comparable only when these facts agree."""
 
     system: str = ""
     """operating system and kernel release"""
@@ -100,7 +100,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class MigrationResult:
-    """One migration; ``None`` in a measure means that nobody measured it."""
+    """One migration; ``None`` in a measure means that it was not measured."""
 
     mode: Mode
     strategy: str
@@ -112,13 +112,13 @@ class MigrationResult:
     downtime_limit_s: float
 
     total_time_s: float
-    """`migrate` command to the source's "completed" (or to the failure)"""
+    """from the `migrate` command to the source's "completed" or to the failure"""
     downtime_s: float | None = None
-    """STOP at the source to RESUME at the destination, on one clock"""
+    """from STOP at the source to RESUME at the destination, on one clock"""
     qemu_downtime_s: float | None = None
-    """what the source QEMU reports"""
+    """the downtime that the source QEMU reports"""
     blackout_s: float | None = None
-    """longest gap a client of the guest saw"""
+    """the longest gap that a client of the guest saw"""
     first_round_bytes: int = 0
     """RAM bytes for pages sent for the first time"""
     retransferred_bytes: int = 0
@@ -126,10 +126,10 @@ class MigrationResult:
     transferred_bytes: int = 0
     """everything on the link"""
     stale_pages: int | None = None
-    """simulations: pages whose content at the destination is not the source's"""
+    """simulations only: pages whose content at the destination differs from the source's"""
     relay_cpu_s: float | None = None
     source_cpu_s: float | None = None
-    """CPU of the source QEMU during the migration, guest work included"""
+    """CPU time of the source QEMU during the migration, guest work included"""
     relay_peak_rss_bytes: int | None = None
     one_pass_bound_s: float | None = None
     """non-zero RAM bytes / link bandwidth"""
@@ -141,12 +141,12 @@ class MigrationResult:
     features: Mapping[str, ParameterValue] = field(default_factory=dict)
     """QEMU features of a plain migration, e.g. ``{"xbzrle-cache-size": 536870912}``"""
     converged: bool = False
-    """completed because the strategy (or QEMU) found it fit, not because it was forced"""
+    """completed by decision of the strategy (or QEMU), not forced"""
     forced_at_s: float | None = None
-    """when the operator's deadline forced the switchover, seconds since the migration began"""
+    """when the operator's deadline (force_after) forced the switchover, seconds since the migration began"""
     switchover_reason: str = ""
     predicted_downtime_s: float | None = None
-    """the prediction the switchover was decided on"""
+    """the predicted downtime when the switchover was decided"""
     error: str = ""
     """one line, when the outcome is not completed"""
     warnings: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ class MigrationResult:
     host: HostFacts = HostFacts()
 
     def to_data(self) -> dict[str, Any]:
-        """Return the result as its file has it, schema and version first."""
+        """Return the result as in its file, schema and version first."""
         data = {"schema": RESULT_SCHEMA, "version": RESULT_VERSION, **asdict(self)}
         for record in data["rounds"]:
             record |= {f"{name}_pages": count for name, count in record.pop("pages").items()}
@@ -189,7 +189,7 @@ class MigrationResult:
     def from_data(cls, data: Any) -> MigrationResult:
         """Return a result from parsed JSON; unknown keys are ignored, so that newer writers stay readable.
 
-        Raises UsageError when it is none, or one of another schema version.
+        Raises UsageError when ``data`` is not a migration result or is of another schema version.
         """
         _check_schema(data)
         try:

@@ -16,7 +16,7 @@ RUN_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """Another bandwidth from some moment on."""
+    """A change of the link's bandwidth."""
 
     after_s: float
     """since the migration began"""
@@ -31,7 +31,7 @@ class LinkRecord:
     bandwidth_bps: int | None
     """bytes per second when the migration began; None = not shaped"""
     changes: tuple[LinkChange, ...]
-    """those planned; a migration that ends earlier does not see them"""
+    """the planned changes; a migration that ends earlier does not see them"""
     delay_s: float
     """in each direction"""
     delay_by: str
@@ -44,7 +44,7 @@ class LinkRecord:
 
 @dataclass(frozen=True, slots=True)
 class RamEquality:
-    """The outcome of a comparison."""
+    """The outcome of comparing the guest's RAM at both ends."""
 
     compared_bytes: int
     differing_pages: int
@@ -54,22 +54,22 @@ class RamEquality:
 
 @dataclass(frozen=True, slots=True)
 class DiskCheck:
-    """What the disk held once the guest had unmounted it at the destination."""
+    """The content of the disk after the guest had unmounted it at the destination."""
 
     fsck_clean: bool
     """fsck.ext4 -f -n found nothing"""
     files_checked: int
     """files whose content was compared with the SHA-256 in their name"""
     files_wrong: int
-    """of another content, or missing"""
+    """files with other content, and missing files"""
     files_written: int
-    """by the guest, from its start on; a later one replaces an older one"""
+    """files that the guest wrote since its start; a later one replaces an older one"""
     written_during_bytes: int
-    """what the source's disk took between the begin and the end of the migration"""
+    """bytes written to the source's disk between the begin and the end of the migration"""
 
     @property
     def sound(self) -> bool:
-        """True when nothing was wrong and there was something to check."""
+        """True when the disk was checked and nothing was wrong."""
         return self.fsck_clean and self.files_checked > 0 and self.files_wrong == 0
 
 
@@ -89,19 +89,19 @@ class RunResult:
     """requests that failed or were answered wrongly"""
     ram: RamEquality | None = None
     dirty_rate_bytes_per_s: int | None = None
-    """memory the guest changed within a second, after the warm-up, as QEMU's page sampling found it"""
+    """memory that the guest changed within a second, after the warm-up, by QEMU's page sampling"""
     link: LinkRecord | None = None
     cpu_s: Mapping[str, float] | None = None
     """CPU seconds during the migration: the source QEMU's vcpu, migration, multifd, main and other threads,
     and the processes destination, tunnel, delay and relay (its start included)"""
     peak_rss_bytes: Mapping[str, int] | None = None
-    """most memory of source, destination, tunnel, delay and relay since each began"""
+    """peak memory of the processes source, destination, tunnel, delay and relay, since each one's start"""
     disk: DiskCheck | None = None
     settings_digest: str = ""
-    """of the scenario's settings but modes and repetitions (`Scenario.digest`); empty in older files"""
+    """digest of the scenario without modes and repetitions (`Scenario.digest`); empty in older files"""
 
     def to_data(self) -> dict[str, Any]:
-        """Return the result as its file has it, schema and version first."""
+        """Return the result as in its file, schema and version first."""
         data = {"schema": RUN_SCHEMA, "version": RUN_VERSION, **asdict(self)}
         return data | {"migration": self.migration.to_data()}
 
@@ -113,7 +113,7 @@ class RunResult:
     def from_data(cls, data: Any) -> RunResult:
         """Return a result from parsed JSON; unknown keys are ignored, so newer writers stay readable.
 
-        Raises UsageError when it is none, or one of another schema version.
+        Raises UsageError when ``data`` is not a run result or is of another schema version.
         """
         try:
             if (data["schema"], data["version"]) != (RUN_SCHEMA, RUN_VERSION):

@@ -1,1 +1,1 @@
-"""Reports: result files in, a page, a table or plots out; the same files give the same bytes."""
+"""Reports: a page, tables or plots from result files; the same files give the same bytes."""

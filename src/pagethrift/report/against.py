@@ -15,15 +15,15 @@ from pagethrift.report.runs import Run
 from pagethrift.report.summary import by_mode, timed
 
 OWN = "pagethrift"
-"""the strategy that is compared, with whatever parameters"""
+"""the strategy that is compared, with any parameters"""
 FEWEST_RUNS = 3
+"""with fewer runs no difference can be claimed"""
 CLOSE_S = 1800.0
-"""runs of a pair began within that: the machine was the same"""
-"""with fewer nobody should call anything a difference"""
+"""runs of a pair began within this time, so that the machine was the same"""
 
 
 class Verdict(StrEnum):
-    """The outcome in words."""
+    """The outcome of a comparison, in words."""
 
     WINS = "pagethrift wins"
     LOSES = "pagethrift LOSES"
@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
     @property
     def word(self) -> str:
-        """The outcome without who it is about."""
+        """The outcome without its subject."""
         return self.value.removeprefix("pagethrift ")
 
 
@@ -44,7 +44,7 @@ class Comparison:
     best: str
     """QEMU's own mode with the best median"""
     best_forced: bool
-    """whether a run of it had to be forced"""
+    """whether a run of that mode had to be forced"""
     own: Estimate
     other: Estimate
     ratio: Estimate | None
@@ -55,14 +55,14 @@ class Comparison:
 
     @property
     def shown_ratio(self) -> str:
-        """The ratio with its interval, and what it was taken from."""
+        """The ratio with its interval, and the number of its pairs."""
         if self.ratio is None:
             return "-"
         of = {0: "medians, no pairs", 1: "one pair"}.get(self.pairs, f"{self.pairs} pairs")
         return f"{self.ratio_in_words}, {of}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for programs."""
+        """Return the comparison for programs."""
         ratio = self.ratio and {name: getattr(self.ratio, name) for name in ("median", "low", "high")}
         return {
             "measure": self.measure.key,
@@ -107,7 +107,7 @@ def _sides(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], dict[str, list[Ru
 
 
 def _ratio(measure: Measure, own: list[Run], other: list[Run]) -> tuple[Estimate | None, int]:
-    """Return own / other and how many pairs it is of; 0: of the medians."""
+    """Return own / other and the number of pairs; 0: a ratio of the medians."""
     ratios = _paired_ratios(measure, own, other)
     if ratios:
         return estimate(ratios), len(ratios)
@@ -149,9 +149,9 @@ def _median(measure: Measure, runs: list[Run]) -> float | None:
 
 
 def _paired_ratios(measure: Measure, own: list[Run], other: list[Run]) -> list[float]:
-    """Return own / other for each repetition both have, made within CLOSE_S of each other.
+    """Return own / other for each repetition that both have, begun within CLOSE_S of each other.
 
-    Empty when any of the other's values is 0: without that pair the rest would flatter.
+    Empty when any of the other's values is 0: without that pair the ratio would flatter.
     """
     others = {(run.call, run.repetition): run for run in other}
     ratios = []

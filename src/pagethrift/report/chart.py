@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH_IN = 8.3
-"""letters of 9 points become 12 pixels where a page shows it 830 pixels wide"""
+"""width in inches: on a page 830 pixels wide, letters of 9 points become 12 pixels"""
 BAR_IN = 0.24
 """height of a bar with the space to the next one"""
 HEAD_IN = 0.45
 OTHERS = "#8a949c"
-"""3:1 against white and against a dark page, as COLOURS"""
+"""contrast 3:1 against white and against a dark page, like COLOURS"""
 TEXT_SHARE = 0.5
-"""of the longest bar's length: room for the number behind it"""
+"""multiple of the longest bar's length: room for the number after it"""
 _TOTAL, _DOWNTIME = (next(m for m in MEASURES if m.key == key) for key in ("total_time_s", "downtime_s"))
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing and what a screen reader says of it."""
+    """A drawing, and its description for screen readers."""
 
     draw: Draw
     size_in: tuple[float, float]
@@ -62,7 +62,7 @@ def _in_words(scenario: str, row: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    """The mode as tables have it, and whose it is."""
+    """Return the mode's name as in the tables, with QEMU or pagethrift before it."""
     return row.mode if row.relayed else f"QEMU {row.mode}"
 
 

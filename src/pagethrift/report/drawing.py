@@ -1,4 +1,4 @@
-"""Matplotlib figures as text and files that are the same bytes every time."""
+"""Matplotlib figures as text and files, with the same bytes every time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#0b0c0d"
-"""text and lines; on the page it becomes the text's colour, so that a dark page gets light ink"""
+"""colour of text and lines; on the page it becomes the text's colour, so that a dark page gets light ink"""
 DARK_INK, PAPER, DARK_PAPER = "#e6edf3", "#ffffff", "#0d1117"
 _STYLE = {
     "svg.hashsalt": "pagethrift",
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a mode named "$x" is no formula
+    "text.parse_math": False,  # a mode named "$x" is not a formula
     "path.simplify": True,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -46,7 +46,7 @@ Draw = Callable[["Figure"], None]
 
 @contextmanager
 def _figure(draw: Draw, width_in: float, height_in: float) -> Iterator[Figure]:
-    # here, not above: a report as Markdown needs no matplotlib
+    # imported here: a report as Markdown needs no matplotlib
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -59,7 +59,7 @@ def _figure(draw: Draw, width_in: float, height_in: float) -> Iterator[Figure]:
 def inline_svg(draw: Draw, size_in: tuple[float, float], name: str, title: str, description: str) -> Markup:
     """Return a drawing as an ``<svg>`` element for a page.
 
-    ``name`` makes its ids unique on the page; title and description are what a screen reader says.
+    ``name`` makes its ids unique on the page; title and description are for screen readers.
     """
     view, body = _drawn(draw, size_in, name)
     return Markup(
@@ -84,7 +84,7 @@ def standalone_svg(draw: Draw, size_in: tuple[float, float], title: str, descrip
 
 
 def _drawn(draw: Draw, size_in: tuple[float, float], name: str) -> tuple[str, Markup]:
-    """Return the view box and what is inside the svg element, its ink the colour of the text around it."""
+    """Return the view box and the content of the svg element, with ink in the surrounding text's colour."""
     text = StringIO()
     with _figure(draw, *size_in) as figure:
         figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
@@ -109,7 +109,7 @@ _METADATA = ("Creator", "Date", "Format", "Type")
 
 
 def _slim(drawing: Element, name: str) -> None:
-    """Keep what a browser needs: no namespaces, ids only where referred to and this drawing's own."""
+    """Keep what a browser needs: no namespaces, and only ids that are used and unique to this drawing."""
     used: set[str] = set()
     for element in drawing.iter():
         element.tag = element.tag.rpartition("}")[2]

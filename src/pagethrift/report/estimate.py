@@ -1,4 +1,4 @@
-"""Medians with how far they can be trusted."""
+"""Medians with their spread."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from enum import StrEnum
 from functools import lru_cache
 
 BOOTSTRAP_RUNS = 5
-"""with fewer, resampling only repeats the few values: smallest and largest say more"""
+"""with fewer runs resampling only repeats the few values: smallest and largest say more"""
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 MANY_RUNS = 200
-"""from so many values on the interval is computed: 9999 resamples of 3000 take 0.3 s and 250 MB a measure"""
+"""from so many values on the interval is computed: 9999 resamples of 3000 take 0.3 s, 250 MB a measure"""
 _SEED = 2021
-"""any number, always the same: the same files give the same report"""
+"""an arbitrary constant, so that the same files give the same report"""
 
 
 class Spread(StrEnum):
-    """What ``low`` and ``high`` of an estimate are."""
+    """The meaning of ``low`` and ``high`` of an estimate."""
 
     NONE = "none"
     """one run: nothing is known about the spread"""
@@ -41,7 +41,7 @@ class Estimate:
 
 
 def estimate(values: Iterable[float | None]) -> Estimate | None:
-    """Return median and spread of the values that are known; None when none is.
+    """Return median and spread of the known values; None when no value is known.
 
     From ``BOOTSTRAP_RUNS`` values on the spread is the 95 % percentile bootstrap interval of the median
     (Efron 1979). Not BCa: its acceleration is undefined for the median of tied values. From ``MANY_RUNS`` on
@@ -63,7 +63,7 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
 @lru_cache(maxsize=1024)
 def _bootstrap(values: tuple[float, ...]) -> tuple[float, float]:
     # cached: tables, comparisons and overviews ask for the same values
-    # here, not above: importing scipy.stats takes as long as a whole small report
+    # imported here: importing scipy.stats takes as long as a whole small report
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -77,7 +77,7 @@ def _bootstrap(values: tuple[float, ...]) -> tuple[float, float]:
 def _bootstrap_limit(values: list[float]) -> tuple[float, float]:
     """Return the percentile interval of the median over all resamples of sorted values.
 
-    The median of a resample is at most the k-th value where at least half of its draws are: a binomial.
+    The median of a resample is at most the k-th value if at least half of its draws are: a binomial.
     """
     import numpy as np
     from scipy.stats import binom

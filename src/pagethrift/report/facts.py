@@ -1,4 +1,4 @@
-"""What the runs were made with: machine, versions, load; and where runs that are compared differ."""
+"""Facts about the runs: machine, versions, load; and where compared runs differ."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Facts = dict[str, list[str]]
 
 
 def machine_facts(runs: Iterable[Run]) -> Facts:
-    """Return what hosts, QEMUs and versions the runs were made with."""
+    """Return the hosts, QEMUs and versions of the runs."""
     return _facts(_MACHINE, list(runs))
 
 
 def scenario_facts(runs: Iterable[Run]) -> Facts:
-    """Return what the guest, its load and the link were."""
+    """Return the guest, its load and the link of the runs."""
     runs = list(runs)
     facts = _facts(_SCENARIO, runs)
     for prefix, tables in (
@@ -49,16 +49,16 @@ def scenario_facts(runs: Iterable[Run]) -> Facts:
     return facts
 
 
-def way_facts(runs: Iterable[Run]) -> dict[str, str]:
-    """Return what each mode was set to: QEMU's features, or the strategy and its parameters."""
-    ways = {}
+def mode_facts(runs: Iterable[Run]) -> dict[str, str]:
+    """Return the settings of each mode: QEMU's features, or the strategy and its parameters."""
+    settings_of = {}
     for mode, group in by_mode(runs).items():
         migration = group[0].migration
         settings = ", ".join(f"{k} = {v}" for k, v in {**migration.parameters, **migration.features}.items())
-        ways[mode] = label(
+        settings_of[mode] = label(
             f"{migration.mode.value}, {migration.strategy}" + (f": {settings}" if settings else "")
         )
-    return ways
+    return settings_of
 
 
 def mixed(facts: Facts) -> list[str]:

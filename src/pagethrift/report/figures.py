@@ -1,4 +1,4 @@
-"""The figures of a scenario: drawing, words and the same as a table; page and files take them from here."""
+"""The figures of a scenario, for page and files: a drawing, its words, and its numbers as a table."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Figure:
     size_in: tuple[float, float]
     headings: tuple[str, ...]
     table: tuple[tuple[str, ...], ...]
-    """the same as numbers"""
+    """the figure's numbers as a table"""
 
 
 def time_line_figures(scenario: str, runs: Sequence[Run], memcaslap: bool = False) -> list[Figure]:
     """Return throughput and latency over time of one run of each mode; ``scenario`` is its key.
 
-    ``memcaslap``: as that load generator saw them, like figures 10 and 11 of the thesis.
+    ``memcaslap``: as measured by that load generator, like figures 10 and 11 of the thesis.
     """
     chosen = _representatives(runs)
     lines = [line for run in chosen if (line := time_line(run, memcaslap=memcaslap))]

@@ -1,4 +1,4 @@
-"""Result files to runs: what is not ours is named, what is broken is an error."""
+"""Reading result files as runs: other files are reported, broken ones are errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pagethrift.results.result import Found, Result
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was found."""
+    """The runs that were found, and the files that were left out."""
 
     runs: tuple[Run, ...]
     """in order of file name"""
@@ -27,8 +27,8 @@ class Loaded:
 def load(paths: Iterable[Path]) -> Loaded:
     """Read all results in folders, archives and single files.
 
-    Raises UsageError that names the file when one is broken, too large, of a version this
-    pagethrift does not read or has an impossible value, and when there is none.
+    Raises UsageError that names the file when a file is broken, too large, of a version this
+    pagethrift does not read, or has an impossible value. Raises UsageError when no result is found.
     """
     paths = list(paths)
     runs: list[Run] = []

@@ -1,4 +1,4 @@
-"""What is measured of a run, in one table: names of the thesis, units, and whether more is better."""
+"""The measures of a run in one table: the thesis's names, units, and whether more is better."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Measure:
     show: Callable[[float], str]
     more_is_better: bool = False
     compared: bool = True
-    """whether it makes sense against a migration without a relay"""
+    """whether it can be compared with a migration without a relay"""
 
 
 def _of_migration(name: str) -> Callable[[Run], float | None]:
@@ -40,7 +40,7 @@ def _of_phase(phase: str, name: str) -> Callable[[Run], float | None]:
 
 
 def _source_cpu_s(run: Run) -> float | None:
-    """Return CPU of the source host's QEMU and relay; None when either was not measured."""
+    """Return the CPU time of the source host's QEMU and relay; None when either was not measured."""
     relay_s = run.migration.relay_cpu_s if run.migration.mode is Mode.RELAY else 0.0
     qemu_s = run.migration.source_cpu_s
     return None if qemu_s is None or relay_s is None else qemu_s + relay_s
@@ -138,7 +138,7 @@ def _formatter(name: str) -> Callable[[float], str]:
 
 
 def interval(found: Estimate | None, show: Callable[[float], str]) -> str:
-    """Return an estimate in words: ``23.6 s (23.1 s to 24.0 s)``, alone when there was one run."""
+    """Return an estimate in words: ``23.6 s (23.1 s to 24.0 s)``, or ``23.6 s`` for one run."""
     if found is None:
         return "-"
     if found.spread is Spread.NONE:

@@ -22,7 +22,7 @@ _TIME = next(measure for measure in MEASURES if measure.key == "total_time_s")
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A table of words."""
+    """A table of text cells."""
 
     title: str
     note: str

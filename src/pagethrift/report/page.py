@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside it."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pagethrift import __version__
 from pagethrift.report.against import Comparison, comparisons
 from pagethrift.report.drawing import inline_svg
 from pagethrift.report.estimate import BOOTSTRAP_RUNS, CONFIDENCE, RESAMPLES
-from pagethrift.report.facts import Facts, machine_facts, mixed, scenario_facts, way_facts
+from pagethrift.report.facts import Facts, machine_facts, mixed, mode_facts, scenario_facts
 from pagethrift.report.figures import Figure, round_figures, scatter_figure, time_line_figures
 from pagethrift.report.load import Loaded
 from pagethrift.report.measures import MEASURES, Measure
@@ -24,13 +24,13 @@ from pagethrift.report.summary import Row, by_scenario, further_measures, rows
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """One scenario as the template reads it."""
+    """One scenario for the template."""
 
     key: str
     name: str
     rows: list[Row]
     measures: list[Measure]
-    """those that any run has"""
+    """the measures that any run has"""
     comparisons: dict[str, list[Comparison]]
     memcaslap: list[Figure]
     time_lines: list[Figure]
@@ -38,7 +38,7 @@ class _Section:
     scatter: Figure | None
     machine: Facts
     scenario: Facts
-    ways: dict[str, str]
+    settings: dict[str, str]
     mixed: list[str]
 
 
@@ -49,7 +49,7 @@ def figures(loaded: Loaded) -> list[Figure]:
 
 
 def html(loaded: Loaded, command: str) -> str:
-    """Return the page; ``command`` is what made it, shown at its end."""
+    """Return the page; ``command``, which made it, is shown at its end."""
     environment = Environment(
         loader=PackageLoader("pagethrift.report", "."),
         autoescape=True,
@@ -97,7 +97,7 @@ def _section(key: str, name: str, runs: list[Run]) -> _Section:
         scatter=scatter_figure(key, runs),
         machine=machine,
         scenario=scenario,
-        ways=way_facts(runs),
+        settings=mode_facts(runs),
         mixed=mixed(machine) + mixed(scenario),
     )
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 TIME_LINE_IN = (3.9, 3.5)
 ROUNDS_IN = (3.9, 3.8)
 SCATTER_IN = (3.9, 4.8)
-"""narrow: on a phone, 350 pixels wide, letters of 9 points become 11 pixels"""
+"""in inches, narrow: on a phone 350 pixels wide, letters of 9 points become 11 pixels"""
 COLOURS = ("#2f7fc1", "#c8553d", "#2a9d6f", "#a65fb5", "#8f7d22", "#6b7f8c")
-"""at least 3:1 against white and against the dark page; never the only difference"""
+"""contrast at least 3:1 against white and against the dark page; colour is never the only difference"""
 MARKERS = "oxs^DvP*<>Xphd1234"
 KINDS = (
     ("full", "#2f7fc1", ""),

@@ -1,4 +1,4 @@
-"""One run as a report reads it: from untrusted JSON, with every number checked once."""
+"""Runs for a report: from untrusted JSON, with every number checked once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ NO_CLIENT = "migrations without a client"
 SIMULATED = "simulated migrations"
 """scenarios of results that ``pagethrift migrate`` and ``pagethrift simulate`` wrote"""
 LARGEST = 1e18
-"""no byte count or time of a migration is larger"""
+"""bound for any byte count or time of a migration"""
 SHORTEST_INTERVAL_S = 1e-3
 MOST_POINTS = 1_000_000
-"""intervals of a series: more than a day at ten a second"""
+"""most intervals of a series: more than a day at ten a second"""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What clients saw in one part of the run."""
+    """What clients measured in one part of the run."""
 
     began_s: float
     """CLOCK_MONOTONIC of the lab's machine, as all times of the client"""
@@ -45,7 +45,7 @@ class Series:
     p99_ms: tuple[float | None, ...]
     max_ms: tuple[float | None, ...]
     middle: str = "p50"
-    """what ``p50_ms`` is: "mean" where a load generator knows no better"""
+    """kind of ``p50_ms``: "mean" if a load generator reports no percentile"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,18 @@ class Client:
     began_unix_s: float | None
     """wall clock of ``began_s``"""
     memcaslap: Series | None = None
-    """of the thesis's load generator, where it ran beside ours; on the same clock"""
+    """series of the thesis's load generator if it ran beside ours; on the same clock"""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One migration with what belongs to it."""
+    """One migration with its scenario, client and link."""
 
     folder: str
     file: str
     scenario: str
     mode: str
-    """how it migrated, as the scenario names it"""
+    """the scenario's name for the mode"""
     repetition: int
     migration: MigrationResult
     client: Client | None = None
@@ -81,16 +81,16 @@ class Run:
     link: Mapping[str, Any] = field(default_factory=dict)
     """facts of the link"""
     call: str = ""
-    """equal for runs whose repetitions count together: those of one folder; not to be shown"""
+    """equal for runs of one folder, whose repetitions count together; never shown"""
 
     @property
     def completed(self) -> bool:
-        """Whether its measures are those of a whole migration."""
+        """Whether the migration completed, so that its measures count."""
         return self.migration.outcome is Outcome.COMPLETED
 
 
 def from_run_result(result: RunResult, folder: str = "", file: str = "") -> Run:
-    """Return a lab run as a report reads it. Raises UsageError that names the field."""
+    """Return a lab run for a report. Raises UsageError that names the field."""
     check_types(result.migration, "migration")
     if result.ram is not None:
         check_types(result.ram, "ram")
@@ -126,7 +126,7 @@ def from_migration(result: MigrationResult, repetition: int, folder: str = "", f
         folder=folder,
         file=file,
         scenario=SIMULATED if result.simulated else NO_CLIENT,
-        mode=label(_way(result)),
+        mode=label(_mode(result)),
         repetition=repetition,
         migration=result,
     )
@@ -148,7 +148,7 @@ def check_types(record: Any, where: str) -> None:
             check_types(value, place)
         elif isinstance(value, int | float) and not isinstance(value, bool) and {int, float} & set(kinds):
             number(value, place)
-        elif not isinstance(value, kinds):
+        elif not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(k.__name__ for k in kinds)
             raise UsageError(f"{place} must be {wanted}, not {label(repr(value))}")
         elif isinstance(value, tuple):
@@ -167,7 +167,7 @@ def _kinds(record: type) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     return tuple(found)
 
 
-def _way(result: MigrationResult) -> str:
+def _mode(result: MigrationResult) -> str:
     if result.mode is Mode.RELAY or result.simulated:
         return result.strategy
     features = [name for name in result.features if name != "max-bandwidth"]
@@ -231,7 +231,7 @@ def _flattened(values: Mapping[str, Any]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            # yes and no count as 1 and 0: "disk.fsck_clean"
+            # true and false count as 1 and 0, e.g. "disk.fsck_clean"
             flat |= {
                 label(f"{name}.{key}"): number(int(v) if isinstance(v, bool) else v, name)
                 for key, v in value.items()

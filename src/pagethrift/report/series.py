@@ -1,4 +1,4 @@
-"""What the plots show, as numbers: time lines of clients, rounds, and the run that stands for a mode."""
+"""The numbers of the plots: time lines of clients, rounds, and the run that represents a mode."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pagethrift.model.result import RoundRecord
 from pagethrift.report.runs import Client, Run
 
 MOST_BINS = 300
-"""points of a line: about one for each pixel of a small plot"""
+"""most points of a line: about one for each pixel of a small plot"""
 TABLE_BINS = 24
 MOST_ROUNDS = 24
-"""bars; what comes after is added up in the last one"""
+"""most bars; the last one adds up all later rounds"""
 Aggregate = Callable[[Sequence[float]], float]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLine:
-    """What clients saw around a migration; times in seconds since it began."""
+    """What clients measured around a migration; times in seconds since it began."""
 
     run: Run
     at_s: tuple[float, ...]
@@ -28,18 +28,18 @@ class TimeLine:
     """length of an interval"""
     operations_per_s: tuple[float, ...]
     middle: str
-    """what ``p50_ms`` is: p50 or mean"""
+    """kind of the middle latency: p50 or mean"""
     p50_ms: tuple[float | None, ...]
-    """median of the medians of an interval"""
+    """median of an interval's medians"""
     p99_ms: tuple[float | None, ...]
-    """highest of an interval"""
+    """highest value of an interval"""
     max_ms: tuple[float | None, ...]
     ended_s: float
     """when the migration was over"""
     rounds_s: tuple[float, ...]
     """beginnings of QEMU's rounds"""
     exact: bool
-    """whether clocks tell when the migration began; else its beginning is known to about two seconds"""
+    """whether clocks tell when the migration began; otherwise its beginning is known to about two seconds"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _began_s(run: Run, client: Client) -> float | None:
     during = client.phases.get("during")
     if during is None:
         return None
-    # The phase holds the start of the relay, too (16 s were seen); its end is that of the command.
+    # The phase includes the start of the relay (16 s were seen); it ends with the command.
     migration = run.migration
     return max(during.began_s, during.ended_s - (migration.ended_unix_s - migration.began_unix_s))
 
@@ -133,7 +133,7 @@ def _bar(name: str, rounds: Sequence[RoundRecord]) -> Bar:
         delta=sum(round.pages.delta for round in rounds),
         zero=sum(round.pages.zero for round in rounds),
         skipped=sum(round.pages.skipped for round in rounds),
-        # held pages wait on from round to round: the last number is what waits, not the sum
+        # held pages stay held from round to round: the last number counts, not the sum
         held=rounds[-1].held_pages,
     )
 

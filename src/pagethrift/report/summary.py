@@ -1,4 +1,4 @@
-"""Runs of a scenario summed up by mode: what terminal, Markdown and page show."""
+"""Runs of a scenario summarised by mode, for terminal, Markdown and page."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One mode."""
+    """The summary of one mode."""
 
     mode: str
     relayed: bool
     strategy: str
     runs: int
-    """timed runs; those that only compared RAM are apart"""
+    """timed runs, without those that only compared RAM"""
     failed: int
-    """of them, those that did not complete: in no median"""
+    """timed runs that did not complete; they are in no median"""
     converged: int
-    """of them, those that switched over without being forced"""
+    """timed runs that switched over without being forced"""
     forced_at_s: float | None
     """median"""
     estimates: Mapping[str, Estimate | None]
-    """by key of the measure, forced runs included"""
+    """measure's key -> its estimate, forced runs included"""
     lost_requests: int | None
-    """of all timed runs; None without a client"""
+    """lost requests of all timed runs; None without a client"""
     ram_compared_bytes: int
     """largest amount of RAM compared after a migration; 0 = not compared"""
     ram_differing_pages: int
 
     def show(self, measure: Measure) -> str:
-        """Return one measure with its interval."""
+        """Return one measure's median with its interval."""
         return interval(self.estimates.get(measure.key), measure.show)
 
     def show_median(self, measure: Measure) -> str:
-        """Return the median alone."""
+        """Return one measure's median alone."""
         found = self.estimates.get(measure.key)
         return "-" if found is None else measure.show(found.median)
 
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def ram(self) -> str:
-        """What the comparison of all RAM found."""
+        """The result of comparing all RAM."""
         if not self.ram_compared_bytes:
             return "not compared"
         return f"{self.ram_differing_pages} pages differ of {format_bytes(self.ram_compared_bytes)}"
@@ -74,7 +74,7 @@ class Row:
 
 
 def by_scenario(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return runs by scenario, in order of first appearance; over several links, by link as well."""
+    """Return runs by scenario, in order of first appearance; several links divide a scenario."""
     every = list(runs)
     links: dict[str, set[float | None]] = {}
     for run in every:
@@ -88,7 +88,7 @@ def by_scenario(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def by_mode(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Return runs of one scenario by mode, QEMU's own modes first, else in order of first appearance."""
+    """Return runs of one scenario by mode: QEMU's own modes first, others in order of first appearance."""
     modes: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.migration.mode is not Mode.PLAIN):
         modes.setdefault(run.mode, []).append(run)
@@ -96,12 +96,12 @@ def by_mode(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def rows(runs: Iterable[Run]) -> list[Row]:
-    """Sum up the runs of one scenario."""
+    """Summarise the runs of one scenario."""
     return [_row(mode, group) for mode, group in by_mode(runs).items()]
 
 
 def timed(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs whose measures count: those that compared RAM left their guest paused."""
+    """Return the runs whose measures count: not those that compared RAM, which left their guest paused."""
     return [run for run in runs if run.ram is None]
 
 

@@ -16,7 +16,7 @@ _SHOWN = tuple(measure for measure in MEASURES if measure.key in _KEYS)
 
 HEADINGS = ("mode", "runs", "converged", *(measure.name for measure in _SHOWN), "lost")
 LESS_NEEDED = ("runs", "x one pass", "MEM", "CPU", "TD", "RD", "link")
-"""columns a narrow terminal goes without, in this order"""
+"""columns that a narrow terminal leaves out, in this order"""
 LEGEND = (
     "TT total time, DT downtime, blackout the longest gap a client saw, TD and RD RAM sent for the first time"
     " and again, link all bytes on the link, CPU and MEM of the relay, lost requests."
@@ -47,7 +47,7 @@ def overview_markdown(overview: Overview) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return a Markdown table of the timed runs, then a line for each mode whose RAM was compared."""
+    """Return a Markdown table of the timed runs, and a line for each mode whose RAM was compared."""
     lines = [HEADINGS, ["---"] * len(HEADINGS), *(cells(row, True) for row in rows if row.runs)]
     table = ["| " + " | ".join(map(_escaped, line)) + " |" for line in lines]
     checked = [f"RAM compared ({row.mode}): {row.ram}." for row in rows if row.ram_compared_bytes]

@@ -1,1 +1,1 @@
-"""Results of migrations in files: JSON as they are made, an archive of a whole study to keep."""
+"""Results of migrations in files: a JSON file for each result, and an archive for a whole study."""

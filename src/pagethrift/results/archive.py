@@ -1,8 +1,8 @@
 """An archive: all results of a study in one Parquet file, a row each, nothing lost.
 
-``docs/result-format.md`` describes it. A column for each field of RunResult and MigrationResult, by its name:
-text, numbers and truth values as themselves, anything else as JSON text. Columns are flat on purpose: a short
-file can claim lists of any length, a reader of flat columns meets at most one value a row.
+``docs/result-format.md`` describes it. Each field of RunResult and MigrationResult has a column of its name:
+text, numbers and truth values are stored as such, anything else as JSON text. Columns are flat on purpose: a
+short file can claim lists of any length, but a reader of flat columns meets at most one value a row.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ ARCHIVE_VERSION = 1
 LARGEST_ARCHIVE_BYTES = 256 << 20
 """300 runs take 3 MB"""
 LARGEST_CONTENT_BYTES = 512 << 20
-"""of all texts, as they are read; those of the same runs take 10 MB"""
+"""bound for all content as it is read; 300 runs take 10 MB"""
 _ROWS_AT_A_TIME = 16
-"""a text that a short file repeats in every row is in memory so often"""
+"""bounds memory: a short file may repeat one long text in every row"""
 _TOO_MUCH = f"more than {LARGEST_CONTENT_BYTES >> 20} MiB of results; pack fewer into one archive"
 _VERSIONS = {RUN_SCHEMA: RUN_VERSION, RESULT_SCHEMA: RESULT_VERSION}
 _TYPES: Mapping[type, pa.DataType] = {
@@ -52,7 +52,7 @@ class _Column:
 
 
 def _columns(kind: type[Any]) -> tuple[_Column, ...]:
-    """Return the columns of a record; a migration's that a run has as well are called ``migration_...``."""
+    """Return the columns of a record; a migration's field that a run also has gets ``migration_...``."""
     hints = get_type_hints(kind)
     taken = {each.name for each in fields(RunResult)} if kind is MigrationResult else set()
     found = []
@@ -77,10 +77,10 @@ def _schema() -> pa.Schema:
 
 
 def write_archive(results: Iterable[tuple[str, Result]], folder: str, path: Path) -> int:
-    """Write (file name, result) as an archive, whole or not at all; return how many.
+    """Write pairs (file name, result) as an archive, whole or not at all; return how many.
 
-    ``folder``: name of the folder the files were in. What was written is read back and compared before the
-    file gets its name. Raises UsageError.
+    ``folder``: name of the folder the files were in. The archive is read back and compared before it gets
+    its name. Raises UsageError.
     """
     kept = list(results)
     if len(kept) > MOST_RESULTS:
@@ -95,7 +95,7 @@ def write_archive(results: Iterable[tuple[str, Result]], folder: str, path: Path
     try:
         table = pa.table({name: _array(name, columns[name], schema) for name in schema.names}, schema=schema)
         with whole_file(path) as draft:
-            # a dictionary would hold every long text anew; level 19 takes seconds a study, saves a fifth
+            # a dictionary would repeat every long text; level 19 takes seconds a study and saves a fifth
             pq.write_table(table, draft, compression="zstd", compression_level=19, use_dictionary=False)
             _check(draft, kept)
     except UsageError as error:
@@ -109,13 +109,13 @@ def _check(draft: Path, kept: Sequence[tuple[str, Result]]) -> None:
     again = [(found.file, found.result) for found in read_archive(draft, histograms=True)]
     for (name, result), found in zip(kept, again, strict=True):
         if found != (label(name), result):
-            raise UsageError(f"{name} would not come back as it was")
+            raise UsageError(f"{name} could not be read back unchanged")
 
 
 def read_archive(path: Path, histograms: bool = False) -> Iterator[Found]:
-    """Read an archive's results in their order; a Parquet file of another kind is one without a result.
+    """Read an archive's results in their order; another Parquet file gives one `Found` without a result.
 
-    Without ``histograms`` clients have null in their place. Raises UsageError that names file and result.
+    Without ``histograms``, clients have null for them. Raises UsageError that names file and result.
     """
     file, metadata = _open(path)
     if metadata is None:
@@ -157,7 +157,7 @@ def _result(row: Mapping[str, Any], where: str) -> Result:
 
 
 def _data(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result as its JSON file has it."""
+    """Return a result as in its JSON file."""
     schema = row["schema"]
     if schema != RUN_SCHEMA:
         return {"schema": schema, "version": RESULT_VERSION, **_values(_MIGRATION, row)}
@@ -169,7 +169,7 @@ def _data(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _values(columns: Sequence[_Column], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's fields, without those that the archive has no column of."""
+    """Return those fields of a record that have a column in the archive."""
     here = [each for each in columns if each.name in row]
     return {each.field: _value(each, row[each.name]) for each in here}
 
@@ -180,7 +180,7 @@ def _value(column: _Column, value: Any) -> Any:
 
 def _histograms() -> ModuleType:
     try:
-        # here, not above: of those who read archives only some want them, and not all have the library
+        # imported here: few readers of archives want histograms, and not all have the library
         return importlib.import_module("pagethrift.results.histograms")
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed; pip install 'pagethrift[lab]'") from error
@@ -194,7 +194,7 @@ def _array(name: str, values: Sequence[Any], schema: pa.Schema) -> pa.Array:
 
 
 def _open(path: Path) -> tuple[pq.ParquetFile, dict[str, Any] | None]:
-    """Return a Parquet file and what it says of itself; None where it is no archive."""
+    """Return a Parquet file and its archive metadata; None for a file that is not an archive."""
     try:
         size_bytes = path.stat().st_size
         if size_bytes > LARGEST_ARCHIVE_BYTES:
@@ -208,7 +208,7 @@ def _open(path: Path) -> tuple[pq.ParquetFile, dict[str, Any] | None]:
         metadata = json.loads(stored)
         wrong = _what_is_wrong(metadata, file)
     except (pa.ArrowException, RecursionError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} is not Parquet, or broken: {label(error)}") from error
+        raise UsageError(f"{path} is not a Parquet file, or is broken: {label(error)}") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {label(error.strerror or error)}") from error
     if wrong:
@@ -217,14 +217,14 @@ def _open(path: Path) -> tuple[pq.ParquetFile, dict[str, Any] | None]:
 
 
 def _what_is_wrong(metadata: Any, file: pq.ParquetFile) -> str:
-    """Return why an archive cannot be read, or nothing."""
+    """Return why an archive cannot be read, or an empty string."""
     told = metadata if isinstance(metadata, dict) else {}
     if (told.get("schema"), told.get("version"), told.get("rows")) != (
         ARCHIVE_SCHEMA,
         ARCHIVE_VERSION,
         _VERSIONS,
     ):
-        return "an archive of results of another version; read it with the pagethrift that wrote it"
+        return "an archive of another version; read it with the pagethrift that wrote it"
     if not 0 <= file.metadata.num_rows <= MOST_RESULTS:
         return f"an archive holds at most {MOST_RESULTS} results"
     groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]

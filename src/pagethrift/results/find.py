@@ -1,4 +1,4 @@
-"""Results, found in folders, files and archives: what is not ours is named, what is broken is an error."""
+"""Finding results in folders, files and archives; other files are reported, broken ones are errors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ARCHIVE_SUFFIX = ".parquet"
 def find(paths: Iterable[Path], histograms: bool = False) -> Iterator[Found]:
     """Read all results in files, archives and folders of both, each file once, in order of file name.
 
-    Without ``histograms`` those of results in archives are left null, which needs no hdrhistogram.
-    Raises UsageError that names the file when one is missing, broken, too large or of a version this
-    pagethrift does not read, and at too many.
+    Without ``histograms``, results from archives have null for them, and hdrhistogram is not needed.
+    Raises UsageError that names the file when a file is missing, broken, too large or of a version this
+    pagethrift does not read. Raises UsageError for too many results.
     """
     for number, found in enumerate(_found(paths, histograms)):
         if number == MOST_RESULTS:
@@ -29,7 +29,7 @@ def find(paths: Iterable[Path], histograms: bool = False) -> Iterator[Found]:
 def _found(paths: Iterable[Path], histograms: bool) -> Iterator[Found]:
     for path in _files(paths):
         if path.suffix == ARCHIVE_SUFFIX:
-            # here, not above: folders of JSON need no pyarrow, which takes longer to load than to read them
+            # imported here: JSON needs no pyarrow, which takes longer to load than a folder to read
             from pagethrift.results.archive import read_archive
 
             yield from read_archive(path, histograms)
@@ -45,7 +45,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
         if not there:
-            raise UsageError(f"there is no {path}")
+            raise UsageError(f"{path} does not exist")
         inside = sorted(each for each in path.glob("*") if each.suffix in (".json", ARCHIVE_SUFFIX))
         for file in [path] if path.is_file() else inside:
             if file.resolve() not in seen:
@@ -54,7 +54,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _from_file(path: Path) -> Found:
-    # resolved, so that "." has a name too
+    # resolved, so that "." too has a name
     folder = path.resolve().parent
     return Found(
         label(folder.name),

@@ -1,10 +1,10 @@
-"""The latency histograms of a client, packed: half of a lab result's bytes are theirs.
+"""The latency histograms of a client, packed: they are half of a lab result's bytes.
 
 A client's report has one HdrHistogram (V2, deflated, base64) of all operations and one for each phase.
-Deflated bytes do not compress again, and the first histogram is nearly the sum of the others. Packed, all are
-inflated, for the archive's own compression, and of the first only what no phase has is kept. The counts come
-back everywhere; the text does where zlib deflates as it did where the archive was written.
-Needs hdrhistogram.
+Deflated bytes do not compress again, and the first histogram is nearly the sum of the others. Packing
+inflates all of them, for the archive's own compression, and keeps of the first only what no phase has. The
+counts come back on every machine. The text comes back unchanged where zlib deflates as on the machine that
+wrote the archive. Needs hdrhistogram.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pagethrift.errors import UsageError
 
 KEY = "latency_us_hdr"
 _COOKIE = 0x1C849304 | 0x10
-"""of a deflated histogram of version 2: its first four bytes, big-endian; four of the length follow"""
+"""first four bytes of a deflated histogram of version 2, big-endian; four bytes of length follow"""
 _BROKEN = (
     ArithmeticError, IndexError, KeyError, MemoryError, TypeError, ValueError,
     struct.error, zlib.error, HdrCookieException, HdrLengthException,
 )  # fmt: skip
-"""what hdrhistogram and zlib raise on bytes that are no histogram"""
+"""what hdrhistogram and zlib raise on bytes that are not a histogram"""
 
 
 def taken_out(client: Any) -> tuple[Any, bytes | None]:
     """Return a client's report with null for its histograms, and the histograms packed.
 
-    The report unchanged and None where `put_back` would not return every character.
+    Returns the report unchanged, and None, if `put_back` would not restore every character.
     """
     texts = _texts(client)
     try:
@@ -55,7 +55,7 @@ def put_back(client: Any, packed: bytes) -> dict[str, Any]:
 
 
 def _texts(client: Any) -> list[str]:
-    """Return the histograms of a report, that of all operations first; none where one is missing."""
+    """Return a report's histograms, that of all operations first; an empty list if one is missing."""
     phases = client.get("phases") if isinstance(client, Mapping) else None
     holders = [client, *phases] if isinstance(phases, list) else [client]
     texts = [each.get(KEY) if isinstance(each, Mapping) else None for each in holders]

@@ -1,4 +1,4 @@
-"""Words of untrusted files, made fit for one line."""
+"""Text from untrusted files, made fit for one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result as it comes out of a file or an archive."""
+"""A result from a file or an archive."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pagethrift.results.label import label
 LARGEST_RESULT_BYTES = 32 << 20
 """a run of an hour with ten intervals a second is 2 MB"""
 MOST_RESULTS = 10_000
-"""that one command reads, or one archive holds"""
+"""limit for one command and for one archive"""
 
 Result: TypeAlias = RunResult | MigrationResult
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One result, or one file that holds none."""
+    """One result, or one file without a result."""
 
     folder: str
-    """name of the folder the result file is in, or was in before it went into an archive"""
+    """name of the folder of the result file, or of its folder before it was packed into an archive"""
     file: str
-    """its name, both fit for one line; no more, so that no path of a machine is published"""
+    """name of the result file; both names fit one line and have no path, so that none is published"""
     source: Path
-    """the folder or archive it was read from"""
+    """the folder or archive that was read"""
     result: Result | None
-    """None: of another kind"""
+    """None: the file is of another kind"""
 
 
 def from_json(data: Any, where: str) -> Result | None:
-    """Return the result in parsed JSON; None for another kind. Raises UsageError with ``where`` first."""
+    """Return the result in parsed JSON; None for another kind. Raises UsageError, ``where`` in front."""
     try:
         match data:
             case {"schema": schema} if schema == RUN_SCHEMA:
@@ -50,7 +50,7 @@ def from_json(data: Any, where: str) -> Result | None:
 
 
 def unread(data: Any, kept: Any, where: str = "") -> str:
-    """Return the first key of parsed JSON that a result, as a dictionary, lacks; empty: none."""
+    """Return the first key in ``data`` (parsed JSON) that ``kept`` (a result) lacks; empty if none."""
     if isinstance(data, list):
         pairs = zip(data, kept, strict=False)
         return next((lost for each, other in pairs if (lost := unread(each, other, where))), "")

@@ -15,7 +15,7 @@ F64 = npt.NDArray[np.float64]
 U16 = npt.NDArray[np.uint16]
 
 LOGGED, FETCHED = 1, 2
-"""a page's bits in the hypervisor's dirty log: written; read by QEMU's sync, but not cleared yet"""
+"""a page's bits in the hypervisor's dirty log: written; read by QEMU's sync and not cleared yet"""
 
 
 @kernel
@@ -24,10 +24,10 @@ def play_writes(
     times: F64, pages: I32, contents: I32, changed: U16, deltas: U16, sparses: U16,
     content: I64, sparse: U16, since_mask: U32, since_delta: I32, log: U8, written_s: F64,
 ) -> int:  # fmt: skip
-    """Apply the trace's writes up to ``until_s`` (guest time); returns the next write's index.
+    """Apply the trace's writes up to ``until_s`` (guest time); return the next write's index.
 
-    In later loops a new content is another than in the loop before, except for rewrites of what the
-    page holds and for zero pages.
+    In later loops a new content differs from that of the loop before; zero pages and rewrites of the
+    same content do not.
     """
     n = len(times)
     high = np.int64(loop) << 32
@@ -48,9 +48,9 @@ def play_writes(
 
 @kernel
 def sync_bitmap(log: U8, bitmap: U8, left_out: U8, clear_now: bool) -> int:
-    """Add the log to the bitmap; returns how many pages are newly dirty.
+    """Add the log to the bitmap; return how many pages are newly dirty.
 
-    A page that was left out and is written is in use again, and no longer left out.
+    A left-out page that is written is in use again, and is no longer left out.
     """
     fresh = 0
     for page in range(len(log)):
@@ -65,7 +65,7 @@ def sync_bitmap(log: U8, bitmap: U8, left_out: U8, clear_now: bool) -> int:
 
 @kernel
 def _clear_chunk(log: U8, begin: int, end: int) -> None:
-    """Clear what the last sync fetched; what was written since stays in the log."""
+    """Clear the bits that the last sync fetched; later writes stay in the log."""
     for page in range(begin, min(end, len(log))):
         if log[page] & FETCHED:
             log[page] = 0
@@ -79,7 +79,7 @@ def read_dirty(
     content: I64, sparse: U16, since_mask: U32, since_delta: I32, log: U8, written_s: F64,
     out_page: I64, out_content: I64, out_sparse: U16, out_mask: U32, out_delta: I32, out_guest_s: F64,
 ) -> tuple[int, int, int, bool]:  # fmt: skip
-    """Read dirty pages in order, each at its own moment, clearing bitmap and chunks of the log.
+    """Read dirty pages in order, each at its own time, and clear the bitmap and chunks of the log.
 
     Returns (pages done, position, cursor, whether the trace must begin again before the next page).
     """
@@ -122,7 +122,7 @@ def measure_payloads(
     contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8,
     subpage_bytes: int, exact: bool, sparse: I32, delta: I32,
 ) -> None:  # fmt: skip
-    """Write the bytes of payloads from ids and sizes, as engine.choice does from contents.
+    """Write the bytes of payloads from content ids and sizes, as engine.choice does from contents.
 
     ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
     """
@@ -140,7 +140,7 @@ def commit(
     pages: I64, contents: I64, methods: U8, masks: U32, deltas: I32,
     held_content: I64, state: U8, owed_mask: U32, owed_delta: I32,
 ) -> None:  # fmt: skip
-    """Record what the destination holds now; a held page, or one skipped wrongly, stays owed."""
+    """Record what the destination holds now; held pages and wrongly skipped pages stay owed."""
     for i in range(len(pages)):
         page = pages[i]
         if methods[i] in (Method.SKIP, Method.HOLD):
@@ -157,10 +157,10 @@ def commit(
 def find_faults(
     begin_s: float, stall_s: float, cursor: int, times: F64, pages: I32, arrives_s: F64
 ) -> tuple[int, float]:
-    """Play writes against the arrival of pages (seconds from ``begin_s``); returns (faults, stalled s).
+    """Play writes against the arrival of pages (seconds from ``begin_s``); return (faults, stalled s).
 
-    ``arrives_s`` is changed: a page asked for arrives after ``stall_s``. One page after the other, as
-    on one vCPU.
+    ``arrives_s`` is changed: a requested page arrives after ``stall_s``. Pages fault one after the other,
+    as on one vCPU.
     """
     faults = 0
     stalled = 0.0

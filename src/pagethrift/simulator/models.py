@@ -1,4 +1,4 @@
-"""What some published systems do and QEMU's stream cannot: skipping what was seen ever, references."""
+"""Features of published systems that QEMU's stream lacks: skipping what was ever seen, and references."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pagethrift.model.pages import I32, I64, U8, U64
 from pagethrift.simulator.virtual_guest import Snapshot
 
 REFERENCE_BYTES = 8 + 8
-"""a record's word and a 64-bit fingerprint that names a content the destination holds"""
+"""a record's word and a 64-bit fingerprint of a content that the destination holds"""
 
 _FIRST_SLOTS = 1 << 16
 
@@ -29,7 +29,7 @@ def _mixed(first: I64, second: I64, out: U64) -> None:
 
 @kernel
 def _look_up(table: U64, keys: U64, adds: bool, found: U8) -> int:
-    """Write 1 for keys in an open-addressing set; returns how many were added."""
+    """Write 1 for keys in an open-addressing set, add the others; return how many were added."""
     mask = np.uint64(len(table) - 1)
     added = 0
     for i in range(len(keys)):
@@ -57,7 +57,7 @@ class PairSet:
         return found
 
     def add(self, first: I64, second: I64) -> None:
-        """Put pairs in."""
+        """Add pairs to the set."""
         keys = self._keys(first, second)
         scratch: U8 = np.zeros(len(keys), np.uint8)
         while 2 * (self._used + len(keys)) > len(self._table):
@@ -79,18 +79,18 @@ class SkipSeen:
         self._seen = PairSet()
 
     def adjust(self, pages: Snapshot, state: U8, round_: int, methods: U8, sizes: I32) -> None:
-        """Skip what this page held before, whatever the destination holds now."""
+        """Skip a content that this page had before, even if the destination now holds another."""
         skipped = self._seen.contains(pages.page, pages.content) != 0
         methods[skipped] = Method.SKIP
         sizes[skipped] = 0
         self._seen.add(pages.page, pages.content)
 
     def sent(self, pages: Snapshot, methods: U8) -> None:
-        """Nothing: a hash counts as seen whether it was sent or not."""
+        """Do nothing: a hash counts as seen whether it was sent or not."""
 
 
 class Deduplicate:
-    """A page equal to one forwarded before, of any page, travels as a reference (whole pages only)."""
+    """A page that equals any page forwarded before travels as a reference (whole pages only)."""
 
     def __init__(self) -> None:
         self._sent = PairSet()
@@ -103,7 +103,7 @@ class Deduplicate:
         sizes[known] = REFERENCE_BYTES
 
     def sent(self, pages: Snapshot, methods: U8) -> None:
-        """Remember what the destination has held."""
+        """Remember the contents that the destination has held."""
         out = (methods != Method.SKIP) & (methods != Method.HOLD)
         content = pages.content[out]
         self._sent.add(np.zeros_like(content), content)

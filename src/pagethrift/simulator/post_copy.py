@@ -1,6 +1,6 @@
-"""Post-copy: the guest moves at once and faults in what it lacks (QEMU migration/postcopy-ram.c).
+"""Post-copy: the guest moves at once and faults in the pages it lacks (QEMU migration/postcopy-ram.c).
 
-A trace knows writes, not reads, so the faults counted here are too few; they are played one after the
+A trace has writes but no reads, so the number of faults is too low. Faults are played one after the
 other, as on one vCPU.
 """
 
@@ -20,14 +20,14 @@ from pagethrift.simulator.virtual_source import VirtualSource
 from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
 
 FAULT_S = 0.0005
-"""userfault, request, placing the page: without the link's part"""
+"""time of a fault besides the link: userfault, request, placing the page"""
 DISCARD_BITS = 1
 """the discard bitmap, a bit a page, goes before the guest moves"""
 
 
 @dataclass(frozen=True, slots=True)
 class PostCopyEnd:
-    """How it went, in virtual seconds."""
+    """The outcome of a post-copy phase, in virtual seconds."""
 
     total_s: float
     downtime_s: float
@@ -36,7 +36,7 @@ class PostCopyEnd:
 
     @property
     def note(self) -> str:
-        """A line for the result."""
+        """One line for the result."""
         return (
             f"post-copy: {self.faults} write faults stalled the guest for {self.stalled_s:.1f} s in all"
             " (a trace has no reads: there would be more)"
@@ -52,9 +52,9 @@ def run_post_copy(
     now: Moment,
     read_s: Callable[[Snapshot], float],
 ) -> PostCopyEnd:
-    """Move the guest now and send the rest behind it; the guest's memory stands still at the source.
+    """Move the guest now and send the remaining pages after it; the source's memory no longer changes.
 
-    ``read_s`` says how long the source needs for some pages, whatever the link does.
+    ``read_s`` returns how long the source needs for some pages, without the link's time.
     """
     delay_s = link.spec.delay_s
     discard_bytes = len(source.bitmap) * DISCARD_BITS // 8

@@ -1,4 +1,4 @@
-"""Asking a fresh planner again what a live migration's planner was asked."""
+"""Giving a new planner the facts of a live migration, to compare the decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pagethrift.trace.facts_log import FactsLog
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A moment at which live and replay decided differently."""
+    """Facts on which live and replay decided differently."""
 
     facts: StopFacts
     live: StopDecision
@@ -24,7 +24,9 @@ class Difference:
 def replay(log: FactsLog, row: Strategy | None = None) -> list[Difference]:
     """Return every decision that differs; empty for a faithful planner.
 
-    ``row``: a fresh strategy to ask instead of the one that ran. Raises UsageError for impossible facts.
+    ``row``: an unused strategy object to ask instead of the one that ran.
+
+    Raises UsageError for impossible facts.
     """
     planner = Planner((row or logged_strategy(log)).stop)
     differences = []
@@ -39,5 +41,5 @@ def replay(log: FactsLog, row: Strategy | None = None) -> list[Difference]:
 
 
 def logged_strategy(log: FactsLog) -> Strategy:
-    """Return the strategy of a log, fresh. Raises UsageError for one unknown here."""
+    """Return a new strategy object as named in a log. Raises UsageError for an unknown strategy."""
     return strategy(log.strategy, log.stop, **log.parameters)

@@ -1,4 +1,4 @@
-"""What is asked of one simulated migration."""
+"""The options of one simulated migration."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pagethrift.simulator.virtual_source import CHUNK_PAGES
 
 GO_DELAY_S = 0.05
 """the planner's question and its answer over QMP: 24 to 62 ms measured from the beginning of a round to
-the guest's STOP where the link does not matter; QEMU then ends its section"""
+the guest's STOP on a fast link; QEMU ends its section first"""
 BUFFER_S = RELAY_BUFFER_S / 2
-"""what a relay has swallowed and not sent: it may be twice as many seconds, but is so only at times; half
-fits the downtimes of live runs better (docs/studies.md)"""
+"""seconds of link that a relay has taken and not sent: twice as many are allowed, but reached only at times;
+half fits the downtimes of live runs better (docs/studies.md)"""
 SOCKET_BYTES = 1.25e6
-"""the same of a QEMU without a relay: its kernel's send buffer and the queue of the link; fits the
-downtimes of live runs on links of 100, 200 and 400 Mbit/s (docs/studies.md)"""
+"""bytes not yet sent of a QEMU without a relay: its kernel's send buffer and the queue of the link; fits
+the downtimes of live runs on links of 100, 200 and 400 Mbit/s (docs/studies.md)"""
 SECTION_S = 0.05
 """QEMU ends a section of RAM after 50 ms (ram.c, MAX_WAIT)"""
 SYNC_S = 0.001
-"""reading the dirty log of a gigabyte; also what keeps a round without pages from taking no time"""
+"""time to read the dirty log of a gigabyte; it also keeps a round without pages from taking no time"""
 SOURCE_BPS = 1.2e9
-"""how fast QEMU and the relay hand on pages with content: one core each"""
+"""how fast QEMU and the relay pass on pages with content: one core each"""
 ZERO_BPS = 8e9
 """how fast QEMU passes over zero pages: its migration thread took 0.07 to 0.12 CPU seconds for 1 GiB
 of which a quarter was content"""
@@ -31,25 +31,25 @@ of which a quarter was content"""
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    """One virtual migration: everything but the trace and the strategy."""
+    """All settings of one virtual migration except the trace and the strategy."""
 
     link: LinkSpec
     downtime_limit_s: float = DOWNTIME_LIMIT_S
     force_after_s: float | None = None
-    """switch over at this virtual time whatever is predicted"""
+    """switch over at this virtual time even if the predicted downtime is above the limit"""
     give_up_s: float = 3600.0
     """virtual time after which the migration counts as failed"""
     as_live: bool = False
-    """rows of other systems run as the relay's analogue, not as defined"""
+    """other systems' strategies run as the relay would, not as those systems define them"""
     go_delay_s: float = GO_DELAY_S
     chunk_pages: int = CHUNK_PAGES
-    """pages of dirty log cleared at once; 0: all at each sync"""
+    """pages of the dirty log that are cleared at once; 0: all at each sync"""
     source_bps: float = SOURCE_BPS
     warm_up_s: float = 0.0
     """guest time played before the migration begins"""
 
     def check(self) -> None:
-        """Raise UsageError when the options make no sense."""
+        """Raise UsageError for impossible options."""
         self.link.check()
         if not self.downtime_limit_s > 0:
             raise UsageError("the downtime limit must be positive, e.g. 300ms")

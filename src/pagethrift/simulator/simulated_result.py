@@ -1,4 +1,4 @@
-"""Turning a simulated migration into the result record."""
+"""Building the result record of a simulated migration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def build_result(
     nonzero_pages: int,
     warnings: tuple[str, ...],
 ) -> MigrationResult:
-    """Return the record; ``nonzero_pages``: not zero when the migration began."""
+    """Return the record; ``nonzero_pages``: pages that were not zero when the migration began."""
     bound_s = nonzero_pages * PAGE_BYTES / options.link.bandwidth_bps
     completed = end.outcome is Outcome.COMPLETED
     counters = relay.counters
@@ -80,7 +80,7 @@ def build_result(
 
 
 def _parameters(strategy: Strategy) -> dict[str, ParameterValue]:
-    """As a live migration's record has them (live/live_result.py)."""
+    """Return the parameters in the form of a live migration's record (live/live_result.py)."""
     if not strategy.stop_name:
         return dict(strategy.parameters)
     stop = {f"stop.{name}": value for name, value in strategy.stop_parameters.items()}

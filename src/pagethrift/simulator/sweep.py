@@ -1,4 +1,4 @@
-"""Carrying a sweep out on Dask: resumable, cell by cell, whatever happens to a worker."""
+"""Carrying a sweep out on Dask, cell by cell; it can be resumed and survives the loss of workers."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ SWEEP_SCHEMA = "pagethrift.sweep"
 SWEEP_VERSION = 1
 CONNECT = "10s"
 LOST_WORKERS = 10
-"""workers a cell may lose before it counts as the culprit"""
+"""how many workers may die on a cell before the cell counts as failed"""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepProgress:
-    """How far a sweep is."""
+    """The progress of a sweep."""
 
     cells: int
     done: int
     reused: int
-    """of those done, by an earlier run"""
+    """cells of ``done`` that an earlier run has simulated"""
     failed: int
 
 
 def run_cell(cell: Cell) -> str:
-    """Simulate one cell and return its result as JSON; what a worker runs. Raises PagethriftError."""
+    """Simulate one cell, in a worker, and return its result as JSON. Raises PagethriftError."""
     row = strategy(cell.strategy, cell.stop, **dict(cell.parameters))
     trace = _loaded(cell.trace, cell.seed, cell.trace_digest).faster(cell.speed)
     return simulate(trace, row, cell.options).to_json()
@@ -62,10 +62,10 @@ def run_sweep(
 ) -> Path:
     """Simulate every cell that has no result yet; return the Parquet file with all results.
 
-    Each finished cell is a file under ``folder``/cells at once, so an interrupted sweep goes on where
-    it was. ``scheduler``: address of a Dask scheduler whose workers see the same files; default: worker
-    processes here, one a core. Raises UsageError when cells failed, ModuleNotFoundError without Dask (the
-    sweep extra).
+    Each finished cell is written to ``folder``/cells at once, so that an interrupted sweep can go on.
+    ``scheduler``: address of a Dask scheduler whose workers see the same files; default: a worker process
+    on this machine for each core. Raises UsageError when cells failed, ModuleNotFoundError without Dask
+    (the sweep extra).
     """
     store = check_folder(folder, "--out") / "cells"
     store.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def _client(scheduler: str | None, workers: int | None, cells: int) -> Iterator[
             with closing(distributed.Client(scheduler, timeout=CONNECT)) as client:
                 yield client
         except (OSError, TimeoutError) as error:
-            raise UsageError(f"--scheduler {scheduler}: nobody answers there ({error})") from error
+            raise UsageError(f"--scheduler {scheduler}: no answer ({error}); is it running?") from error
         return
     count = min(workers or len(os.sched_getaffinity(0)), cells)
     with (
@@ -169,6 +169,6 @@ def _finished(client: Any, cells: list[Cell]) -> Iterator[tuple[Cell, str, str]]
             yield cell, future.result(), ""
         except PagethriftError as error:
             yield cell, "", str(error)
-        except Exception as error:  # whatever broke in a worker concerns its cell alone
+        except Exception as error:  # an error in a worker concerns only its cell
             yield cell, "", f"{type(error).__name__}: {error}"
         future.release()

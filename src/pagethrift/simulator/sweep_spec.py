@@ -1,4 +1,4 @@
-"""What a sweep shall simulate: traces x strategies x parameters x links, read from TOML."""
+"""The specification of a sweep: traces x strategies x parameters x links, read from TOML."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What the cell is, as a name: equal for equal work by the same code, wherever the trace lies."""
+        """The cell's name: equal for equal work by the same code, and independent of the trace's folder."""
         data = asdict(self) | {"trace": "", "code": source_digest(*_SIMULATING)}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -141,12 +141,12 @@ def _each(data: Mapping[str, Any], name: str, default: Any, count: int) -> list[
     value = data.get(name, default)
     values = value if isinstance(value, list) else [value] * count
     if len(values) != count:
-        raise UsageError(f"{name}: one value, or one for each of the {count} bandwidths")
+        raise UsageError(f"{name}: give one value, or one for each of the {count} bandwidths")
     return values
 
 
 def _grid(parameters: Mapping[str, Any]) -> Iterator[tuple[tuple[str, float], ...]]:
-    """Every combination: a list means each of its values."""
+    """Return every combination; a list stands for each of its values."""
     names = sorted(parameters)
     values = [
         parameters[name] if isinstance(parameters[name], list) else [parameters[name]] for name in names
@@ -161,4 +161,4 @@ def _grid(parameters: Mapping[str, Any]) -> Iterator[tuple[tuple[str, float], ..
 def _known(data: Mapping[str, Any], names: set[str], where: str) -> None:
     unknown = sorted(set(data) - names)
     if unknown:
-        raise UsageError(f"{where} has no {unknown[0]!r}; there are {', '.join(sorted(names))}")
+        raise UsageError(f"{where} has no {unknown[0]!r}; choose one of {', '.join(sorted(names))}")

@@ -19,15 +19,15 @@ class Snapshot:
     content: I64
     sparse: U16
     mask: U32
-    """subpages that changed since the source read the page before"""
+    """subpages that changed since the source last read the page"""
     delta: I32
-    """byte-exact delta bytes since then, summed over the writes"""
+    """byte-exact delta bytes since the last reading, summed over the writes"""
     guest_s: F64
     """guest time at which each was read"""
 
     @classmethod
     def room(cls, count: int) -> Snapshot:
-        """Return arrays to be filled."""
+        """Return empty arrays to be filled."""
         return cls(
             np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.uint16),
             np.empty(count, np.uint32), np.empty(count, np.int32), np.empty(count, np.float64),
@@ -46,10 +46,10 @@ class Snapshot:
 
 
 class VirtualGuest:
-    """Writes as the trace says, loop after loop; a throttled guest's clock runs slower.
+    """Writes as in the trace, loop after loop; a throttled guest's clock runs slower.
 
-    ``content``: an id for each page, 0 = zero. ``since_mask`` and ``since_delta``: what changed since
-    the source last read the page.
+    ``content``: an id for each page, 0 = zero. ``since_mask`` and ``since_delta``: the changes since the
+    source last read the page.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -71,7 +71,7 @@ class VirtualGuest:
         self._cursor = 0
 
     def run(self, seconds: float) -> None:
-        """Let so much wall time pass."""
+        """Let the guest run for a wall time."""
         self.run_to(self.now_s + seconds * self.speed)
 
     def run_to(self, guest_s: float) -> None:
@@ -97,7 +97,7 @@ class VirtualGuest:
     def read_pages(
         self, bitmap: U8, position: int, chunk_pages: int, cleared: U8, step_s: float, room: Snapshot
     ) -> int:
-        """Fill ``room`` with the next dirty pages while the guest writes on; returns the position after.
+        """Fill ``room`` with the next dirty pages while the guest goes on writing; return the position after.
 
         ``step_s``: guest seconds between two pages. ``bitmap`` has at least as many pages as the room.
         """

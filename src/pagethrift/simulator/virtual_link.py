@@ -1,4 +1,4 @@
-"""A virtual link: bytes in, virtual seconds out."""
+"""A virtual link: how many virtual seconds bytes take."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from dataclasses import dataclass
 from pagethrift.errors import UsageError
 
 RATE_WINDOW_S = 0.2
-"""the relay measures its link over such a window (relay/rate.py)"""
+"""window over which the relay measures its link (relay/rate.py)"""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """What a link can do."""
+    """The rate and delay of a link."""
 
     bandwidth_bps: float
     """bytes per second at the beginning"""
     delay_s: float = 0.0
-    """one way"""
+    """in each direction"""
     steps: tuple[tuple[float, float], ...] = ()
-    """(since when in seconds, bytes per second from then on), in order"""
+    """(seconds since the beginning, bytes per second from that time on), in order"""
 
     def check(self) -> None:
-        """Raise UsageError when no byte could ever pass."""
+        """Raise UsageError for an impossible link."""
         times = [0.0, *(at for at, _ in self.steps)]
         if self.bandwidth_bps <= 0 or any(rate < 0 for _, rate in self.steps) or self.delay_s < 0:
-            raise UsageError("a link needs a positive bandwidth and no negative delay")
+            raise UsageError("a link's bandwidth must be positive, and its delay must not be negative")
         if times != sorted(times):
             raise UsageError("the steps of a link's bandwidth must be in the order of their times")
         if self.steps and self.steps[-1][1] <= 0:
-            raise UsageError("the last step of a link's bandwidth must be positive: nothing could ever end")
+            raise UsageError("the last step of a link's bandwidth must be positive, or nothing could end")
 
 
 class VirtualLink:
-    """Bytes queue up behind each other and leave at the link's rate at that time."""
+    """A queue of bytes that leave at the link's rate of the time."""
 
     def __init__(self, spec: LinkSpec) -> None:
         spec.check()
         self.spec = spec
         self.free_s = 0.0
-        """when everything queued so far has left"""
+        """when all bytes queued so far have left"""
         self.sent_bytes = 0
-        """queued so far"""
+        """bytes queued so far"""
         self._times = [0.0, *(at for at, _ in spec.steps)]
         self._rates = [float(spec.bandwidth_bps), *(float(rate) for _, rate in spec.steps)]
         self._passed = [0.0]
@@ -51,20 +51,20 @@ class VirtualLink:
             self._passed.append(self._passed[-1] + span * self._rates[i - 1])
 
     def send(self, size_bytes: float, now_s: float) -> float:
-        """Queue bytes; returns when the last of them has left the source."""
+        """Queue bytes; return the time when the last of them has left the source."""
         begin_s = max(now_s, self.free_s)
         self.free_s = begin_s + self.seconds(size_bytes, begin_s)
         self.sent_bytes += int(size_bytes)
         return self.free_s
 
     def seconds(self, size_bytes: float, begin_s: float) -> float:
-        """Return how long so many bytes take from a moment on."""
+        """Return how long these bytes take from a time on."""
         if len(self._times) == 1:
             return size_bytes / self._rates[0]
         return self._when(self._capacity(begin_s) + size_bytes, begin_s) - begin_s
 
     def unsent_bytes(self, now_s: float) -> int:
-        """Return what is queued and has not left."""
+        """Return the queued bytes that have not left."""
         if self.free_s <= now_s:
             return 0
         return int(self._capacity(self.free_s) - self._capacity(now_s))

@@ -1,7 +1,7 @@
 """One simulated migration: QEMU's rounds on virtual time, from the first page to RESUME.
 
-Two clocks: ``now_s`` is QEMU's (what it has read and handed on), the link's ``free_s`` runs ahead of it
-by what a relay, or the kernel, has taken and not sent.
+There are two clocks. ``now_s`` is QEMU's: what it has read and handed on. The link's ``free_s`` is ahead of
+it by the time for the bytes that a relay, or the kernel, has taken and not sent.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from pagethrift.trace.read import Trace
 
 MOST_PAGES, FEWEST_PAGES, PEEK_PAGES = 1024, 16, 1024
 BATCH_S = 0.02
-"""a batch's link time: what the strategy is told about its pages is at most that old"""
+"""link time of a batch, which bounds the age of the facts that the strategy gets about its pages"""
 
 
 def simulate(trace: Trace, strategy: Strategy, options: SimulateOptions) -> MigrationResult:
     """Migrate the guest of a trace. Raises UsageError for impossible options.
 
-    ``strategy`` is fresh: it serves one migration. Deterministic.
+    ``strategy`` is an unused object: it serves one migration. The same arguments give the same result.
     """
     options.check()
     return _Migration(trace, strategy, options).run()
@@ -49,7 +49,7 @@ def simulate(trace: Trace, strategy: Strategy, options: SimulateOptions) -> Migr
 
 @dataclass(slots=True)
 class _Window:
-    """QEMU's bandwidth: bytes it got rid of over the last window of at least 100 ms."""
+    """QEMU's bandwidth: the bytes it handed on in the last window of at least 100 ms."""
 
     since_s: float = 0.0
     before_bytes: int = 0
@@ -84,7 +84,7 @@ class _Migration:
         self.guest_due_s = self.guest.now_s
         """guest time that belongs to ``now_s``; reading pages may have run a little ahead of it"""
         self.pace_s = PAGE_BYTES / options.source_bps
-        """seconds a page took lately"""
+        """seconds for a page in the last batch"""
         self.qemu = _Window()
         self.decision: StopDecision | None = None
         self.go_s: float | None = None
@@ -95,7 +95,7 @@ class _Migration:
         self.between_sections = True
 
     def run(self) -> MigrationResult:
-        """Carry it out."""
+        """Carry the migration out."""
         nonzero = int(np.count_nonzero(self.trace.content > 0))
         self._ask(begun=True)
         while not self._stops():
@@ -114,11 +114,11 @@ class _Migration:
         return self._switch_over(nonzero)
 
     def _stops(self) -> bool:
-        """The switchover is decided, and QEMU, which looks between two sections of RAM, has seen it."""
+        """Whether the switchover is decided and QEMU, which looks between sections of RAM, has seen it."""
         return self.go_s is not None and self.now_s >= self.go_s and self.between_sections
 
     def _fits(self) -> bool:
-        """QEMU decides: what is pending would fit, so it reads the log again."""
+        """Whether QEMU decides and the pending bytes would fit, so that it reads the log again."""
         if not self.strategy.qemu_decides or self.go_s is not None:
             return False
         return self.source.remaining * PAGE_BYTES < self.qemu.rate_bps * self.options.downtime_limit_s
@@ -133,7 +133,7 @@ class _Migration:
             self._advance(self.go_s)
             return False
         if self.source.remaining:
-            if self._fits():  # it did not fit after all: QEMU goes on, one section
+            if self._fits():  # by its last reading QEMU goes on, for one section
                 self._send_batch()
                 self._end_section(drained=self.source.remaining == 0)
             return False
@@ -162,7 +162,7 @@ class _Migration:
             self.pace_s = max(1e-7, (self.now_s - began_s) / len(pages))
 
     def _read_s(self, pages: Snapshot) -> float:
-        """Return how long QEMU and the relay need for these pages where the link does not matter."""
+        """Return how long QEMU and the relay need for these pages, without the link's time."""
         zero_pages = int(np.count_nonzero(pages.content == 0))
         seconds = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / defaults.ZERO_BPS
         return seconds * PAGE_BYTES
@@ -197,7 +197,7 @@ class _Migration:
                 self._put(size, self.now_s)
 
     def _ask(self, begun: bool = False) -> None:
-        """Ask the planner if it is time: at the beginning of a round, every tick, or as QEMU itself would."""
+        """Ask the planner at the beginning of a round, at every tick, or when QEMU itself would decide."""
         due = begun or (not self.strategy.qemu_decides and self.now_s - self.asked_s >= PLANNER_TICK_S)
         if not due or self.go_s is not None:
             return
@@ -221,7 +221,7 @@ class _Migration:
             self.go_s = self.now_s + self.options.go_delay_s
 
     def _switch_over(self, nonzero: int) -> MigrationResult:
-        """Stop the guest, send what is left, held pages, device state; RESUME."""
+        """Stop the guest, send the remaining pages, held pages and device state, and resume it."""
         stopped_s = self.now_s
         self.guest.speed = 0.0
         self.source.sync()
@@ -298,7 +298,7 @@ class _Migration:
         return tuple(models)
 
     def _left_out(self) -> U8:
-        """Mark what the guest has no use for and has not written since it said so."""
+        """Mark the pages that the guest does not need and has not written since its report."""
         out: U8 = np.zeros(self.trace.pages, np.uint8)
         wanted = self.strategy.simulated.leaves_out
         if wanted and self.trace.page_class is None:

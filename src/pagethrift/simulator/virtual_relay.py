@@ -1,7 +1,7 @@
 """The relay of a simulation: content ids instead of bytes, the same decisions.
 
-What is done with pages is asked of the engine's own `Decisions`. What QEMU does itself (XBZRLE,
-deduplication, skipping what was seen in any round) enters as a `Model`.
+The engine's own `Decisions` decides on pages. What the relay does not do (deduplication, skipping what was
+seen in any round) is added as a `Model`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from pagethrift.strategies.base import Bools, Signing, Strategy
 
 
 class Model(Protocol):
-    """Changes what the writer would do with a batch."""
+    """Changes the choices for a batch."""
 
     def adjust(self, pages: Snapshot, state: U8, round_: int, methods: U8, sizes: I32) -> None:
         """Change methods and sizes in place."""
 
     def sent(self, pages: Snapshot, methods: U8) -> None:
-        """Take note of what was forwarded."""
+        """Record the pages that were forwarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What a choice needs of a snapshot."""
+    """The contents of a snapshot, as far as a choice needs them."""
 
     pages: Snapshot
     state: U8
@@ -61,7 +61,7 @@ class _Contents:
 
 @dataclass(frozen=True, slots=True)
 class _Foresight:
-    """What a strategy may ask of a guest that can be looked into."""
+    """Facts for a strategy about a guest whose memory can be inspected."""
 
     guest: VirtualGuest
     bitmap: U8
@@ -102,7 +102,7 @@ class VirtualRelay:
         self.content: I64 = np.full(n, -1, np.int64)
         """what the destination holds"""
         self.state: U8 = np.zeros(n, np.uint8)
-        """the ledger's"""
+        """the ledger's states"""
         self.held = HeldPages(n, n if as_defined else hold_budget_bytes // PAGE_BYTES)
         self._guest = guest
         self._as_defined = as_defined
@@ -122,22 +122,22 @@ class VirtualRelay:
 
     @property
     def totals(self) -> Totals:
-        """What was counted so far."""
+        """The counts so far."""
         return Totals(self.counters.ram_bytes, self.counters.pages, len(self.held))
 
     @property
     def sent_bytes(self) -> int:
-        """RAM bytes out."""
+        """RAM bytes sent."""
         return self.counters.ram_bytes
 
     def thin(self, pages: Snapshot, moment: Moment) -> int:
-        """Take in a batch that arrived; returns the bytes put on the link."""
+        """Process a batch that arrived; return the bytes put on the link."""
         pages.mask |= self._owed_mask[pages.page]
         pages.delta += self._owed_delta[pages.page]
         return self._forward(pages, moment, arriving=True)
 
     def release(self, moment: Moment, everything: bool) -> int:
-        """Forward held pages the strategy wants out, or all; returns the bytes put on the link."""
+        """Forward the held pages that the strategy releases, or all; return the bytes put on the link."""
         pages = self.held.page_in[self._decisions.to_release(moment, everything)]
         if not len(pages):
             return 0
@@ -157,7 +157,7 @@ class VirtualRelay:
         return sent_bytes
 
     def stale_pages(self, left_out: U8) -> int:
-        """Pages whose content at the destination is not the source's, those still left out apart."""
+        """Return how many pages differ between destination and source, without those still left out."""
         guest = self._guest
         wrong = (self.content != guest.content) & (guest.content >= 0) & (left_out == 0)
         return int(np.count_nonzero(wrong))
@@ -183,7 +183,7 @@ class VirtualRelay:
         return int(sizes.sum())
 
     def _compared(self, pages: Snapshot, state: U8) -> U32:
-        """Return the masks a ledger would find; clears what turned out equal."""
+        """Return the masks that a ledger would find; clear the masks of equal pages."""
         equal = (state != State.NEVER) & (self.content[pages.page] == pages.content)
         pages.mask[equal] = 0
         pages.delta[equal] = 0

@@ -9,14 +9,14 @@ from pagethrift.simulator.kernels import sync_bitmap
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 
 CHUNK_PAGES = (1 << 30) // 4096
-"""QEMU clears the dirty log in chunks of 1 GiB when it sends their first page (ram.c, clear_bmap_shift 18)"""
+"""QEMU clears the dirty log of 1 GiB when it sends the first page of it (ram.c, clear_bmap_shift 18)"""
 
 
 class VirtualSource:
     """Sends dirty pages in order, as migration/ram.c does.
 
-    ``left_out``: pages not sent before the guest writes to them; cleared for those it has written.
-    ``chunk_pages``: how much dirty log is cleared at once; 0: the whole log at each sync (as under TCG).
+    ``left_out``: pages not sent until the guest writes to them; a written page's mark is cleared.
+    ``chunk_pages``: how much of the dirty log is cleared at once; 0: all of it at each sync (as under TCG).
     """
 
     def __init__(self, guest: VirtualGuest, left_out: U8, chunk_pages: int = CHUNK_PAGES) -> None:
@@ -25,7 +25,7 @@ class VirtualSource:
         self.remaining = int(self.bitmap.sum())
         """dirty pages still to be sent"""
         self.synced_guest_s = guest.now_s
-        """guest time of the last look at the log"""
+        """guest time of the last sync"""
         self._left_out = left_out
         self._chunk_pages = chunk_pages
         chunks = 1 + len(self.bitmap) // chunk_pages if chunk_pages else 1
@@ -34,7 +34,7 @@ class VirtualSource:
         guest.log[:] = 0
 
     def sync(self) -> int:
-        """Read the dirty log; returns how many pages are newly dirty."""
+        """Read the dirty log; return how many pages are newly dirty."""
         fresh = int(sync_bitmap(self.guest.log, self.bitmap, self._left_out, self._chunk_pages == 0))
         self.remaining += fresh
         self._cleared[:] = 0

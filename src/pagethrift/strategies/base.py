@@ -1,10 +1,10 @@
 """A strategy: three independent answers, hold + encode + stop.
 
-Answers are asked for whole batches and are only ever permissions and wishes: the
-engine refuses what would be wrong (skipping an unequal page, a delta without a known
-base, holding beyond the budget), so a strategy can be slow but cannot corrupt.
+The engine asks for whole batches. Answers are only permissions and wishes: the engine
+refuses what would be wrong (skipping an unequal page, a delta without a known base,
+holding beyond the budget), so a strategy can be slow but cannot corrupt the guest.
 
-A strategy object serves one migration: an answer may remember what it was told before.
+A strategy object serves one migration: an answer may remember earlier facts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Signing(StrEnum):
-    """What the ledger remembers of a page."""
+    """What the ledger remembers about a page."""
 
     NOTHING = "nothing"
     SUBPAGES = "subpages"
@@ -33,22 +33,22 @@ class Signing(StrEnum):
 
 
 class Status(StrEnum):
-    """How sure we are that a row is what its source describes."""
+    """How closely a row follows its source."""
 
     EXACT = "exact"
-    """read in the system's source or paper"""
+    """as read in the system's source code or paper"""
     RECONSTRUCTED = "reconstructed"
-    """the listing was not available: our reading of what is published about it"""
+    """the listing was not available: our reading of what is published"""
     OURS = "ours"
 
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """What is known of the pages of one batch, as arrays of one length."""
+    """Facts about the pages of one batch, as arrays of one length."""
 
     now_s: float
     round: int
-    """rounds begun so far as far as the engine was told; 0 = first pass"""
+    """rounds begun so far, as far as the engine knows; 0 = first pass"""
     pages: I64
     masks: U32
     """a bit for each changed subpage; all ones if unknown"""
@@ -57,13 +57,13 @@ class PageFacts:
     arrivals: U8
     """how often the page arrived before, saturating at 255"""
     sizes: I32
-    """bytes the page would put on the link if forwarded now; known to ``hold``, not to ``allow``"""
+    """bytes on the link if the page were forwarded now; known to ``hold``, not to ``allow``"""
     held_pages: int
     hold_budget_pages: int
     held_bytes: int = 0
-    """what forwarding every held page now would put on the link"""
+    """bytes on the link if every held page were forwarded now"""
     held_sizes: I32 | None = None
-    """bytes of ``held_bytes`` that stand for an older version of each page; None: none is held"""
+    """the part of ``held_bytes`` for each page's older version; None: no page of the batch is held"""
     link_bps: float = 0.0
     """bytes per second, 0 while unknown"""
     downtime_limit_s: float = 0.0
@@ -72,16 +72,16 @@ class PageFacts:
     last: bool = False
     """the switchover is decided"""
     dirty_again: Bools | None = None
-    """simulator: written again since the bitmap was read; nobody outside QEMU can peek"""
+    """simulator: written again since the bitmap was read; a relay cannot look at QEMU's bitmap"""
     watched: U8 | None = None
     """simulator: how often written in the window before round 0 (``Simulated.watch_s``)"""
     as_defined: bool = False
-    """simulator: hold as the source defines it, without the relay's bounds on memory and downtime"""
+    """simulator: hold as the row's source defines it, without the relay's bounds on memory and downtime"""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldFacts:
-    """What is held, as arrays of one length."""
+    """Facts about the held pages, as arrays of one length."""
 
     now_s: float
     round: int
@@ -91,7 +91,7 @@ class HeldFacts:
     since_round: I64
     arrivals: U8
     sizes: I32 | None = None
-    """bytes each would put on the link, as estimated when it came in"""
+    """estimated bytes of each on the link, from when it came in"""
     link_bps: float = 0.0
     downtime_limit_s: float = 0.0
     history: U8 | None = None
@@ -114,10 +114,10 @@ class Hold(Protocol):
 
 
 class Encode(Protocol):
-    """How a page may travel."""
+    """By which methods a page may travel."""
 
     def allow(self, facts: PageFacts) -> Allow | U8:
-        """Return what is allowed, for all pages of a batch or for each."""
+        """Return the allowed methods, one value for all pages of a batch or one for each."""
 
 
 class StopRule(Protocol):
@@ -129,7 +129,7 @@ class StopRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What a row asks of a simulator beyond its three answers; the relay has no such means."""
+    """What a row needs from a simulator besides its three answers; the relay cannot provide it."""
 
     peeks: bool = False
     """fill ``dirty_again``; pages are looked at in batches of 1024 just before they are sent"""
@@ -138,9 +138,9 @@ class Simulated:
     leaves_out: frozenset[PageClass] = frozenset()
     """never send pages of these classes"""
     skips_seen: bool = False
-    """Allow.SKIP skips a content forwarded in *any* earlier round; count the pages that end stale"""
+    """Allow.SKIP skips a content forwarded in *any* earlier round; the pages that end stale are counted"""
     deduplicates: bool = False
-    """a page (or subpage) equal to one forwarded before, of any page, travels as a reference"""
+    """a page (or subpage) that equals any page (or subpage) forwarded before travels as a reference"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Strategy:
     name: str
     summary: str
     source: str
-    """paper or program it comes from"""
+    """the paper or program that it comes from"""
     status: Status
     signing: Signing
     hold: Hold
@@ -162,12 +162,12 @@ class Strategy:
     needs_history: bool = False
     """fill ``history``: one byte a page in the engine"""
     refuses_live: str = ""
-    """why the relay cannot run it, and what to use instead; empty: it can"""
+    """why the relay cannot run this row, and what to use instead; empty if it can"""
     live: str = ""
-    """how the relay's analogue differs from the definition; empty: it does not"""
+    """how the relay's analogue differs from the definition; empty if it does not"""
     simulated: Simulated = Simulated()
     stop_name: str = ""
-    """the stop rule that replaced the row's own"""
+    """name of the stop rule that replaced the row's own"""
     stop_parameters: dict[str, float] = field(default_factory=dict)
 
 
@@ -186,7 +186,7 @@ class HoldNothing:
 
 @dataclass(frozen=True, slots=True)
 class AlwaysAllow:
-    """The same permission for every page."""
+    """Gives every page the same permission."""
 
     methods: Allow
 

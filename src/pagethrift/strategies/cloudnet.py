@@ -3,11 +3,11 @@
 Page deltas, content-based redundancy elimination, and "Smart Stop": rounds pay as long as each
 leaves less than it sent; once a round's remainder is at least what the round before sent, the
 migration ends at the next local minimum of the remainder. Reconstructed: a minimum is a remainder
-below all of the last ``window`` rounds', and Xen's caps (50 pages, 30 rounds), on which CloudNet is
-built, stay.
+below those of all the last ``window`` rounds. The caps of Xen, on which CloudNet is built, stay: 50
+pages, 30 rounds.
 
-Live: deltas are ours (subpages) instead of a page cache's, equal contents are skipped for the same
-page only: QEMU's stream cannot refer to another page.
+Live: deltas are ours (subpages) instead of a page cache's. Equal contents are skipped for the same
+page only, because QEMU's stream cannot refer to another page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SmartStop:
     """Stop at the first local minimum after the rounds have ceased to shrink."""
 
     window: float = 5
-    """rounds a minimum must be below"""
+    """how many last rounds a minimum must be below"""
     pages: float = 50
     rounds: float = 30
 

@@ -1,8 +1,8 @@
-"""What several hold answers share: bounds that keep holding harmless in a relay.
+"""Functions that several hold answers share: bounds that keep holding harmless in a relay.
 
-What QEMU has sent is clean for QEMU; the relay keeps the newest copy, and a page written again
-arrives again. Held bytes cost blackout when they are released at the end, so they may fill a share
-of what the link carries within the downtime limit, and no more.
+For QEMU, a page that it has sent is clean. The relay keeps the newest copy, and a page written again
+arrives again. Held bytes cost blackout when they are released at the end, so they may fill only a
+share of what the link carries within the downtime limit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rounds_changed(history: U8, round_: int, rounds: int) -> U8:
 def fitting(wish: Bools, facts: PageFacts, share: float) -> Bools:
     """Return which of the wished pages fit ``share`` x downtime limit x link rate, least growth first.
 
-    None fits while the link rate is unknown; all do for a simulator that holds as defined.
+    No page fits while the link rate is unknown; every page fits in a simulator that holds as defined.
     """
     if facts.as_defined or not wish.any():
         return wish
@@ -44,7 +44,7 @@ def fitting(wish: Bools, facts: PageFacts, share: float) -> Bools:
 
 
 def overflowing(facts: HeldFacts, share: float) -> Bools:
-    """Return the held pages beyond that bound (the link became slower), quiet for longest first."""
+    """Return the held pages beyond the bound of `fitting` (the link became slower), longest quiet first."""
     over: Bools = np.zeros(len(facts.pages), np.bool_)
     if facts.as_defined or facts.sizes is None:
         return over

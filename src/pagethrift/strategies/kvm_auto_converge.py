@@ -1,10 +1,10 @@
 """QEMU's auto-converge: throttle the vCPUs until the rounds shrink (`migration_trigger_throttle`, ram.c).
 
-At a bitmap reading at least a second after the last judged one, dirtied bytes above 50 % of sent
-bytes count as high; every second high reading throttles by 20 %, then 10 % more, up to 99 %. QEMU
-does not ask that the two follow each other: its count is not reset by a low one.
+QEMU judges a bitmap reading at least a second after the last judged one: it is high if the dirtied
+bytes are above 50 % of the sent bytes. Every second high reading throttles, first by 20 %, later by
+10 % more each, up to 99 %. The two need not follow each other: a low reading does not reset QEMU's count.
 
-Live: QEMU's own, without the relay, which only QEMU can throttle for:
+Live: QEMU's own feature, without the relay, because only QEMU can throttle its guest:
 `pagethrift migrate --plain --auto-converge`. Simulated: the simulator slows the guest's writes down.
 """
 
@@ -18,12 +18,12 @@ from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
 from pagethrift.strategies.stop.rules import CONTINUE, PendingFits
 
-REFUSAL = "auto-converge is QEMU's own, without the relay: use --plain --auto-converge"
+REFUSAL = "auto-converge is QEMU's own, outside the relay; use --plain --auto-converge"
 
 
 @dataclass(slots=True)
 class AutoConverge:
-    """QEMU's rule, and more throttle while the guest dirties too much of what is sent."""
+    """QEMU's rule, and more throttle while the guest dirties too much compared with what is sent."""
 
     initial: float = 20
     """cpu-throttle-initial, percent"""

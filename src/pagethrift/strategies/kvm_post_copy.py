@@ -1,6 +1,6 @@
-"""QEMU's post-copy: move the guest at once, let the destination ask for what it lacks.
+"""QEMU's post-copy: move the guest at once; the destination asks for the pages that it lacks.
 
-Exact: `migrate-start-postcopy` as soon as it is accepted. Live: QEMU's own, without the relay,
+Exact: `migrate-start-postcopy` as soon as QEMU accepts it. Live: QEMU's own feature, without the relay,
 because in post-copy the destination asks the source for single pages:
 `pagethrift migrate --plain --post-copy`.
 """
@@ -14,7 +14,7 @@ from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, HoldNothing, Signing, Status, Strategy
 from pagethrift.strategies.stop.rules import CONTINUE
 
-REFUSAL = "post-copy is QEMU's own, without the relay: use --plain --post-copy"
+REFUSAL = "post-copy is QEMU's own, outside the relay; use --plain --post-copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class PostCopyAt:
     """Start post-copy at the beginning of a round."""
 
     from_round: float = 0
-    """0 = at once; libvirt's usual way is 1, after the first pass"""
+    """0 = at once; libvirt usually starts after the first pass, which is 1"""
 
     def decide(self, facts: StopFacts) -> StopDecision:
         """Decide on the round alone."""
@@ -32,7 +32,7 @@ class PostCopyAt:
 
 
 def kvm_post_copy(from_round: float = 0) -> Strategy:
-    """Return the row; ``from_round``: the round whose beginning starts it."""
+    """Return the row; ``from_round``: post-copy starts when this round begins."""
     return Strategy(
         name="kvm-post-copy",
         summary="move the guest at once, fault the rest in at the destination",

@@ -1,10 +1,10 @@
 """QEMU's XBZRLE: deltas against a cache of pages sent before (Svärd et al., VEE 2011; ram.c, page_cache.c).
 
-From round 1 on a page that is in the cache travels as a delta, an unchanged one not at all; a miss
-travels in full and enters the cache. The cache is direct-mapped, slot = page number & (slots - 1); a
-page used within the last two rounds is not pushed out. The last pass fills the cache no more.
+From round 1 on a page that is in the cache travels as a delta, and not at all if it is unchanged; a
+miss travels in full and enters the cache. The cache is direct-mapped, slot = page number & (slots - 1);
+a page used within the last two rounds is not pushed out. The last pass adds nothing to the cache.
 
-Live: QEMU's own, without the relay, whose ledger needs no cache:
+Live: QEMU's own feature, without the relay (the relay's ledger needs no cache):
 `pagethrift migrate --plain --xbzrle-cache 64MiB`.
 """
 
@@ -26,7 +26,7 @@ LIFETIME_ROUNDS = 2
 
 @kernel
 def _look_up(pages: I64, round_: int, fills: bool, lifetime: int, tags: I64, ages: I32, hits: U8) -> None:
-    """Write 1 for a hit; ``tags``: page + 1 of each slot, 0 = empty; ``ages``: round of its last use."""
+    """Write 1 for each hit; ``tags``: page + 1 in each slot, 0 = empty; ``ages``: round of the last use."""
     slots = len(tags)
     for i in range(len(pages)):
         slot = pages[i] & (slots - 1)
@@ -48,14 +48,14 @@ class XbzrleCache:
     _ages: I32 = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Make the empty cache; zeros cost no memory until written."""
+        """Make an empty cache; zeros cost no memory until written."""
         pages = max(1, int(self.cache_mib * (1 << 20)) // PAGE_BYTES)
         slots = 1 << (pages.bit_length() - 1)
         self._tags = np.zeros(slots, np.int64)
         self._ages = np.zeros(slots, np.int32)
 
     def allow(self, facts: PageFacts) -> Allow | U8:
-        """Look the batch up in order, and let misses in."""
+        """Look the pages up in order, and let misses into the cache."""
         if facts.round < 1:
             return Allow.NOTHING
         hits: U8 = np.empty(len(facts.pages), np.uint8)
@@ -77,6 +77,6 @@ def kvm_xbzrle(cache_mib: float = 64) -> Strategy:
         qemu_decides=True,
         parameters={"cache_mib": cache_mib},
         refuses_live=(
-            "strategy kvm-xbzrle: XBZRLE is QEMU's own, without the relay: use --plain --xbzrle-cache 64MiB"
+            "strategy kvm-xbzrle: XBZRLE is QEMU's own, outside the relay; use --plain --xbzrle-cache 64MiB"
         ),
     )

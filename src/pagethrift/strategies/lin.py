@@ -1,14 +1,14 @@
 """Lin, Huang and Jian, "Optimizing Memory Pre-copy with a Second Chance Strategy", ICCM 2012.
 
 Reconstructed: in phase 1 a page that was dirty in round i - 1 gets a second chance: it is sent in
-round i only if it stays quiet in it. Phase 2 is plain pre-copy. The phase changes when the backlog
-has not shrunk for two rounds or fits the downtime, so that the last round carries no more than
-plain pre-copy's would. Backlog here is what is held. Simulated, a held page counts as quiet
+round i only if it stays quiet in that round. Phase 2 is plain pre-copy. The phase changes when the
+backlog has not shrunk for two rounds or fits the downtime, so that the last round carries no more than
+that of plain pre-copy. The backlog is the number of held pages. Simulated, a held page counts as quiet
 when it is not dirty again at the end of a section of RAM (a round in which everything is held takes no
 longer).
 
-Live: what arrives after round 0 is held until it does not come again for a whole round. Held pages
-may fill a share of the downtime limit, so the second condition of the change never applies.
+Live: a page that arrives after round 0 is held until it does not arrive again for a whole round. Held
+pages may fill only a share of the downtime limit, so the second condition of the change never applies.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class SecondChance:
     stalled: float = 2
     """rounds without a smaller backlog that end phase 1"""
     share: float = 1.0
-    """of the downtime limit that held pages may fill"""
+    """share of the downtime limit that held pages may fill"""
     _plain: bool = field(default=False, init=False, compare=False, repr=False)
-    """phase 2"""
+    """whether phase 2 has begun"""
     _round: int = field(default=0, init=False, compare=False, repr=False)
     _backlog: int = field(default=0, init=False, compare=False, repr=False)
     """most pages held in this round"""
     _before: int | None = field(default=None, init=False, compare=False, repr=False)
-    """the same of the round before"""
+    """most pages held in the round before"""
     _stalls: int = field(default=0, init=False, compare=False, repr=False)
 
     def hold(self, facts: PageFacts) -> Bools | None:
-        """Hold whatever arrives after round 0."""
+        """In phase 1, hold every page that arrives after round 0."""
         self._look(facts.round, facts.held_pages)
         room_bytes = facts.downtime_limit_s * facts.link_bps
         if facts.as_defined and facts.round >= 2 and facts.held_bytes <= room_bytes:
@@ -51,7 +51,7 @@ class SecondChance:
         return fitting(np.ones(len(facts.pages), np.bool_), facts, self.share)
 
     def release(self, facts: HeldFacts) -> Bools | None:
-        """Release what stayed quiet; everything in phase 2."""
+        """Release the pages that stayed quiet, and in phase 2 every page."""
         self._look(facts.round, len(facts.pages))
         if self._plain:
             return np.ones(len(facts.pages), np.bool_)

@@ -1,10 +1,10 @@
-"""The default: whichever of skip, subpage delta, sparse and full is least bytes; hot pages wait.
+"""The default: of skip, subpage delta, sparse and full, the method with the fewest bytes; hot pages wait.
 
 A page that arrived changed in ``hot_rounds`` rounds running and does so again will most likely
-change before the end: forwarding this version is wasted. It waits in the relay, as long as all that
-waits fits a share of the downtime limit, until it is quiet for a round. Holding costs no bytes (a
-delta over two changes is at most as long as two deltas), and its cost in downtime is bounded by the
-share and counted in the prediction.
+change before the end, so forwarding this version would be wasted. It waits in the relay until it is
+quiet for a round, as long as all waiting pages fit a share of the downtime limit. Holding costs no
+bytes (a delta over two changes is at most as long as two deltas). Its cost in downtime is bounded by
+the share and counted in the prediction.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ class HoldHot:
     """Keep pages that change every round while they fit a share of the downtime limit."""
 
     hot_rounds: float = 2
-    """rounds running, before this one, in which a hot page changed; at most 7"""
+    """a hot page changed in so many rounds running before this one; at most 7"""
     share: float = 0.25
-    """of the downtime limit that held pages may fill; 0 holds nothing"""
+    """share of the downtime limit that held pages may fill; 0 holds nothing"""
 
     def hold(self, facts: PageFacts) -> Bools | None:
-        """Hold the hot pages; round 0, in which every page is dirty, says nothing."""
+        """Hold the hot pages; round 0 does not count, because every page is dirty in it."""
         rounds = int(self.hot_rounds) + 1
         if facts.last or facts.history is None or facts.round < rounds or self.share <= 0:
             return None
         return fitting(rounds_changed(facts.history, facts.round, rounds) == rounds, facts, self.share)
 
     def release(self, facts: HeldFacts) -> Bools | None:
-        """Release what was quiet for a round, and what no longer fits."""
+        """Release pages that were quiet for a round, and pages that no longer fit."""
         return quiet(facts) | overflowing(facts, self.share)
 
 

@@ -1,4 +1,4 @@
-"""The table of stop rules that can replace the own rule of any row: ``strategy(name, stop=...)``."""
+"""The table of stop rules that can replace any row's own: ``strategy(name, stop=...)``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of strategies: one explicit row each."""
+"""The table of strategies, with an explicit row for each."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def strategy(name: str, stop: str = "", **parameters: float) -> Strategy:
     stop rule, or to both if both take it. Raises UsageError for an unknown name or parameter.
     """
     if name not in TABLE:
-        raise UsageError(f"no strategy {name!r}; there are {', '.join(TABLE)}")
+        raise UsageError(f"no strategy {name!r}; choose one of {', '.join(TABLE)}")
     if stop and stop not in STOPS:
-        raise UsageError(f"no stop rule {stop!r}; there are {', '.join(STOPS)}")
+        raise UsageError(f"no stop rule {stop!r}; choose one of {', '.join(STOPS)}")
     row_takes = inspect.signature(TABLE[name]).parameters
     stop_takes = STOPS[stop].parameters if stop else {}
     known = (*row_takes, *(key for key in stop_takes if key not in row_takes))
@@ -78,7 +78,7 @@ def strategy(name: str, stop: str = "", **parameters: float) -> Strategy:
 
 
 def live_strategy(name: str, stop: str = "", **parameters: float) -> Strategy:
-    """Return a strategy that may run on a real guest. Raises UsageError that says what to use instead."""
+    """Return a strategy for a real guest. Raises UsageError, which says what to use instead."""
     chosen = strategy(name, stop, **parameters)
     if chosen.refuses_live:
         raise UsageError(chosen.refuses_live)

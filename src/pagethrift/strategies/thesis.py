@@ -1,9 +1,9 @@
 """Jain, "Optimized Pre-Copy Live Virtual Machine Migration for Memory-Intensive Workloads", NCI 2021.
 
-Skip a dirty page whose SHA-256 equals the one last forwarded for that page (the
-thesis compares with any earlier round, which leaves stale pages behind; see
-docs/architecture.md, "Ledger truth", and strategy thesis-literal), and stop when
-retransferred data reaches 75 % of the first round. Live: the same.
+Skip a dirty page whose SHA-256 equals the one last forwarded for that page, and stop
+when retransferred data reaches 75 % of the first round. (The thesis compares with any
+earlier round, which leaves stale pages behind; see docs/architecture.md, "Ledger truth",
+and strategy thesis-literal.) Live: the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The thesis's pseudo-code as printed: skip a page whose hash was seen in *any* earlier round.
 
-Contents A, B, A of one page leave B at the destination. A simulator runs it and counts the pages
-that end stale; live it would corrupt the guest, so it is refused. (The relay's ledger would not
+Contents A, B, A of one page leave B at the destination. A simulator runs this strategy and counts the
+pages that end stale. Live it would corrupt the guest, so it is refused. (The relay's ledger would not
 skip such a page anyway: an encode answer only permits.)
 """
 
@@ -14,7 +14,7 @@ from pagethrift.strategies.thesis import thesis
 
 
 def thesis_literal(threshold: float = 0.75, per_round: float = 0) -> Strategy:
-    """Return the row; parameters as thesis."""
+    """Return the row; its parameters are those of strategy thesis."""
     return replace(
         thesis(threshold, per_round),
         name="thesis-literal",

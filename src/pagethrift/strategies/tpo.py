@@ -7,9 +7,9 @@ theta times waits for the last round; the rounds end after n of them, or when th
 not frequent number at most V_thd.
 Phase 3: the last round is run-length encoded. The window, theta, n and V_thd are ours.
 
-Live: there is no window (nobody outside QEMU sees single pages before the migration), each arrival
-after the first counts as an update, held pages may fill a share of the downtime limit, and runs of
-zeros are encoded, as ZERO record and XBZRLE runs.
+Live: there is no window (only QEMU sees single pages before the migration). Each arrival after the
+first counts as an update. Held pages may fill a share of the downtime limit. Runs of zeros are encoded
+as a ZERO record and XBZRLE runs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class HoldUpdated:
 
     theta: float = 2
     share: float = 1.0
-    """of the downtime limit that held pages may fill"""
+    """share of the downtime limit that held pages may fill"""
 
     def hold(self, facts: PageFacts) -> Bools | None:
-        """Hold the frequent ones; in round 0, what was written while the guest was watched."""
+        """Hold the frequent pages; in round 0, the pages written while the guest was watched."""
         if facts.last:
             return None
         updates = facts.arrivals.astype(np.int64)
@@ -45,7 +45,7 @@ class HoldUpdated:
         return fitting(updates > self.theta, facts, self.share)
 
     def release(self, facts: HeldFacts) -> Bools | None:
-        """Release what no longer fits and, from round 1 on, what only the watching before round 0 kept."""
+        """Release pages that no longer fit and, from round 1 on, pages held only because of the window."""
         rarely = facts.arrivals.astype(np.int64)
         if facts.watched is None:
             return overflowing(facts, self.share)
@@ -85,7 +85,7 @@ class FewLeft:
 def tpo(
     theta: float = 2, share: float = 1.0, rounds: float = 10, pages: float = 50, watch_s: float = 1.0
 ) -> Strategy:
-    """Return the row; ``watch_s``: the window before round 0; the rest as HoldUpdated and FewLeft."""
+    """Return the row; ``watch_s``: the window before round 0; the rest are HoldUpdated's and FewLeft's."""
     return Strategy(
         name="tpo",
         summary="pages updated often wait for the last round, which is run-length encoded",

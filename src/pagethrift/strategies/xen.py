@@ -3,12 +3,12 @@
 A page of the round's bitmap (to_send) is sent only if a peek at the running bitmap, made for each
 batch of 1024 pages, does not show it dirty again (to_skip); the last round sends everything. The
 last round comes after 29 rounds, or a round of less than 50 pages, or three times RAM sent, or a
-round that sent more than the one before it at the maximum rate. There is no rate limit to adapt
-here: the rate is always the maximum (Xen's own, built with ADAPTIVE_SAVE, had to have reached 500
-Mbit/s first; built without, it never asked), so this ends migrations early; ``growth`` 0 leaves it out.
+round that sent more than the one before it at the maximum rate. This row has no rate limit to adapt:
+its rate is always the maximum, so the last condition ends migrations early; ``growth`` 0 leaves it out.
+(Xen built with ADAPTIVE_SAVE had to reach 500 Mbit/s first; built without, it never asked.)
 
-Live: nobody outside QEMU can peek. The relay holds a page that arrives in two rounds running,
-until it is quiet for a round, within a share of the downtime limit. Bytes on the link stand for
+Live: a relay cannot peek at QEMU's bitmap. It holds a page that arrives in two rounds running until
+the page is quiet for a round, within a share of the downtime limit. Bytes on the link stand for
 pages sent.
 """
 
@@ -38,10 +38,10 @@ class SkipDirtyAgain:
     """Leave a page that is dirty again for a later round."""
 
     share: float = 1.0
-    """of the downtime limit that held pages may fill"""
+    """share of the downtime limit that held pages may fill"""
 
     def hold(self, facts: PageFacts) -> Bools | None:
-        """Hold what the peek shows; without one, what arrived in the round before, too."""
+        """Hold the pages that the peek shows; without a peek, those that also arrived in the round before."""
         if facts.last:
             return None
         if facts.dirty_again is not None:
@@ -51,24 +51,24 @@ class SkipDirtyAgain:
         return fitting(rounds_changed(facts.history, facts.round, 2) == 2, facts, self.share)
 
     def release(self, facts: HeldFacts) -> Bools | None:
-        """Release what was quiet for a round; as defined, what is dirty again comes again by itself."""
+        """Release pages that were quiet for a round; as defined, dirty pages come again by themselves."""
         return None if facts.as_defined else quiet(facts) | overflowing(facts, self.share)
 
 
 @dataclass(frozen=True, slots=True)
 class XenRule:
-    """`xc_domain_save`'s conditions for its last round, asked of the rounds that are through."""
+    """`xc_domain_save`'s conditions for its last round, applied to the finished rounds."""
 
     rounds: float = 29
     """DEF_MAX_ITERS"""
     pages: float = 50
     factor: float = 3
-    """DEF_MAX_FACTOR: RAM sizes sent"""
+    """DEF_MAX_FACTOR: most bytes sent, in sizes of RAM"""
     growth: float = 1
-    """0: do not ask whether a round sent more than the one before it"""
+    """0: ignore whether a round sent more than the one before it"""
 
     def decide(self, facts: StopFacts) -> StopDecision:
-        """Decide at the beginning of a round on the one before it."""
+        """Decide at the beginning of a round on the round before it."""
         sent = facts.round_sent_bytes[: facts.round]
         if facts.round < 1 or not sent:
             return CONTINUE

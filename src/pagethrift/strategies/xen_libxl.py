@@ -1,10 +1,10 @@
 """Xen since 4.6: `send_memory_live` (xg_sr_save.c) under libxl's policy (libxl_dom_save.c).
 
 The policy stops when a round begins with less than 50 dirty pages or after 5 rounds. Migration v2
-sends every page of the round's bitmap, also those that are dirty again: the peek of
-`xc_domain_save` went with it (``peek`` = 1 brings it back, as strategy xen has it).
+sends every page of the round's bitmap, even if it is dirty again: it has no peek as in
+`xc_domain_save` (``peek`` = 1 brings it back, as in strategy xen).
 
-Live: as the relay's kvm-default with this stop rule; with ``peek``, as xen.
+Live: kvm-default with this stop rule; with ``peek``, strategy xen with this stop rule.
 """
 
 from __future__ import annotations

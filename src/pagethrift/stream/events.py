@@ -23,7 +23,7 @@ class RamBegins:
 
     table: BlockTable
     section_id: int
-    """what RAM's sections are numbered with"""
+    """the id in every section of RAM"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class BodyEnds:
     """The records of one RAM section are over; its end mark follows as Raw."""
 
     last: bool
-    """True in the END section: what is owed to the destination must be written now"""
+    """True in the END section: held pages must be written now"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Signal(Enum):
     FLUSH = "flush"
     """MULTIFD_FLUSH, among the records of RAM; its eight bytes follow as Raw"""
     SECTION_ENDS = "section ends"
-    """a section or command before the end of RAM was handed out to its last byte"""
+    """the whole of a section or command before the end of RAM has been handed out"""
     END = "end"
-    """the stream ended where it may"""
+    """the stream ended at a place where it may end"""
 
 
 Event: TypeAlias = Raw | RamBegins | BodyBegins | Pages | BodyEnds | RamEnds | Signal

@@ -1,4 +1,4 @@
-"""The oracle: what RAM a destination holds after loading a stream.
+"""The oracle: the RAM of a destination after loading a stream.
 
 ``image(thin(stream)) == image(stream)`` is the project's first invariant.
 """
@@ -33,8 +33,8 @@ def _apply(memory: U8, pages: I64, kinds: U8, positions: I64, lengths: I32, buff
 class Image:
     """A destination's RAM, built from a stream as QEMU's loader would.
 
-    ``before`` gives a block's content before anything arrives (uint8, its size; None
-    means zeros): ROM blocks are filled at the destination beforehand.
+    ``before`` gives a block's content before the stream arrives (uint8, of the block's size;
+    None means zeros): the destination fills ROM blocks itself.
     """
 
     def __init__(self, before: Callable[[Block], U8 | None] | None = None) -> None:
@@ -89,7 +89,7 @@ class Image:
 
 
 def image(stream: bytes | Iterable[bytes], before: Callable[[Block], U8 | None] | None = None) -> Image:
-    """Return what a destination holds after loading a whole stream. Raises StreamError."""
+    """Return a destination's RAM after loading a whole stream. Raises StreamError."""
     result = Image(before)
     for piece in [stream] if isinstance(stream, bytes | bytearray | memoryview) else stream:
         if len(piece):

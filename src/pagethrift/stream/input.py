@@ -1,4 +1,4 @@
-"""The receive buffer of the readers, the steps their grammars are made of, and how they are fed."""
+"""The receive buffer of the readers, and the steps that their grammars are made of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pagethrift.stream.wire import RECORD_MAX
 T = TypeVar("T")
 E = TypeVar("E")
 Step: TypeAlias = Generator[Event, None, T]
-"""part of the grammar: yields events, returns what it read"""
+"""part of a grammar: yields events, returns the value it read"""
 
 
 class NotUnderstood(StreamError):
@@ -25,7 +25,7 @@ class NotUnderstood(StreamError):
 
 
 class Received:
-    """A receive buffer; while ``loans`` is not 0, outputs that are not sent yet point into it."""
+    """A receive buffer; while ``loans`` is not 0, unsent outputs point into it."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.data: U8 = np.empty(capacity_bytes, np.uint8)
@@ -33,10 +33,10 @@ class Received:
 
 
 class StreamInput:
-    """A buffer with two marks: what was read, and what was handed out as events.
+    """A buffer with two marks: the end of what was read, and the end of what was handed out as events.
 
-    Bytes between the marks belong to the next Raw event. A buffer that is on loan is left alone:
-    receiving goes on in another one.
+    Bytes between the marks belong to the next Raw event. A buffer on loan is not written: the next
+    bytes are received into another one.
     """
 
     def __init__(self, buffer_bytes: int) -> None:
@@ -52,7 +52,7 @@ class StreamInput:
 
     @property
     def buffer(self) -> U8:
-        """What positions point into."""
+        """The buffer that positions refer to."""
         return self.received_in.data
 
     @property
@@ -92,7 +92,7 @@ class StreamInput:
         self.position = self._handed = position
 
     def take_rest(self) -> memoryview:
-        """Return and consume whatever was received and not handed out."""
+        """Return and consume all bytes that were received and not handed out."""
         rest = self._view[self._handed : self.end]
         self.consume_to(self.end)
         return rest
@@ -111,7 +111,7 @@ class StreamInput:
             raise StreamError(before, "the rest of the stream", "its end")
 
     def more(self) -> Step[bool]:
-        """Read whatever there is; False when the stream has ended."""
+        """Read all bytes that have arrived; False when the stream has ended."""
         while self.position == self.end:
             if self.closed:
                 return False
@@ -149,7 +149,7 @@ class StreamInput:
         return found.start() - self.position if found else -1
 
     def skip(self, count: int) -> Step[None]:
-        """Read ``count`` bytes, however many, handing them out as they come."""
+        """Read any number of bytes, and hand them out as they come."""
         while count:
             if self.position == self.end:
                 yield from self.flush()
@@ -182,10 +182,10 @@ class StreamInput:
 
 
 class EventReader(ABC, Generic[E]):
-    """Bytes in, events out, whatever the chunking.
+    """Turns bytes into events, which do not depend on how the bytes are chunked.
 
     Give bytes with ``room()`` and ``received()`` (no copy), or with ``feed()``; take events with
-    ``next_event()`` until it says NEED_DATA. ``E`` includes Signal.
+    ``next_event()`` until it returns NEED_DATA. ``E`` includes Signal.
     """
 
     def __init__(self, buffer_bytes: int) -> None:
@@ -195,7 +195,7 @@ class EventReader(ABC, Generic[E]):
 
     @abstractmethod
     def _grammar(self) -> Iterator[E | Signal]:
-        """Yield events, NEED_DATA among them; ends where the stream does."""
+        """Yield events, NEED_DATA among them; end where the stream ends."""
 
     @property
     def offset(self) -> int:
@@ -203,7 +203,7 @@ class EventReader(ABC, Generic[E]):
         return self._in.offset
 
     def room(self, want_bytes: int | None = None) -> memoryview:
-        """Return writable space for received bytes, default: a buffer; invalidates earlier events' data."""
+        """Return writable space for received bytes (default: a buffer); earlier events lose their data."""
         return self._in.room(len(self._in.buffer) if want_bytes is None else want_bytes)
 
     def received(self, count: int) -> None:

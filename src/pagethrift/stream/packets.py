@@ -1,8 +1,8 @@
 """One multifd channel: bytes in, page batches and SYNCs out (QEMU migration/multifd.c).
 
 A channel is a handshake of 64 bytes, then packets: a header of 1344 bytes and the pages it
-announces. Pages stay where they were received; they come out as soon as they are whole, not
-when their packet is. ``offset`` of every error counts from the channel's own first byte, and the
+announces. Pages stay where they were received; a page comes out as soon as it is whole, even if
+its packet is not. ``offset`` of every error counts from the channel's own first byte, and the
 error names the channel. docs/stream.md describes the packet and what differs between versions.
 """
 
@@ -31,7 +31,7 @@ PACKET_PAGES = 128
 NAME_AT, NAME_BYTES, OFFSETS_AT = 64, 256, 320
 MULTIFD_VERSION = 1
 CHANNEL_BUFFER_BYTES = 2 * (HEADER_BYTES + PACKET_PAGES * PAGE_BYTES)
-"""two packets: the rest of one and the beginning of the next are received at once"""
+"""two packets: one receive may bring the rest of one and the beginning of the next"""
 
 
 class PacketFlag(IntFlag):
@@ -66,12 +66,12 @@ class Handshake:
     number: int
     """0 .. channels - 1; not the order of connecting"""
     uuid: bytes
-    """the guest's, 16 bytes; zeros without -uuid"""
+    """uuid of the guest, 16 bytes; zeros without -uuid"""
 
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """All pages before it were given; later ones wait for the main channel's mark."""
+    """All pages before this SYNC have come out; later pages wait for the main channel's mark."""
 
 
 ChannelEvent: TypeAlias = Handshake | Pages | Sync | Signal
@@ -84,8 +84,8 @@ def cut_offsets(
 ) -> tuple[int, bool]:
     """Turn ``count`` big-endian block offsets at ``buffer[at:]`` into page indices in ``pages``.
 
-    ``seen`` is scratch of a power of two at least twice as long as ``count``. Returns how many
-    were good, and of the one that was not whether it stood twice (else it is not in the block).
+    ``seen`` is scratch space: a power of two, at least twice ``count``. Returns how many offsets were
+    good, and whether the first bad one is a repeated page (True) or lies outside the block (False).
     """
     seen[:] = -1
     for i in range(count):
@@ -102,7 +102,7 @@ def cut_offsets(
 class ChannelReader(EventReader[ChannelEvent]):
     """Reads one channel; END comes only between two packets.
 
-    ``table``, the RAM blocks, must be known once the first SYNC was given: no page comes before it.
+    ``table``, the RAM blocks, must be set after the first SYNC came out: no page comes before that SYNC.
     """
 
     def __init__(self, batch_pages: int = BATCH_PAGES, buffer_bytes: int = CHANNEL_BUFFER_BYTES) -> None:
@@ -224,7 +224,7 @@ class ChannelReader(EventReader[ChannelEvent]):
                 raise self._bad(at, f"{name} {expected:#x} {what}", f"{found:#x}")
 
     def _bad(self, at: int, expected: str, got: str) -> StreamError:
-        """Return the error for the byte ``at`` bytes after the one to be read next."""
+        """Return the error for the byte that is ``at`` bytes after the next unread one."""
         return StreamError(self.offset + at, f"{expected} on {self.name}", got)
 
 

@@ -1,4 +1,4 @@
-"""The reader: bytes in, events out, whatever the chunking.
+"""The reader: bytes in, events out, however the bytes are chunked.
 
 The grammar is a generator that asks for bytes and yields events; page records are cut
 by a kernel, a batch at a time, and stay where they were received. ``offset`` of every
@@ -20,9 +20,9 @@ from pagethrift.stream.records import Stop, cut_records
 from pagethrift.stream.wire import FLAG_BITS, RamFlag, Section
 
 BATCH_PAGES = 4096
-"""most records a batch: runs of ZERO records"""
+"""most records in a batch; only runs of ZERO records reach it"""
 BATCH_BYTES = 1 << 20
-"""of records: larger batches fall out of the second-level cache between two kernels"""
+"""most bytes of records in a batch: a larger one falls out of the L2 cache between two kernels"""
 
 BUFFER_BYTES = 1 << 20
 """one batch; 4 MiB are no faster (measured), and several may be on loan"""
@@ -39,8 +39,8 @@ _REFUSED = {
 class StreamReader(EventReader[Event]):
     """Reads one migration stream.
 
-    StreamError says what breaks the format; its subclass NotUnderstood marks what may be
-    legal but is unknown here.
+    StreamError says what breaks the format; its subclass NotUnderstood is raised for bytes that may
+    be legal but are unknown to this reader.
     """
 
     def __init__(self, buffer_bytes: int = BUFFER_BYTES, batch_pages: int = BATCH_PAGES) -> None:
@@ -64,7 +64,7 @@ class StreamReader(EventReader[Event]):
         return self._in.received_in
 
     def unread(self) -> memoryview:
-        """Return the received bytes that no event has handed out (to go on as a pipe)."""
+        """Return the received bytes that no event has handed out, for a relay that becomes a pipe."""
         return self._in.take_rest()
 
     def _grammar(self) -> Iterator[Event]:

@@ -41,7 +41,7 @@ class Stop(IntEnum):
     """a ZERO record whose fill byte is not 0"""
     BAD_XBZRLE = 9
     REPEATED = 10
-    """the page already stands in this batch: the caller comes back for it"""
+    """the page is already in this batch: it begins the next one"""
 
 
 KIND_BITS = FLAG_BITS & ~CONTINUE_FLAG
@@ -64,7 +64,7 @@ def _find_block(buffer: U8, start: int, length: int, names: U8, name_lengths: I6
 
 @kernel
 def remember(seen: I64, page: int) -> bool:
-    """Add a page to an open-addressing set (size a power of two); False when it was there."""
+    """Add a page to an open-addressing set (size a power of two); False when it was in the set already."""
     mask = len(seen) - 1
     slot = ((page * 0x9E3779B1) >> 12) & mask
     while seen[slot] != -1:
@@ -93,13 +93,13 @@ def cut_records(
 ) -> tuple[int, int, int, int]:
     """Cut records from ``buffer[position:end]`` into the arrays, each page at most once.
 
-    ``block`` is the block CONTINUE refers to (-1: none yet). The batch is full when the arrays are or
-    ``most_bytes`` of records were cut. ``seen`` is scratch of a power of two at least twice as long
-    as the arrays. Returns (records, new position, new block, Stop).
+    ``block`` is the block CONTINUE refers to (-1: none yet). The batch is full when the arrays are full
+    or ``most_bytes`` of records were cut. ``seen`` is scratch space: a power of two, at least twice as
+    long as the arrays. Returns (records, new position, new block, Stop).
     """
     start = position
     count = 0
-    # QEMU sends pages in order, mostly: while they ascend none can stand in the batch already.
+    # QEMU mostly sends pages in ascending order: while it does, no page can be in the batch already.
     ascending = True
     while True:
         if count == len(pages) or position - start >= most_bytes:

@@ -1,4 +1,4 @@
-"""The return path: what the destination answers (QEMU migration/migration.c)."""
+"""The return path: the destination's answers (QEMU migration/migration.c)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ MAX_FRAME_BYTES = 16 + 255
 class ReturnPath:
     """Watches return-path bytes without changing them.
 
-    ``shut`` is the destination's verdict once it came: 0 = loaded, else failed.
+    ``shut`` is the value of the destination's SHUT message, None before it: 0 = loaded, else failed.
     """
 
     def __init__(self) -> None:
         self.shut: int | None = None
         self.seen = False
-        """the destination has answered something: it will say SHUT in the end"""
+        """the destination has answered, so it will send SHUT at the end"""
         self.understood = True
         self._rest = b""
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Look at bytes; frames that are not understood end the watching, not the flow."""
+        """Look at bytes; a frame that is not understood ends the watching, but bytes still flow."""
         if not self.understood:
             return
         self._rest += data

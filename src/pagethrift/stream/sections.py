@@ -1,4 +1,4 @@
-"""The grammar of everything that is not a page record (QEMU migration/savevm.c, ram.c).
+"""The grammar of everything except page records (QEMU migration/savevm.c, ram.c).
 
 Section numbers refer to docs/stream.md.
 """
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 MAX_BLOCKS = 4096
 MAX_RAM_BYTES = 1 << 46
-"""64 TiB: a corrupt size must not make the ledger ask for the machine's memory"""
+"""64 TiB: a corrupt size must not make the ledger request all of the machine's memory"""
 MAX_CONFIGURATION_BYTES = 4096
 MAX_SCANNED_BYTES = 16 << 20
 """of a section whose end must be looked for: bitmaps of Proxmox's backups take 32 KiB for a TiB of disk"""
@@ -51,7 +51,7 @@ _REFUSED_COMMANDS = {
 
 @dataclass(slots=True)
 class Context:
-    """What the grammar must remember between sections."""
+    """What the grammar remembers between sections."""
 
     ram_id: int | None = None
     table: BlockTable | None = None
@@ -236,8 +236,8 @@ def _block_list(source: StreamInput, context: Context) -> Step[BlockTable]:
             raise StreamError(source.offset - 8, "a RAM block of whole pages", f"{name!r} of {used} bytes")
         blocks[name] = used
         left -= used
-        # A page size follows only where it is not the host's; its top byte is 0 (no name is
-        # empty) and its low 12 bits are 0 (no record's are).
+        # A page size follows only if it differs from the host's. Its top byte is 0 (a name is never
+        # empty) and its low 12 bits are 0 (a record has flags).
         yield from source.need(8)
         ahead = int.from_bytes(source.peek(8), "big")
         if 0 < ahead < 1 << 56 and not ahead & (PAGE_BYTES - 1) and not context.block_has_address:
@@ -312,7 +312,7 @@ def _section_follows(source: StreamInput, context: Context, section_id: int, ahe
 
 
 def _dirty_bitmaps(source: StreamInput) -> Step[None]:
-    """Chunks of migration/block-dirty-bitmap.c until the one flagged EOS."""
+    """Read chunks of migration/block-dirty-bitmap.c up to the one with the flag EOS."""
     while True:
         flags = yield from source.u8()
         if flags & BitmapFlag.EXTRA:
@@ -335,7 +335,7 @@ def _dirty_bitmaps(source: StreamInput) -> Step[None]:
 
 
 def _vfio(source: StreamInput) -> Step[None]:
-    """Tagged data of hw/vfio/migration.c until its END tag."""
+    """Read tagged data of hw/vfio/migration.c up to its END tag."""
     while True:
         tag = yield from source.be64()
         match tag:

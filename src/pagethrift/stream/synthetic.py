@@ -1,4 +1,4 @@
-"""Builds legal streams from pages: for tests, benchmarks and warming up kernels."""
+"""Building legal streams from pages, for tests, benchmarks and warming up kernels."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def packet(
 ) -> bytes:
     """Return a multifd packet: ``pages`` are (page of the block, content), ``zero`` zero pages.
 
-    ``stale_bytes``: what QEMU before 9.0 leaves as the length of a packet without pages.
+    ``stale_bytes``: the length that QEMU before 9.0 leaves in a packet without pages.
     """
     normal, zeros = list(pages), list(zero)
     offsets = [page * PAGE_BYTES for page, _ in normal] + [page * PAGE_BYTES for page in zeros]

@@ -21,9 +21,9 @@ PAGE_SHIFT = 12
 """a record's word is a block offset whose low bits, those within a page, are flags"""
 FLAG_BITS = (1 << PAGE_SHIFT) - 1
 WORD_BYTES = 8
-"""of a record's word"""
+"""bytes of a record's word"""
 XBZRLE_HEAD_BYTES = 3
-"""after word and name: the encoding, and the payload's length in two bytes"""
+"""bytes after word and name: one for the encoding, two for the payload's length"""
 XBZRLE_ENCODING = 1
 """ENCODING_FLAG_XBZRLE of QEMU's migration/ram.c"""
 

@@ -17,20 +17,20 @@ from pagethrift.stream.encoding.zero import ZERO_BYTES, put_zero
 from pagethrift.stream.wire import CONTINUE_FLAG, PAGE_FLAG, PAGE_SHIFT, RECORD_MAX, ZERO_FLAG
 
 PAGE_ROOM = RECORD_MAX + 300
-"""output bytes a page may take: a ZERO record that names its block, then the longest record"""
+"""most output bytes for a page: a ZERO record that names its block, and the longest record"""
 
 ZERO_ROOM = 300
-"""the same of a page that arrived as a ZERO record"""
+"""most output bytes for a page that arrived as a ZERO record"""
 
 RUN_BYTES = 8 * FULL_BYTES
-"""fewer bytes than this are copied; sending a piece apart costs about as much as copying 4 pages"""
+"""shorter runs are copied; sending a run from its place costs about as much as copying 4 pages"""
 RUNS = 64
-"""such pieces of a batch at most; what is beyond them is copied"""
+"""most runs of a batch that are sent from their place; the rest is copied"""
 
 
 @kernel
 def room_bytes(kinds: U8) -> int:
-    """Output bytes that records of these kinds may take, -1 for XBZRLE: it needs the page it changes."""
+    """Return the most output bytes for records of these kinds; -1 if one is XBZRLE (needs its old page)."""
     room = 0
     for kind in kinds:
         if kind == Kind.XBZRLE:
@@ -43,10 +43,10 @@ def room_bytes(kinds: U8) -> int:
 def _verbatim_run(
     buffer: U8, positions: I64, pages: I64, methods: U8, first_pages: I64, block: int, i: int
 ) -> tuple[int, int]:
-    """Find the records from ``i`` on that stand in the input as we would write them, one after the other.
+    """Find the records from ``i`` on that are adjacent in the input and just as we would write them.
 
-    Returns (index after them, buffer position after them). The bytes themselves are compared, so it
-    does not matter what else may stand before a page.
+    Returns (index after them, buffer position after them). The bytes themselves are compared, so a page
+    with anything else before it cannot match.
     """
     stop = positions[i] - HEAD_BYTES
     if block < 0:
@@ -95,9 +95,9 @@ def emit_records(
     ``last`` is the block CONTINUE refers to. ``sizes`` receives the bytes written and
     ``methods`` is changed to FULL where a sparse page turned out longer than that.
     ``out`` needs ``room_bytes`` from ``at`` on.
-    ``run_bytes`` or more that stand in ``buffer`` in a row as they would be written are not copied
-    but written to ``runs``, as many as it has rows: (position in ``out`` where they belong, start and stop in
-    ``buffer``). Returns (position after, new last block, runs).
+    A run is a stretch of ``buffer`` that is already as it would be written. Runs of at least ``run_bytes``
+    are not copied but listed in ``runs``, as far as it has rows, as (position in ``out`` where the run
+    belongs, start and stop in ``buffer``). Returns (position after, new last block, number of runs).
     """
     found = 0
     examined = 0
@@ -166,11 +166,11 @@ class RecordWriter:
         sizes: I32,
         runs: I64 = NO_RUNS,
     ) -> tuple[int, int]:
-        """Write a batch into ``out`` from position ``at``; returns (the position after it, runs).
+        """Write a batch into ``out`` from position ``at``; return (the position after it, number of runs).
 
         ``out`` has at least ``room_bytes`` from ``at`` on. ``sizes`` receives
         the bytes of each page; ``methods`` may change from sparse to FULL.
-        ``runs``, shape (n, 3), receives what is left where it is in the batch's buffer (``emit_records``).
+        ``runs``, shape (n, 3), receives the runs that stay in the batch's buffer (``emit_records``).
         """
         table = self.table
         at, self.last_block, found = emit_records(

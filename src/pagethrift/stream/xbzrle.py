@@ -2,7 +2,7 @@
 
 Payload: repeat { uleb128 unchanged, uleb128 new, the new bytes }; a number is one
 byte below 128, else two (0x80 | low seven bits, then the next seven). A new run is
-never empty and an unchanged run only may be at the start of the page.
+never empty; an unchanged run may be empty only at the start of the page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pagethrift.kernels import Word, copy_bytes, kernel, load64
 from pagethrift.model.pages import PAGE_BYTES, U8
 
 GAP_BYTES = 4
-"""an unchanged gap shorter than this inside new bytes costs more as runs than as bytes"""
+"""a shorter unchanged gap inside new bytes costs more as runs than as bytes"""
 
 
 @kernel
@@ -71,7 +71,7 @@ def encode_delta(old: U8, old_at: int, new: U8, new_at: int, out: U8, at: int, l
 def encode_sparse(new: U8, new_at: int, out: U8, at: int, limit: int) -> int:
     """Encode the page at ``new[new_at:]`` against an all-zero page, in words of 8 bytes.
 
-    Returns as ``encode_delta`` does.
+    Returns the same as ``encode_delta``.
     """
     begin = at
     done = 0
@@ -93,9 +93,9 @@ def encode_sparse(new: U8, new_at: int, out: U8, at: int, limit: int) -> int:
 
 @kernel
 def apply_delta(payload: U8, start: int, length: int, page: U8, page_at: int) -> int:
-    """Apply a payload onto the page at ``page[page_at:]`` as QEMU's loader does.
+    """Apply a payload to the page at ``page[page_at:]`` as QEMU's loader does.
 
-    Returns 0, or the position within the payload of what breaks the format, plus one.
+    Returns 0, or one plus the position in the payload where the format is broken.
     """
     i = 0
     done = 0

@@ -1,4 +1,4 @@
-"""Content ids: a small number for each distinct page content, first seen first."""
+"""Content ids: a small number for each distinct page content, in the order of first sight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ U32 = npt.NDArray[np.uint32]
 
 FIRST_SLOTS = 1 << 16
 MOST_SLOTS = 1 << 24
-"""200 MB of table for 8 million contents"""
+"""8 million contents, a table of 200 MB"""
 
 
 @kernel
@@ -30,7 +30,7 @@ def hash_rows(signs: U64, key: U64, out: U64) -> None:
 
 @kernel
 def _identify(hashes: U64, keys: U64, ids: U32, following: int, out: U32) -> int:
-    """Look hashes up, giving new ones the following numbers; returns the next free number."""
+    """Look hashes up and give new ones the next numbers; return the next free number."""
     mask = np.uint64(len(keys) - 1)
     for i in range(len(hashes)):
         slot = np.int64(hashes[i] & mask)
@@ -47,8 +47,8 @@ def _identify(hashes: U64, keys: U64, ids: U32, following: int, out: U32) -> int
 class ContentIds:
     """Numbers contents over all pages; equal contents of different pages share a number.
 
-    The table is bounded: when it is full, contents no page holds any more are forgotten, and one that
-    comes back later gets a new number.
+    The table is bounded: when it is full, contents that no page holds any more are forgotten, and a
+    forgotten content that comes back gets a new number.
     """
 
     def __init__(self, zero_hash: int, most_slots: int = MOST_SLOTS) -> None:
@@ -62,7 +62,7 @@ class ContentIds:
         self._number(np.array([zero_hash], np.uint64))
 
     def number(self, hashes: U64, held: U64) -> U32:
-        """Return the id of each hash; ``held``: hashes of what all pages hold now (0: not seen)."""
+        """Return the id of each hash; ``held``: hashes of the present contents of all pages (0: not seen)."""
         if 2 * (self._used + len(hashes)) > len(self._keys):
             self._make_room(len(hashes), held)
         return self._number(hashes)

@@ -1,7 +1,8 @@
-"""A log of what a stop rule was told and what it answered: JSON lines, written live, replayed anywhere."""
+"""A log of the facts given to a stop rule and its decisions: JSON lines, written live, for replay."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -18,15 +19,15 @@ FACTS_VERSION = 1
 
 
 class FactsWriter:
-    """Writes one migration's facts and decisions, a line each as they come."""
+    """Writes one migration's facts and decisions as they come, a line for each."""
 
     def __init__(self, path: Path, strategy: str, stop: str, parameters: Mapping[str, float]) -> None:
         try:
             self._file = path.open("w", buffering=1)
+            head = {"schema": FACTS_SCHEMA, "version": FACTS_VERSION}
+            self._put({**head, "strategy": strategy, "stop": stop, "parameters": dict(parameters)})
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        head = {"schema": FACTS_SCHEMA, "version": FACTS_VERSION}
-        self._put({**head, "strategy": strategy, "stop": stop, "parameters": dict(parameters)})
 
     def add(self, facts: StopFacts, decision: StopDecision) -> None:
         """Add one line."""
@@ -34,8 +35,9 @@ class FactsWriter:
         self._put({"facts": asdict(facts), "decision": said})
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what could not be written was told by `add`."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _put(self, data: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(data, separators=(",", ":")) + "\n")
@@ -49,7 +51,7 @@ class FactsLog:
     stop: str
     """a stop rule instead of the strategy's own, or empty"""
     parameters: dict[str, float]
-    """of both"""
+    """parameters of strategy and stop rule"""
     lines: tuple[tuple[StopFacts, StopDecision], ...]
 
 

@@ -1,7 +1,7 @@
-"""The trace format: what a file says of itself and the columns of its rows.
+"""The trace format: a file's header and the columns of its rows.
 
 ``docs/trace-format.md`` is the authority; change both together. A new optional header field or a new
-nullable column keeps the version; a column removed, renamed or given another meaning raises it.
+nullable column keeps the version; removing or renaming a column, or giving it another meaning, raises it.
 """
 
 from __future__ import annotations
@@ -50,32 +50,32 @@ class DeltaSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One look at the dirty bitmap."""
+    """One reading of the dirty bitmap."""
 
     began_s: float
-    """the bitmap was read; seconds since the recording began"""
+    """when the bitmap was read; seconds since the recording began"""
     duration_s: float
-    """until every page of it had been read"""
+    """seconds until all its pages had been read"""
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class TraceHeader:
-    """What a trace says of itself; kept as JSON in the Parquet file's metadata."""
+    """The header of a trace; kept as JSON in the Parquet file's metadata."""
 
     memory_bytes: int
     """all RAM blocks"""
     blocks: tuple[tuple[str, int], ...]
     """name and used bytes, in stream order"""
     interval_s: float
-    """wanted seconds between sweeps"""
+    """intended seconds between sweeps"""
     sweeps: tuple[Sweep, ...] = ()
     delta_source: DeltaSource = DeltaSource.EXACT
     zstd_share: float = 0.0
-    """share of the rows whose zstd size was taken"""
+    """share of the rows whose zstd size was measured"""
     zstd_level: int = 1
     page_classes: bool = False
-    """the column ``page_class`` is filled"""
+    """whether the column ``page_class`` is filled"""
     qemu_version: str = ""
     machine: str = ""
     accelerator: str = ""
@@ -88,7 +88,7 @@ class TraceHeader:
 
     @property
     def table(self) -> BlockTable:
-        """The blocks as everything else numbers their pages."""
+        """The blocks as a table, which numbers their pages."""
         return BlockTable.of([(name.encode(), used_bytes) for name, used_bytes in self.blocks])
 
     def to_metadata(self) -> bytes:
@@ -104,8 +104,8 @@ class TraceHeader:
             data = json.loads(text)
             if data.get("version") != TRACE_VERSION:
                 raise UsageError(
-                    f"{where}: trace of version {data.get('version')!r}, this pagethrift reads version"
-                    f" {TRACE_VERSION}"
+                    f"{where}: trace of version {data.get('version')!r}; this pagethrift reads version"
+                    f" {TRACE_VERSION}; read it with the pagethrift that wrote it"
                 )
             known = {f.name for f in fields(cls)}
             values = {key: value for key, value in data.items() if key in known}

@@ -1,4 +1,4 @@
-"""What a recorder keeps of a page instead of its bytes: id, changed subpages, sizes."""
+"""What a recorder keeps instead of a page's bytes: content id, changed subpages, sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pagethrift.trace.sweeps import SweepRows
 from pagethrift.trace.write import U16, Rows
 
 ZSTD_SHARE = 1 / 16
-"""compressing every page would cost more than everything else together"""
+"""one page in so many is compressed: compressing all would cost more than everything else together"""
 ZSTD_LEVEL = 1
 
 
@@ -55,8 +55,8 @@ def _sizes(
 class PageMeter:
     """Turns page batches into trace rows.
 
-    Keeps one row of signatures a page (3.2 % of RAM) and, if ``exact``, a copy of its last content
-    (memory is taken as pages that are not zero are seen).
+    Keeps one row of signatures for each page (3.2 % of RAM) and, if ``exact``, a copy of its last
+    content (a page takes memory once it was seen with content that is not zero).
     """
 
     def __init__(self, pages: int, secret: bytes, exact: bool, zstd_share: float = ZSTD_SHARE) -> None:
@@ -74,7 +74,7 @@ class PageMeter:
 
     @property
     def forgotten(self) -> int:
-        """How often old content ids had to be forgotten."""
+        """How often unused content ids had to be forgotten."""
         return self._ids.forgotten
 
     def measure(self, batch: PageBatch) -> Rows:

@@ -16,20 +16,20 @@ _COMPOUND_HEAD, _COMPOUND_TAIL, _UNEVICTABLE, _PGTABLE, _RESERVED = 15, 16, 18, 
 
 _GIB_PAGES = (1 << 30) // PAGE_BYTES
 _FOUR_GIB_PAGES = 4 * _GIB_PAGES
-"""guest frames from 4 GiB on lie after the hole below it and follow low memory in the RAM block"""
+"""guest frames from here on lie after the hole below 4 GiB, and follow low memory in the RAM block"""
 _MOST_LOW_PAGES = 7 * _GIB_PAGES // 2
-"""what pc puts below 4 GiB at most; of a larger RAM 3 GiB lie there (q35: 2 GiB)"""
+"""most RAM that pc puts below 4 GiB; of a larger RAM it puts 3 GiB below (q35: 2 GiB)"""
 _SECTION_PAGES = (128 << 20) // PAGE_BYTES
 """newer kernels round the end of kpageflags up to a section of memory"""
 _FIRMWARE_PAGES = (16 << 20) // PAGE_BYTES
-"""older ones end it at the last usable page, below what the firmware keeps"""
+"""older kernels end kpageflags at the last usable page, below the firmware's pages"""
 
 
 def read_page_classes(path: Path, table: BlockTable, ram: str = "pc.ram") -> U8:
     """Return a class for each page of all blocks from ``cat /proc/kpageflags > FILE`` in the guest.
 
     Frames map to the block named ``ram``, as on QEMU's pc and q35 machines; other blocks are OTHER.
-    Raises UsageError, also when the guest's frames do not end where that machine's memory does.
+    Raises UsageError, for example when the number of frames does not fit that machine's memory.
     """
     block = next((block for block in table.blocks if block.name == ram.encode()), None)
     if block is None:
@@ -38,7 +38,7 @@ def read_page_classes(path: Path, table: BlockTable, ram: str = "pc.ram") -> U8:
         with path.open("rb") as file:
             flags = np.frombuffer(file.read(8 * (_FOUR_GIB_PAGES + block.pages + _SECTION_PAGES)), np.uint64)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--page-classes {path}: {error}; copy /proc/kpageflags of the guest") from error
+        raise UsageError(f"--page-classes {path}: {error}; copy the guest's /proc/kpageflags") from error
     low = _low_pages(len(flags), block.pages)
     high = block.pages - low
     if low < 0:
@@ -53,7 +53,7 @@ def read_page_classes(path: Path, table: BlockTable, ram: str = "pc.ram") -> U8:
 
 
 def _low_pages(frames: int, pages: int) -> int:
-    """Return the pages of RAM below 4 GiB, known from where the guest's frames end; -1: nowhere known."""
+    """Return the pages of RAM below 4 GiB, found from the end of the guest's frames; -1 if unknown."""
     for low in (pages, 3 * _GIB_PAGES, 2 * _GIB_PAGES):
         top = pages if low == pages else _FOUR_GIB_PAGES + pages - low
         last = -(-top // _SECTION_PAGES) * _SECTION_PAGES
@@ -68,7 +68,7 @@ def classify(flags: U64) -> U8:
     def has(bit: int) -> npt.NDArray[np.bool_]:
         return np.asarray((flags >> np.uint64(bit)) & np.uint64(1), np.bool_)
 
-    # Most flags of a compound page stand on its first frame only.
+    # Most flags of a compound page are set on its first frame only.
     head = np.maximum.accumulate(np.where(has(_COMPOUND_HEAD), np.arange(len(flags)), 0))
     flags = np.where(has(_COMPOUND_TAIL), flags | flags[head], flags)
     kept = has(_ANON) | has(_DIRTY) | has(_WRITEBACK) | has(_MMAP) | has(_SWAPBACKED) | has(_UNEVICTABLE)

@@ -1,4 +1,4 @@
-"""Reading a trace: a first state of memory and the writes after it, in the order of their times."""
+"""Reading a trace: a first state of memory, and the later writes in the order of their times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_BLOCK_BYTES = 1 << 44
 """32 bits of page numbers"""
 MOST_SEED = (1 << 63) - 1
 PAGES_A_ROW = 64
-"""free pages that a balloon hints have no row; without a bound a broken header could ask for any memory"""
+"""pages hinted free by a balloon have no row; without a bound a broken header could request any memory"""
 
 F64 = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Writes:
     content: I32
     """content id after the write"""
     changed: U16
-    """a bit for each 256-byte subpage that differs from the page's content before; 0: rewritten as it was"""
+    """a bit for each 256-byte subpage that differs from the page's content before; 0: rewritten unchanged"""
     delta_bytes: U16
     sparse_bytes: U16
 
@@ -49,20 +49,20 @@ class Writes:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace made ready to be played."""
+    """A trace that is ready to be played."""
 
     header: TraceHeader
     name: str
     content: I32
-    """of each page at time 0, by page number; -1: never seen (a hole the guest cannot write)"""
+    """content id of each page at time 0; -1: never seen (a hole the guest cannot write)"""
     sparse_bytes: U16
     zstd_ratio: float | None
-    """mean of zstd bytes / 4096 over the pages it was taken of and that are not zero"""
+    """mean of zstd bytes / 4096 over the measured pages that are not zero"""
     page_class: U8 | None
-    """of each page at time 0 (PageClass); OTHER where it was written since the guest told"""
+    """PageClass of each page at time 0; OTHER where it was written after the guest's report"""
     writes: Writes
     duration_s: float
-    """length of the timeline; a player that needs more begins again"""
+    """length of the timeline; a longer simulation begins it again"""
     speed: float = 1.0
     """how many times faster than recorded the guest runs"""
 
@@ -84,16 +84,16 @@ class Trace:
 
 
 def read_header(path: Path) -> TraceHeader:
-    """Return what a trace says of itself. Raises UsageError."""
+    """Return the header of a trace. Raises UsageError."""
     return _header(path, _open(path))
 
 
 def read_trace(path: Path, seed: int = 0) -> Trace:
     """Read a whole trace. Raises UsageError.
 
-    Writes get a time within their sweep's window (from the sweep before to this one), drawn from
-    ``seed``. The timeline begins at the second sweep: what the guest wrote during the first, long one
-    belongs to the first state.
+    Each write gets a time within its sweep's window (from the sweep before to this one), drawn from
+    ``seed``. The timeline begins at the second sweep: the guest's writes during the first, long sweep
+    belong to the first state.
     """
     if not 0 <= seed <= MOST_SEED:
         raise UsageError(f"the seed is {seed}; it must be 0 to {MOST_SEED}")
@@ -151,7 +151,7 @@ def _read(path: Path) -> tuple[TraceHeader, pa.Table]:
     file = _open(path)
     header = _header(path, file)
     if len(header.sweeps) < 3:
-        raise UsageError(f"{path}: {len(header.sweeps)} sweeps are too few to play; record for longer")
+        raise UsageError(f"{path}: {len(header.sweeps)} sweeps are too few to be played; record for longer")
     try:
         table = file.read(COLUMNS.names).cast(COLUMNS)
         wrong = _what_is_wrong(header, table)
@@ -163,7 +163,7 @@ def _read(path: Path) -> tuple[TraceHeader, pa.Table]:
 
 
 def _what_is_wrong(header: TraceHeader, table: pa.Table) -> str:
-    """Return the first contradiction between header and rows, or nothing."""
+    """Return the first contradiction between header and rows, or an empty string."""
     if any(table[field.name].null_count for field in COLUMNS if not field.nullable):
         return "a value is missing"
     if not 0 < len(header.blocks) < 256 or not all(0 < size <= MOST_BLOCK_BYTES for _, size in header.blocks):
@@ -189,7 +189,7 @@ def _what_is_wrong(header: TraceHeader, table: pa.Table) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a digest of a trace file's bytes, to know it again. Raises UsageError."""
+    """Return a digest of a trace file's bytes, by which it is recognised. Raises UsageError."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -211,7 +211,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _times(sweep: I64, page: I64, began_s: F64, seed: int) -> F64:
-    """Spread each sweep's writes over the window they happened in, the same way for the same seed."""
+    """Spread each sweep's writes over their window; the same seed gives the same times."""
     mixed = page.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= (sweep.astype(np.uint64) + np.uint64(seed) * np.uint64(0x10001)) * np.uint64(0xC2B2AE3D27D4EB4F)
     mixed ^= mixed >> np.uint64(29)

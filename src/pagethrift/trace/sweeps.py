@@ -37,7 +37,7 @@ def _merge(
 class SweepRows:
     """One sweep's rows; a page that comes twice keeps its newest content and all its changes.
 
-    Memory is taken as rows come: 22 bytes a row at most, for as many rows as there are pages.
+    Memory is taken as rows come: at most 22 bytes a row, and a row for each page.
     """
 
     def __init__(self, pages: int) -> None:
@@ -59,7 +59,7 @@ class SweepRows:
         )  # fmt: skip
 
     def take(self, classes: U8 | None) -> Rows:
-        """Return the rows and begin anew; ``classes``: of every page of the guest."""
+        """Return the rows and begin a new sweep; ``classes``: the class of every page of the guest."""
         n = self._count
         page, content = self._page[:n].copy(), self._content[:n].copy()
         changed, delta, sparse, zstd = (column[:n].copy() for column in self._small)

@@ -1,4 +1,4 @@
-"""Traces made up with known write rates: for tests, and to look at a strategy without a guest."""
+"""Made-up traces with known write rates, for tests and for trying a strategy without a guest."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pagethrift.trace.write import Rows, TraceWriter
 
 
 class Load(StrEnum):
-    """Who writes what."""
+    """The pattern of the writes."""
 
     IDLE = "idle"
     """nobody"""
     UNIFORM = "uniform"
     """new content into pages drawn uniformly"""
     ROUND_ROBIN = "round-robin"
-    """new content into one page after the other: exactly the wanted rate of distinct pages"""
+    """new content into one page after the other: the rate of distinct pages is exact"""
     ZIPF = "zipf"
     """new content into pages drawn by a Zipf law"""
     COUNTERS = "counters"
     """one subpage of a page changes"""
     FLIPPER = "flipper"
-    """pages take turns between two contents, page after page"""
+    """page after page changes between two contents"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Synthetic:
     load: Load = Load.UNIFORM
     pages: int = 16384
     used_pages: int | None = None
-    """the rest is zero and never written; default: all"""
+    """pages in use; the others are zero and never written; default: all"""
     hot_pages: int | None = None
-    """only these are written; default: the used ones"""
+    """pages that are written; default: the used ones"""
     writes_per_s: float = 2000.0
     seconds: float = 20.0
     interval_s: float = 0.2
@@ -50,7 +50,7 @@ class Synthetic:
 
 
 def make_trace(path: Path, wanted: Synthetic) -> TraceHeader:
-    """Write a trace; deterministic for its seed. Returns its header."""
+    """Write a trace and return its header; the same seed gives the same trace."""
     rng = np.random.default_rng(wanted.seed)
     used = wanted.pages if wanted.used_pages is None else wanted.used_pages
     hot = used if wanted.hot_pages is None else wanted.hot_pages
@@ -87,18 +87,18 @@ class _State:
         self._ranks = rng.permutation(hot)
 
     def first(self) -> Rows:
-        """Every page once; pages in use hold content 1 + page number, the others are zero."""
+        """Return every page once; pages in use hold content 1 + page number, the others are zero."""
         page = np.arange(self._wanted.pages, dtype=np.int64)
         content = np.where(page < self._used, page + 1, 0)
         return self._rows(page, content, np.full(len(page), 0xFFFF), np.zeros(len(page)))
 
     def nothing(self) -> Rows:
-        """A sweep in which nobody wrote."""
+        """Return a sweep without writes."""
         empty = np.zeros(0, np.int64)
         return self._rows(empty, empty, empty, empty)
 
     def written(self, count: int) -> Rows:
-        """The pages of one sweep after ``count`` writes."""
+        """Return the pages of one sweep after ``count`` writes."""
         match self._wanted.load:
             case Load.IDLE:
                 return self.nothing()

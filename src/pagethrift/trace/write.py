@@ -38,7 +38,7 @@ class Rows:
     delta_bytes: U16
     sparse_bytes: U16
     zstd_bytes: U16
-    """0 where it was not taken"""
+    """0 where it was not measured"""
     page_class: U8 | None = None
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Rows:
 class TraceWriter:
     """Writes sweeps in order; the file appears under its name when it is complete.
 
-    Until then it is called ``NAME.part``: Parquet keeps its index at the end.
+    An incomplete file is called ``NAME.part``: Parquet keeps its index at the end.
     """
 
     def __init__(self, path: Path, header: TraceHeader) -> None:
@@ -114,7 +114,7 @@ class TraceWriter:
                 raise self._cannot_write(error) from error
 
     def close(self, **changes: object) -> None:
-        """Write what waits and the header, with ``changes`` to its fields, and give the file its name.
+        """Write the remaining rows and the header with ``changes`` to its fields; give the file its name.
 
         Raises UsageError when the disk is full.
         """

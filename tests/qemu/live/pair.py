@@ -69,8 +69,9 @@ def running_pair(
     arguments = f"-machine pc -accel tcg -cpu qemu64 -m {destination_ram_bytes // 1024}k -nodefaults"
     arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
     arguments_of_destination = [*arguments.split(), *_monitor(folder / "b.qmp")]
+    monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp")]
     with (
-        machines.source(binary, WRITER, folder, extra=_monitor(folder / "a.qmp")) as source,
+        machines.source(binary, WRITER, folder, extra=monitors) as source,
         machines.Machine(
             binary, arguments_of_destination, folder, destination_ram_bytes, "destination"
         ) as destination,

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from pagethrift.cli.ending import EXTRAS
+from pagethrift.cli.exits import EXTRAS
 from pagethrift.cli.main import main
 from pagethrift.errors import LinkError, PagethriftError, UsageError
 

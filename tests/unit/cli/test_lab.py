@@ -64,7 +64,7 @@ def test_failed_runs_are_told_and_end_with_6(tmp_path: Path, monkeypatch: pytest
     assert isinstance(done.exception, LabError)
     assert "2 of 2 scenarios had failures" in str(done.exception)
     done = CliRunner().invoke(app, ["compare", files[0], "--out", str(tmp_path)])
-    assert "1 runs failed; the same command tries them again" in str(done.exception)
+    assert "1 runs failed; repeat the command to try them again" in str(done.exception)
     done = CliRunner().invoke(app, ["compare", files[0], files[0], "--out", str(tmp_path)])
     assert isinstance(done.exception, UsageError)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.cli.ending import EXTRAS
+from pagethrift.cli.exits import EXTRAS
 from pagethrift.cli.main import COMMANDS
 from tests.documents import README
 from tests.unit.report.samples import migration

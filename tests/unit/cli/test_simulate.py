@@ -1,15 +1,13 @@
-"""``pagethrift simulate`` and ``sweep`` from the command line."""
+"""``pagethrift simulate`` from the command line."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pagethrift.cli import simulate, sweep
+from pagethrift.cli import simulate
 from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult
 from pagethrift.trace.synthetic import Load
@@ -65,19 +63,3 @@ def test_words_and_link_steps(trace: Path) -> None:
 def test_refusals(trace: Path, arguments: tuple[str, ...], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         call(trace, "--bandwidth", "1Gbit", *arguments)
-
-
-@pytest.mark.slow
-def test_a_sweep(trace: Path, tmp_path: Path) -> None:
-    spec, out = tmp_path / "spec.toml", tmp_path / "out"
-    spec.write_text(
-        'traces = ["uniform.parquet"]\nbandwidths = ["1Gbit"]\n[[strategies]]\nname = "kvm-default"\n'
-    )
-    arguments = [str(spec), "--out", str(out), "--workers", "1", "--json"]
-    result = CliRunner().invoke(sweep.app, arguments, catch_exceptions=False)
-    lines = [json.loads(line) for line in result.output.splitlines()]
-    assert lines[-2]["done"] == 1
-    assert lines[-1] == {"type": "result", "path": str(out / "results.parquet"), "cells": 1}
-    assert pq.read_table(out / "results.parquet")["strategy"].to_pylist() == ["kvm-default"]
-    again = CliRunner().invoke(sweep.app, [str(spec), "--out", str(out)], catch_exceptions=False)
-    assert "1 results" in again.output

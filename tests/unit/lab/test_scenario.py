@@ -73,12 +73,12 @@ def test_zero_means_no_least_dirty_rate_and_no_pace() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({"guest": {"activity": "sleep"}}, r"guest.activity is 'sleep'; there are idle, random-writer"),
+        ({"guest": {"activity": "sleep"}}, r"guest.activity is 'sleep'; choose one of idle, random-writer"),
         ({"guest": {"activity_size": "0"}}, r"guest.activity_size: '0' is not a size"),
-        ({"guest": {"activity_rate": "100KiB"}}, r"guest.activity_rate: '100KiB' is not in whole MiB"),
+        ({"guest": {"activity_rate": "100KiB"}}, r"guest.activity_rate: '100KiB' is not a size in whole MiB"),
         ({"guest": {"size": "1GiB"}}, r"unknown key guest.size"),
-        ({"load": {"protocol": "http"}}, r"load.protocol is 'http'; there are memcached, redis"),
-        ({"load": {"distribution": "normal"}}, r"load.distribution is 'normal'; there are uniform, zipf"),
+        ({"load": {"protocol": "http"}}, r"load.protocol is 'http'; choose one of memcached, redis"),
+        ({"load": {"distribution": "normal"}}, r"load.distribution is 'normal'; choose one of uniform, zipf"),
         ({"load": {"protocol": "redis"}}, r"needs guest.activity"),
         ({"load": {"increment_share": 0.5}}, r"a counter for each of 8 connections, not 0"),
         ({"memcaslap": {"overwrite_share": 1.0}}, r"memcaslap: overwrite_share 1 makes memcaslap write one"),

@@ -35,10 +35,12 @@ async def fake_monitor(
     greeting: bytes,
     answers: dict[str, Any] | None = None,
     refusals: dict[str, list[str]] | None = None,
+    asked: list[tuple[str, Any]] | None = None,
 ) -> AsyncIterator[None]:
     """Listen with ``greeting`` and answer each command with what ``answers`` names (or {}).
 
-    ``refusals`` are used up first, one for each command of that name.
+    ``refusals`` are used up first, one for each command of that name. ``asked`` receives (command,
+    arguments).
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,15 +49,17 @@ async def fake_monitor(
             text = ""
             while data := await reader.read(65536):
                 text += data.decode()
-                asked, end = json.JSONDecoder().raw_decode(text)  # qemu.qmp ends no line
+                command, end = json.JSONDecoder().raw_decode(text)  # qemu.qmp ends no line
                 text = text[end:].lstrip()
-                name = asked.get("execute") or asked["exec-oob"]
+                name = command.get("execute") or command["exec-oob"]
+                if asked is not None:
+                    asked.append((name, command.get("arguments")))
                 if answers is not None and name in answers and answers[name] is None:
                     continue
                 said: dict[str, Any] = {"return": (answers or {}).get(name, {})}
                 if refusals and refusals.get(name):
                     said = {"error": {"class": "GenericError", "desc": refusals[name].pop(0)}}
-                writer.write(json.dumps({**said, "id": asked.get("id")}).encode() + b"\r\n")
+                writer.write(json.dumps({**said, "id": command.get("id")}).encode() + b"\r\n")
         writer.close()
 
     server = await asyncio.start_unix_server(serve, path)

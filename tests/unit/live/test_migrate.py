@@ -23,6 +23,10 @@ FAILED = SAY % ("end", '"error": {"kind": "link", "message": "cannot connect to 
 DONE = SAY % ("end", '"error": null')
 
 
+async def nothing_at_the_source() -> None:
+    return None
+
+
 @pytest.mark.parametrize(
     ("last_word", "error"),
     [
@@ -38,10 +42,10 @@ def test_the_relays_last_word_is_waited_for(last_word: str, error: Exception, tm
         relay = await RelayProcess.start([sys.executable, "-c", body], lambda _: None)
         watch = Watch(time.monotonic(), 0.3, None, True)
         watch.status, watch.error = "failed", "Channel error: Input/output error"
-        source = SimpleNamespace(path="s.qmp", peer_pid=0)
+        source = SimpleNamespace(path="s.qmp", process=None)
         ends: Any = SimpleNamespace(relay=relay, source=source)
         options = MigrateOptions(str(tmp_path / "s.qmp"), "unix:/nobody")
-        pilot: Any = None
+        pilot: Any = SimpleNamespace(cause_at_source=nothing_at_the_source)
         found = await _LiveMigration(options, ends, watch, pilot)._why_source_failed()
         assert (type(found), str(found)) == (type(error), str(error))
         await relay.close()

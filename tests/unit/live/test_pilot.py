@@ -70,7 +70,9 @@ class Scene:
 
         settings = SimpleNamespace(set=set_parameters, parameters={})
         source = SimpleNamespace(version=(10, 0, 2))
-        ends: Any = SimpleNamespace(settings=settings, source=source, relay=self.relay)
+        ends: Any = SimpleNamespace(
+            settings=settings, source=source, relay=self.relay, bitmap_bytes=0, warnings=[]
+        )
         self.pilot = Pilot(self.options, ends, self.watch, rule, self.shown.append, asyncio.Event())
 
     def see(self, passes: int, remaining_pages: int) -> None:

@@ -148,7 +148,7 @@ def test_the_last_word_is_the_error_whatever_else_is_said(last_word: str, error:
         ("os.kill(os.getpid(), 40)", "relay: ended by signal 40"),
         ("sys.exit(1)", "relay: ended with exit code 1"),
         ('say(state="done"); sys.exit(0)', "relay: ended with exit code 0"),
-        ('put(b"{broken\\n")', "relay: the relay said b'{broken': it is not JSON that can be read"
+        ('put(b"{broken\\n")', "relay: the relay said b'{broken': it is not readable JSON"
          " (ended with exit code 0)"),
     ],
 )  # fmt: skip

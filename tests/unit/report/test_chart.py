@@ -38,6 +38,7 @@ def results(name: str) -> Path:
     return table if table.exists() else RESULTS / name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "modes"), [("demo", ()), ("comparison", SHOWN)])
 def test_the_charts_shown_are_of_the_result_files(tmp_path: Path, name: str, modes: tuple[str, ...]) -> None:
     shown = (FIGURES / f"{name}.svg").read_text()

@@ -1,19 +1,16 @@
-"""Rows, Markdown and the comparison with QEMU's own modes."""
+"""Rows of modes and scenarios: what counts, what is named, what is in no median."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pagethrift.model.result import Outcome
 from pagethrift.model.run_result import RamEquality
-from pagethrift.report.against import Verdict, comparisons
-from pagethrift.report.load import load
-from pagethrift.report.overview import overviews
-from pagethrift.report.summary import by_scenario, rows
-from pagethrift.report.tables import HEADINGS, cells, fitting, markdown, overview_markdown
-from tests.unit.report.samples import migration, result, run, write
+from pagethrift.report.summary import as_json, by_mode, by_scenario, further_measures, rows
+from pagethrift.report.tables import markdown
+from tests.unit.report.samples import migration, run
 
 
 def test_forced_runs_count_and_are_named() -> None:
@@ -43,106 +40,6 @@ def test_runs_that_compared_ram_are_not_timed() -> None:
     assert "RAM compared (pagethrift): 0 pages differ" in markdown([row])
 
 
-def test_markdown_has_intervals_and_escapes() -> None:
-    text = markdown(rows([run("<b>|x", 10.0), run("<b>|x", 20.0, 1)]))
-    assert "15.0 s (10.0 s to 20.0 s)" in text
-    assert "&lt;b>\\|x" in text
-
-
-def test_ratio_is_taken_between_runs_of_one_repetition() -> None:
-    runs = [run("pagethrift", t, i) for i, t in enumerate((5.0, 12.0, 11.0))]
-    runs += [run("plain", t, i) for i, t in enumerate((10.0, 20.0, 20.0))]
-    runs += [run("xbzrle", t, i) for i, t in enumerate((100.0, 200.0, 200.0))]
-    by_name = {one.measure.name: one for one in comparisons(runs)["pagethrift"]}
-    time = by_name["TT"]
-    assert time.best == "plain"
-    assert time.pairs == 3
-    assert time.ratio is not None
-    assert (time.ratio.low, time.ratio.high) == (0.5, 0.6)
-    assert time.verdict is Verdict.WINS
-    assert by_name["DT"].verdict is Verdict.UNCLEAR
-
-
-@pytest.mark.parametrize(
-    ("repetitions", "verdict", "ratio"),
-    [
-        (3, Verdict.LOSES, "2.00 (2.00 to 2.00), 3 pairs"),
-        (2, Verdict.TOO_FEW, "2.00 (2.00 to 2.00), 2 pairs"),
-        (1, Verdict.TOO_FEW, "2.00, one pair"),
-    ],
-)
-def test_a_loss_is_said_once_there_are_enough_runs(repetitions: int, verdict: Verdict, ratio: str) -> None:
-    runs = [
-        run(mode, t, i) for mode, t in (("pagethrift", 20.0), ("plain", 10.0)) for i in range(repetitions)
-    ]
-    (time,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "TT"]
-    assert time.verdict is verdict
-    assert time.shown_ratio == ratio
-    assert time.as_json()["verdict"] == verdict.value
-
-
-def test_all_scenarios_at_a_glance() -> None:
-    times = {"pagethrift": 5.0, "plain": 20.0, "xbzrle": 10.0}
-    runs = [run(mode, t, i, scenario=s) for s in ("a", "b") for mode, t in times.items() for i in range(3)]
-    best, each = overviews({**by_scenario(runs), "alone": [run("pagethrift")]})
-    assert [row[0] for row in best.rows] == ["a", "b"]
-    assert best.rows[0][1] == "0.50 (0.50 to 0.50) of xbzrle: wins"
-    assert each.headings == ("scenario", "plain", "xbzrle")
-    assert each.rows[1] == ("b", "0.25 (0.25 to 0.25)", "0.50 (0.50 to 0.50)")
-    assert "| a | 0.50 (0.50 to 0.50) of xbzrle: wins |" in overview_markdown(best)
-    assert overviews({"alone": [run("pagethrift")]}) == []
-
-
-def test_a_narrow_terminal_goes_without_what_is_needed_least() -> None:
-    table = [HEADINGS, *(cells(row, intervals=False) for row in rows([run("plain"), run("pagethrift")]))]
-    assert fitting(table, 500) == [list(line) for line in table]
-    for width in (80, 60):
-        fitted = fitting(table, width)
-        assert sum(max(map(len, column)) + 2 for column in zip(*fitted, strict=True)) <= width
-        assert {"mode", "converged", "TT", "DT", "lost"} <= set(fitted[0])
-    assert "MEM" not in fitting(table, 80)[0]
-
-
-def test_without_pairs_medians_are_compared() -> None:
-    (found,) = comparisons([run("pagethrift", 5.0, 0), run("plain", 10.0, 1)]).values()
-    assert found[0].pairs == 0
-    assert found[0].ratio is not None
-    assert found[0].ratio.median == 0.5
-
-
-def test_runs_made_hours_apart_are_no_pair() -> None:
-    own = [run("pagethrift", 5.0, i) for i in range(3)]
-    later = [run("plain", 10.0, i, migration=migration("plain", 10.0, began_unix_s=9000.0)) for i in range(3)]
-    (time,) = [one for one in comparisons(own + later)["pagethrift"] if one.measure.name == "TT"]
-    assert (time.pairs, time.verdict) == (0, Verdict.TOO_FEW)
-
-
-def test_folders_of_one_name_are_not_mixed(tmp_path: Path) -> None:
-    for day, own_s in (("monday", 8.0), ("tuesday", 4.0)):
-        qemu_s = own_s / 0.8
-        write(
-            tmp_path / day / "runs",
-            *(result("pagethrift", own_s, i) for i in range(2)),
-            *(result("plain", qemu_s, i) for i in range(2)),
-        )
-    runs = load([tmp_path / "monday" / "runs", tmp_path / "tuesday" / "runs"]).runs
-    (time,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "TT"]
-    assert time.ratio is not None
-    assert (time.ratio.low, time.ratio.high) == pytest.approx((0.8, 0.8))
-    assert time.pairs == 4
-
-
-def test_a_pair_in_which_qemu_sent_nothing_again_is_not_left_out() -> None:
-    sent = [0, 0, 10_000_000, 10_000_000, 10_000_000]
-    runs = [
-        run(mode, 10.0, i, migration=migration(mode, retransferred_bytes=each))
-        for mode, values in (("plain", sent), ("pagethrift", [5_000_000] * 5))
-        for i, each in enumerate(values)
-    ]
-    (again,) = [one for one in comparisons(runs)["pagethrift"] if one.measure.name == "RD"]
-    assert (again.pairs, again.verdict) == (0, Verdict.TOO_FEW)
-
-
 def test_links_are_told_apart() -> None:
     runs = [
         run("plain", 10.0, i, migration=migration(bandwidth_bps=rate)) for i, rate in enumerate((25e6, 50e6))
@@ -151,5 +48,51 @@ def test_links_are_told_apart() -> None:
     assert list(by_scenario(runs[:1])) == ["small"]
 
 
-def test_nothing_to_compare_with() -> None:
-    assert comparisons([run("pagethrift"), run("thesis")]) == {}
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        (("yes", "yes"), "yes"),
+        (("failed",), "no, 1 failed"),
+        (("forced", "forced"), "no (forced at 20.0 s)"),
+        (("yes", "forced", "failed"), "1 of 2 (forced at 20.0 s), 1 failed"),
+    ],
+)
+def test_convergence_in_words(outcomes: tuple[str, ...], words: str) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "yes": {},
+        "forced": {"converged": False, "forced_at_s": 20.0},
+        "failed": {"converged": False, "outcome": Outcome.FAILED},
+    }
+    runs = [run(repetition=i, migration=migration(**changes[outcome])) for i, outcome in enumerate(outcomes)]
+    (row,) = rows(runs)
+    assert row.convergence == words
+
+
+def test_a_mode_without_timed_runs_has_nothing_to_say() -> None:
+    (row,) = rows([run(ram=RamEquality(8192, 1)), run(repetition=1, ram=RamEquality(4096, 2))])
+    assert (row.runs, row.convergence, row.lost) == (0, "-", "-")
+    assert (row.ram_compared_bytes, row.ram_differing_pages) == (8192, 3)
+
+
+def test_lost_requests_are_added_up() -> None:
+    (row,) = rows([run(lost_requests=2), run(repetition=1, lost_requests=3)])
+    assert row.lost == "5"
+
+
+def test_qemus_own_modes_come_first() -> None:
+    runs = [run("thesis"), run("xbzrle"), run("pagethrift"), run("plain"), run("thesis")]
+    assert [(mode, len(group)) for mode, group in by_mode(runs).items()] == [
+        ("xbzrle", 1), ("plain", 1), ("thesis", 2), ("pagethrift", 1),
+    ]  # fmt: skip
+    first, *_ = rows(runs[:1])
+    assert (first.relayed, first.strategy) == (True, "thesis")
+
+
+def test_optional_measures_are_in_rows_and_json() -> None:
+    runs = [run(cpu_s={"vcpu": 2.0}), run(repetition=1, dirty_rate_bytes_per_s=5)]
+    names = ["cpu_s.vcpu", "dirty_rate_bytes_per_s"]
+    assert [measure.key for measure in further_measures(runs)] == names
+    (row,) = rows(runs)
+    measures = as_json(row)["measures"]
+    assert measures["cpu_s.vcpu"] == {"median": 2.0, "low": 2.0, "high": 2.0, "runs": 1, "spread": "none"}
+    assert measures["relay_cpu_s"] is None

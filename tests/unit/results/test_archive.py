@@ -94,6 +94,7 @@ def refusal(path: Path) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(RUN | MIGRATION, min_size=1, max_size=3))
 def test_every_field_comes_back(tmp_path: Path, results: list[Result]) -> None:
@@ -211,6 +212,7 @@ def test_columns_that_must_be_there(tmp_path: Path, name: str) -> None:
         list(read_archive(path))
 
 
+@pytest.mark.slow
 def test_a_short_file_that_claims_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = rewritten(small(tmp_path), client=pa.array([json.dumps("x" * (33 << 20))] * 2))
     assert path.stat().st_size < 3_000_000

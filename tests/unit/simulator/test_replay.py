@@ -29,7 +29,7 @@ def recorded(row: Strategy, folder: Path, name: str) -> Path:
     path = folder / f"{name}.jsonl"
     trace = made(folder, Load.ZIPF, writes_per_s=4000.0)
     with ExitStack() as stack:
-        rule = logged(Planner(row.stop), row, path, stack)
+        rule = logged(Planner(row.stop), row, path, stack, print)
         assert rule is not None
         simulate(trace, replace(row, stop=rule), SimulateOptions(LinkSpec(12.5e6), force_after_s=10.0))
     return path
@@ -67,7 +67,7 @@ def test_facts_come_back_as_they_were(tmp_path: Path) -> None:
             return said
 
     with ExitStack() as stack:
-        decider = logged(Says(), strategy("hu", "nova", ones=2), tmp_path / "log", stack)
+        decider = logged(Says(), strategy("hu", "nova", ones=2), tmp_path / "log", stack, print)
         assert decider is not None
         assert decider.decide(facts) is said
     log = read_facts(tmp_path / "log")
@@ -77,11 +77,11 @@ def test_facts_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        assert logged(None, None, None, stack) is None
+        assert logged(None, None, None, stack, print) is None
         with pytest.raises(UsageError, match="no planner"):
-            logged(None, strategy("kvm-default"), tmp_path / "log", stack)
+            logged(None, strategy("kvm-default"), tmp_path / "log", stack, print)
         with pytest.raises(UsageError, match="cannot write"):
-            logged(Planner(strategy("hu").stop), strategy("hu"), tmp_path / "no" / "log", stack)
+            logged(Planner(strategy("hu").stop), strategy("hu"), tmp_path / "no" / "log", stack, print)
     for text in ("", "{}", '{"schema": "pagethrift.facts", "version": 1}', "x"):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(UsageError, match="bad"):

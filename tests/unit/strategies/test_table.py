@@ -92,9 +92,9 @@ def test_parameters_go_to_whom_they_belong() -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(UsageError, match=r"no strategy 'fastest'; there are .*pagethrift"):
+    with pytest.raises(UsageError, match=r"no strategy 'fastest'; choose one of .*pagethrift"):
         strategy("fastest")
-    with pytest.raises(UsageError, match=r"no stop rule 'soon'; there are qemu, .*nova"):
+    with pytest.raises(UsageError, match=r"no stop rule 'soon'; choose one of qemu, .*nova"):
         strategy("xen", "soon")
     with pytest.raises(UsageError, match="thesis has no parameter 'treshold'; it takes threshold, per_round"):
         strategy("thesis", "", treshold=1.0)

@@ -79,6 +79,7 @@ def test_no_byte_is_unaccounted(name: str) -> None:
     assert json.loads(tail[tail.rindex(b"\x00\x06") + 6 :])["page_size"] == 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("strategy", TABLE)
 def test_thinning_keeps_the_image(name: str, strategy: str) -> None:

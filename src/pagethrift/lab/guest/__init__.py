@@ -1,1 +1,1 @@
-"""The lab's guests: programs, image, QEMU, disk, and what is asked of a running one."""
+"""The lab's guests: programs, image, QEMU, disk, and queries to a running guest."""

@@ -15,7 +15,7 @@ from pagethrift.lab.guest.packages import QemuBinary, cache_dir, kernel, locked
 from pagethrift.lab.hosts.processes import command_line
 
 # A kernel without initramfs panics about 0.5 s after a start under KVM, and panic=-1 ends QEMU.
-# Ten times that allows for a loaded machine, and a KVM so slow is of no use to a measurement.
+# Ten times that allows for a loaded machine; a KVM slower than that is useless for measurements.
 _PROBE_TIMEOUT_S = 5.0
 
 
@@ -28,7 +28,7 @@ class Accelerator(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KvmProbe:
-    """What trying KVM gave."""
+    """The result of trying KVM."""
 
     works: bool
     detail: str
@@ -36,15 +36,15 @@ class KvmProbe:
 
 
 def accelerator(qemu: QemuBinary, *, cpu: str = "max") -> Accelerator:
-    """Return KVM where a kernel boots under it, else TCG. Raises LabError without a guest kernel."""
+    """Return KVM if a kernel boots under it, else TCG. Raises LabError without a guest kernel."""
     return Accelerator.KVM if probe_kvm(qemu, cpu=cpu).works else Accelerator.TCG
 
 
 def probe_kvm(qemu: QemuBinary, *, cpu: str = "max") -> KvmProbe:
-    """Boot Debian's kernel under KVM once per boot of this machine; later calls read the answer.
+    """Boot Debian's kernel under KVM once per boot of this machine; later calls read the stored result.
 
-    Nothing smaller than a real kernel tells: on a half-working nested KVM a ROM of five
-    instructions ran to its end while every Linux hung in its decompressor.
+    Only a real kernel is a test: on a half-working nested KVM a ROM of five instructions ran to its
+    end, while every Linux hung in its decompressor.
     Raises LabError when the guest kernel cannot be fetched.
     """
     device = Path("/dev/kvm")

@@ -1,4 +1,4 @@
-"""Deriving a private apt source list, backports included, from the one this machine uses."""
+"""Deriving a private apt source list, with backports, from this machine's own."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def derive_sources(texts: Iterable[str], codename: str) -> str:
     if not found:
         raise LabError(
             f"no apt source of this machine names Debian {codename or '(unknown release)'}; "
-            "add one, or install the wanted QEMU as qemu-system-x86_64"
+            "add one, or install that QEMU as qemu-system-x86_64"
         )
     return "\n\n".join(kept) + "\n"
 

@@ -1,4 +1,4 @@
-"""How fast a guest really changes its memory, asked of its QEMU before it migrates."""
+"""How fast a guest really changes its memory, measured by its QEMU before the migration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pagethrift.errors import LabError, QmpError
 from pagethrift.lab.guest.monitor import Monitor
 
 WINDOW_S = 1
-# QEMU's most: 4096 pages of each GiB are hashed twice. Its default of 512 finds 100 of 130 000 pages rarely.
+# QEMU's maximum: 4096 pages of each GiB are hashed twice. The default, 512, rarely finds 100 of 130 000.
 _SAMPLES_PER_GIB = 4096
 _MIB = 1 << 20
 _ANSWER_WITHIN_S = 20.0
@@ -17,7 +17,7 @@ _ANSWER_WITHIN_S = 20.0
 def dirty_rate(monitor: Monitor) -> int:
     """Return bytes per second in pages that changed within a second, to 1 MiB (QEMU's resolution).
 
-    By page sampling, which compares contents and so works under TCG, where dirty-bitmap mode reports 0.
+    QEMU samples pages and compares contents, which works under TCG (where dirty-bitmap mode reports 0).
     Takes a little over a second. Raises QmpError.
     """
     arguments = {"calc-time": WINDOW_S, "mode": "page-sampling", "sample-pages": _SAMPLES_PER_GIB}
@@ -33,9 +33,9 @@ def dirty_rate(monitor: Monitor) -> int:
 
 
 def require_dirty_rate(found_bps: int, least_bps: int, scenario: str) -> None:
-    """Raise LabError when the guest writes less than its scenario says: nobody shall compare idle guests."""
+    """Raise LabError when the guest writes less than its scenario says: idle guests must not be compared."""
     if found_bps < least_bps:
         raise LabError(
-            f"the guest of {scenario} changes {found_bps / _MIB:.0f} MiB/s, the scenario wants"
+            f"the guest of {scenario} changes {found_bps / _MIB:.0f} MiB/s, the scenario requires"
             f" {least_bps / _MIB:.0f} MiB/s (timing.min_dirty_rate); check its load and activity"
         )

@@ -1,4 +1,4 @@
-"""A disk both hosts share, written by the guest while it migrates and checked from outside afterwards."""
+"""A disk that both hosts share: the guest writes to it while it migrates, the lab checks it afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STOP_TIMEOUT_S = 60.0
 def make_disk(path: Path, size_bytes: int) -> None:
     """Make a raw image with an empty ext4. Raises LabError.
 
-    QEMU opens it with O_DIRECT: with a page cache of its own, a real second host would read stale data.
+    QEMU opens the image with O_DIRECT: behind a page cache, a real second host would read stale data.
     """
     mkfs = disk_program("mkfs.ext4")
     try:
@@ -32,7 +32,7 @@ def make_disk(path: Path, size_bytes: int) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise LabError(f"cannot make the shared disk {path}: {error.strerror}") from error
-        raise LabError(f"{path.parent} knows no O_DIRECT; set TMPDIR to a folder on a real disk") from error
+        raise LabError(f"{path.parent} has no O_DIRECT; set TMPDIR to a folder on a real disk") from error
     os.truncate(descriptor, size_bytes)
     os.close(descriptor)
     done = _run([mkfs, "-q", "-F", "-m", "0", str(path)])
@@ -41,20 +41,20 @@ def make_disk(path: Path, size_bytes: int) -> None:
 
 
 def local_drive(image: Path) -> str:
-    """Return the options of QEMU's -drive for an image in a folder both hosts see."""
+    """Return the options of QEMU's -drive for an image in a folder that both hosts see."""
     return f"file={image},format=raw,file.locking=on"
 
 
 def written_bytes(machine: Machine) -> int:
-    """Return the bytes a QEMU's guest has written to its disk there. Raises QmpError."""
+    """Return the bytes that a QEMU's guest has written to its disk. Raises QmpError."""
     with Monitor(machine.observer_qmp_path) as monitor:
         return sum(int(device["stats"]["wr_bytes"]) for device in monitor.execute("query-blockstats"))
 
 
 def stop_writer(machine: Machine, hosts: TwoHosts) -> int:
-    """Tell the guest to unmount its disk, wait until it has, return the files it wrote.
+    """Tell the guest to unmount its disk, wait for that, and return the files it wrote.
 
-    Raises LabError or LinkError when it does not.
+    Raises LabError or LinkError when the guest does not unmount its disk.
     """
     hosts.connect(GUEST_ADDRESS, DISK_PORT).close()
     deadline_s = time.monotonic() + _STOP_TIMEOUT_S
@@ -70,7 +70,7 @@ def stop_writer(machine: Machine, hosts: TwoHosts) -> int:
 
 
 def check_disk(path: Path, folder: Path, files_written: int, written_during_bytes: int) -> DiskCheck:
-    """Check file system and files of an image no QEMU uses; ``folder`` takes a copy of its files.
+    """Check file system and files of an image that no QEMU uses; its files are copied into ``folder``.
 
     Raises LabError when the tools of ext4 are missing or find no ext4.
     """
@@ -93,7 +93,7 @@ def disk_program(name: str) -> str:
     """Return the path of a program of e2fsprogs. Raises LabError."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
-        raise LabError(f"a shared disk needs {name}, which is not here; install package e2fsprogs")
+        raise LabError(f"a shared disk needs {name}, which is not installed; install package e2fsprogs")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Whether source and destination hold the same RAM: both dumped, every byte compared."""
+"""Comparing the RAM of source and destination: both are dumped, and every byte is compared."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.model.run_result import RamEquality
 
 HOLE = range(0xA0000 // PAGE_BYTES, 0x100000 // PAGE_BYTES)
-"""VGA window and BIOS shadow: what the CPU sees there is not plain RAM"""
+"""VGA window and BIOS shadow: at these addresses the CPU does not see plain RAM"""
 BELOW_4G_BYTES = 3 << 30
-"""up to here a guest physical address of the pc machine is an offset in pc.ram (q35: 2 GiB)"""
+"""below this, a guest physical address of the pc machine is an offset in pc.ram (q35: 2 GiB)"""
 _PIECE_PAGES = 16384
 
 

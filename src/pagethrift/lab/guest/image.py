@@ -27,7 +27,7 @@ _DISK_SCRIPT = Path(__file__).with_name("disk.sh")
 _MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
 _DISK_MODULES = ("virtio_blk", "ext4")
 
-# Everything that may differ between runs comes from the kernel command line, so one image serves all.
+# All that differs between runs comes from the kernel command line, so that one image serves all runs.
 _INIT = f"""#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
@@ -81,16 +81,16 @@ poweroff -f
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
-    """What ``-kernel`` and ``-initrd`` take."""
+    """The files for ``-kernel`` and ``-initrd``."""
 
     kernel: Path
     initramfs: Path
 
 
 def guest_image(*programs: str) -> GuestImage:
-    """Return kernel and initramfs, built on the first call and whenever an input has changed.
+    """Return kernel and initramfs, built on the first call and again when an input has changed.
 
-    ``programs`` of this machine, such as redis-server, are there beside memcached.
+    ``programs`` of this machine, such as redis-server, are added beside memcached.
     Raises LabError when one of them, memcached, busybox-static or cpio is missing.
     """
     guest_kernel = kernel()
@@ -110,9 +110,9 @@ def guest_image(*programs: str) -> GuestImage:
 
 
 def module_closure(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
-    """Return the module files for ``wanted`` and all they depend on, in the order to load them.
+    """Return the module files for ``wanted`` and their dependencies, in the order to load them.
 
-    A name without a file is taken as built into the kernel if modules.builtin lists it.
+    A name without a file counts as built into the kernel if modules.builtin lists it.
     Raises LabError otherwise.
     """
     by_name = {path.stem.replace("-", "_"): path for path in modules.rglob("*.ko")}
@@ -141,7 +141,7 @@ def module_closure(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
 
 
 def _files(guest_kernel: GuestKernel, programs: tuple[str, ...]) -> dict[str, Path]:
-    """Return path inside the image -> file to copy (a path that is not absolute is a link target)."""
+    """Return path inside the image -> file to copy, or a relative path as the target of a link."""
     files = {"bin/busybox": _static_busybox(), "bin/activity": _ACTIVITY, "bin/disk": _DISK_SCRIPT}
     for name in programs:
         program = _program(name, name)
@@ -184,8 +184,8 @@ def _build(files: dict[str, Path], target: Path) -> None:
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()[:200]
             raise LabError(f"cpio failed on the guest image ({said}); check the space in {target.parent}")
-        # The start takes as long without gzip, but the guest then keeps the 11 MB archive instead of
-        # 5 MB in pages it has freed and not cleared, and those migrate.
+        # Without gzip the start takes as long, but the freed and uncleared pages of the archive, which
+        # migrate, are 11 MB instead of 5 MB.
         draft = Path(name, "initramfs")
         draft.write_bytes(gzip.compress(done.stdout, mtime=0))
         draft.replace(target)
@@ -194,13 +194,13 @@ def _build(files: dict[str, Path], target: Path) -> None:
 def _program(name: str, package: str) -> Path:
     found = shutil.which(name)
     if found is None:
-        raise LabError(f"the guest image needs {name}, which is not here; install package {package}")
+        raise LabError(f"the guest image needs {name}, which is not installed; install package {package}")
     return Path(found)
 
 
 def _static_busybox() -> Path:
     path = _program("busybox", "busybox-static")
-    # A dynamic executable carries an interpreter segment with the loader's name in its first page.
+    # A dynamic executable names its loader, in an interpreter segment, in its first page.
     if b"/ld-linux" in path.read_bytes()[:4096]:
         raise LabError(f"{path} is not static; install package busybox-static in its place")
     return path

@@ -14,14 +14,14 @@ from pagethrift.lab.hosts.network import GUEST_ADDRESS, GUEST_MAC, PREFIX_LENGTH
 from pagethrift.lab.hosts.processes import Process, ProcessGroup
 
 ACTIVITIES = ("idle", "random-writer", "page-flipper", "build", "redis")
-"""what activity.sh in the guest knows"""
+"""the activities that activity.sh in the guest offers"""
 DISK_PORT = 11212
-"""a connection there tells the guest's writer to unmount the disk"""
+"""a connection to this port tells the guest's writer to unmount the disk"""
 DISKS_ON = ("directory", "nfs")
 CLASSES_PORT = 11213
-"""a connection there gets the guest's /proc/kpageflags"""
+"""a connection to this port gets the guest's /proc/kpageflags"""
 DISK_SLOTS = 200
-"""files of 64 KiB the writer keeps"""
+"""how many files of 64 KiB the writer keeps"""
 
 _MIB = 2**20
 # sockaddr_un holds 108 bytes with the final NUL.
@@ -30,33 +30,33 @@ _UNIX_PATH_MAX = 107
 
 @dataclass(frozen=True, slots=True)
 class GuestSpec:
-    """The guest's hardware, its memcached and what it does beside; equal on both sides of a migration."""
+    """The guest's hardware, memcached and activity; equal on both sides of a migration."""
 
     memory_bytes: int = 1024 * _MIB
     cpus: int = 1
     machine: str = "pc"
-    """machine type; between two QEMU series name the older one's, such as pc-i440fx-7.2"""
+    """machine type; between two QEMU series use the older one's, such as pc-i440fx-7.2"""
     cpu: str = "max"
     memcached_bytes: int = 512 * _MIB
-    """memcached's -m: the most it keeps as items"""
+    """memcached's -m: most memory for items"""
     memcached_args: tuple[str, ...] = ()
-    """further arguments without spaces or commas, such as ("-c", "2048")"""
+    """further arguments of memcached without spaces or commas, such as ("-c", "2048")"""
     clear_free: bool = False
-    """zero what booting leaves in free memory, so that less has to move"""
+    """zero the free memory that booting leaves, so that less has to move"""
     huge_pages: bool = True
-    """let its kernel gather pages into huge ones (khugepaged), which writes 16 MiB every ten seconds"""
+    """let the guest's kernel gather pages into huge ones (khugepaged), up to 16 MiB every ten seconds"""
     activity: str = "idle"
     """one of ACTIVITIES, from the start of the guest to its end"""
     activity_bytes: int = 32 * _MIB
-    """memory the activity writes to (build: its sources; redis: the most it may use)"""
+    """memory that the activity writes to (build: its sources; redis: the most it may use)"""
     activity_bps: int = 0
-    """the most random-writer and page-flipper write a second; 0 = as fast as the guest goes"""
+    """most bytes that random-writer and page-flipper write a second; 0 = as fast as the guest goes"""
     disk_bytes: int = 0
-    """size of a disk both hosts share and the guest writes to; 0 = none"""
+    """size of a disk that both hosts share and the guest writes to; 0 = none"""
     disk_on: str = "directory"
     """one of DISKS_ON: how the hosts see it"""
     tells_page_classes: bool = False
-    """sends its /proc/kpageflags to whoever connects to CLASSES_PORT"""
+    """send the guest's /proc/kpageflags to clients of CLASSES_PORT"""
     qemu_args: tuple[str, ...] = ()
     """further arguments of QEMU, such as ("-device", "virtio-balloon-pci")"""
 
@@ -68,14 +68,14 @@ class Machine:
     process: Process
     host: Host
     qmp_path: Path
-    """monitor for whoever drives the migration"""
+    """monitor for the driver of the migration"""
     observer_qmp_path: Path
     """second monitor, for the lab's own observation"""
     serial_path: Path
-    """what the guest writes to its first serial port"""
+    """log of the guest's first serial port"""
     accelerator: Accelerator
     began_s: float
-    """time.monotonic() when it was started"""
+    """time.monotonic() when QEMU was started"""
 
     def wait_ready(self, timeout_s: float = 60.0) -> float:
         """Wait until memcached answers and the activity is prepared; return seconds since the start.
@@ -116,10 +116,10 @@ def start_qemu(
 ) -> Machine:
     """Start a QEMU on ``host`` and return once both its monitors listen.
 
-    ``folder`` takes its sockets and serial log, named after ``name``; keep its path short.
-    ``drive`` has the options of -drive for a raw image two hosts share; it needs ``guest.disk_bytes``.
-    ``incoming`` makes it a destination that waits for QMP migrate-incoming; ``paused`` (-S) keeps
-    the vCPUs stopped until QMP cont, for a destination also after the migration.
+    Its sockets and serial log, named after ``name``, go into ``folder``, whose path must be short.
+    ``drive`` has the options of -drive for a raw image that two hosts share; it needs ``guest.disk_bytes``.
+    ``incoming`` makes it a destination that waits for QMP migrate-incoming. ``paused`` (-S) keeps the
+    vCPUs stopped until QMP cont; at a destination they stay stopped after the migration too.
     Raises LabError when QEMU does not start.
     """
     qmp_path, observer_path, serial_path = (folder / f"{name}{end}" for end in (".qmp", ".obs", ".serial"))
@@ -132,7 +132,7 @@ def start_qemu(
         qemu.path,
         *qemu.args_prefix,
         "-name",
-        # The threads get names, by which their CPU time is told apart.
+        # Named threads, so that their CPU time can be told apart.
         f"{name},debug-threads=on",
         "-no-user-config",
         "-nodefaults",
@@ -167,7 +167,7 @@ def start_qemu(
         *guest.qemu_args,
     ]
     if drive is not None:
-        # cache=none: what QEMU demands of a disk that two hosts have open.
+        # cache=none: QEMU requires it for a disk that two hosts have open.
         options = f"{drive},if=none,id=disk,cache=none"
         command += ["-drive", options, "-device", "virtio-blk-pci,drive=disk"]
     if incoming:
@@ -188,10 +188,12 @@ def start_qemu(
 def kernel_command_line(guest: GuestSpec) -> str:
     """Return the guest's -append, from which its init takes address, memcached arguments and activity.
 
-    Raises LabError for memcached arguments that cannot be passed that way.
+    Raises LabError for memcached arguments that cannot be passed on a kernel command line.
     """
     if any(set(word) & set(" ,\"'") for word in guest.memcached_args):
-        raise LabError(f"memcached arguments {guest.memcached_args} hold a space, comma or quote; use none")
+        raise LabError(
+            f"memcached arguments {guest.memcached_args} contain a space, comma or quote; use none"
+        )
     # nokaslr: the same layout in every run, so runs can be compared.
     words = [
         "console=ttyS0",

@@ -1,4 +1,4 @@
-"""A QEMU's second monitor, for the lab's own observation: blocking calls over qemu.qmp."""
+"""A QEMU's second monitor, for the lab's own queries: blocking calls over qemu.qmp."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A disk on NFS: a user-space server in the clients' namespace, which both QEMUs mount by themselves.
 
-For kernels without NFS, and without leaving anything mounted: QEMU's own block driver is the NFS client.
+QEMU's own block driver is the NFS client, so the kernel needs no NFS and nothing stays mounted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pagethrift.lab.hosts.processes import ProcessGroup
 
 _PORTMAPPER, _NFS, _MOUNT = 111, 2049, 20048
 _START_TIMEOUT_S = 20.0
-# rpcbind becomes the user _rpc, whom only its package's installation makes: here that is root, because a
-# change of user would end the death signal. Its sockets are in /run: it gets one of its own.
+# rpcbind switches to the user _rpc, whom only its package's installation creates. Here _rpc is root, because
+# a change of user would cancel the death signal. Its sockets are in /run, so it gets a /run of its own.
 _OWN_RUN = """\
 mount -t tmpfs tmpfs /run && mkdir /run/ganesha &&
 { grep -v ^_rpc: /etc/passwd; echo '_rpc:x:0:0::/run:/bin/false'; } > /run/passwd &&
@@ -28,7 +28,7 @@ mount --bind /run/passwd /etc/passwd && exec "$0" -f -w
 def serve(folder: Path, hosts: TwoHosts, group: ProcessGroup, logs: Path) -> None:
     """Export ``folder`` to both hosts over NFS 3 until the group ends; return once it answers.
 
-    Raises LabError when the server cannot be had or does not start.
+    Raises LabError when the server cannot be fetched or does not start.
     """
     programs = nfs_programs()
     settings = logs / "nfs.conf"
@@ -49,13 +49,13 @@ def serve(folder: Path, hosts: TwoHosts, group: ProcessGroup, logs: Path) -> Non
 
 
 def nfs_drive(image: Path) -> str:
-    """Return the options of QEMU's -drive for an image in the folder that is served."""
+    """Return the options of QEMU's -drive for an image in the exported folder."""
     driver = "driver=raw,file.driver=nfs,file.server.type=inet"
     return f"{driver},file.server.host={CLIENT_ADDRESS},file.path={image}"
 
 
 def _settings(folder: Path, programs: NfsPrograms) -> str:
-    # NFS 3, because that is what QEMU's driver asks for. UseGetpwnam: else it wants /etc/idmapd.conf.
+    # NFS 3, because QEMU's driver asks for it. UseGetpwnam: otherwise Ganesha needs /etc/idmapd.conf.
     return f"""\
 NFS_CORE_PARAM {{
     Protocols = 3; NFS_Port = {_NFS}; MNT_Port = {_MOUNT};
@@ -79,5 +79,5 @@ def _wait_for(port: int, hosts: TwoHosts, require_running: Callable[[], None]) -
             return
         except LinkError as error:
             if time.monotonic() > deadline_s:
-                raise LabError(f"the NFS server is not there after {_START_TIMEOUT_S:g} s: {error}") from None
+                raise LabError(f"no answer from the NFS server in {_START_TIMEOUT_S:g} s: {error}") from None
         time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Programs and kernels the lab takes from Debian packages, unpacked beside the system.
+"""Programs and kernels that the lab takes from Debian packages, unpacked beside the system.
 
-The packages come from the archive the machine already uses: its own apt entry is copied into a
-private apt configuration with the backports suite added, so the system's apt is never touched.
+The packages come from the archive that the machine already uses: its own apt entry is copied into a
+private apt configuration with the backports suite added. The system's apt is never touched.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class QemuBinary:
 
     path: Path
     version: str
-    """as QEMU says it, such as 10.0.2"""
+    """as QEMU reports it, such as 10.0.2"""
     args_prefix: tuple[str, ...] = ()
-    """the -L options of its firmware folders"""
+    """the -L options for its firmware folders"""
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -72,7 +72,7 @@ class NfsPrograms:
     rpcbind: Path
     ganesha: Path
     plugins: Path
-    """the folder of its file system layers"""
+    """the folder of its plugins (file system layers)"""
     env: Mapping[str, str] = field(hash=False)
 
 
@@ -93,18 +93,18 @@ def cache_dir() -> Path:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the cache's lock of that name; other processes and threads wait."""
+    """Hold a lock of the cache by its name; other processes and threads wait."""
     with (cache_dir() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def qemu(series: QemuSeries, *, fetch: bool = True) -> QemuBinary:
-    """Return QEMU of that series: the system's if it matches, else one unpacked into the cache.
+    """Return QEMU of a series: the system's if it matches, else one unpacked into the cache.
 
-    The first call for a series the system lacks downloads about 15 MB; later ones are instant.
+    The first call for a series that the system lacks downloads about 15 MB; later calls are instant.
     With ``fetch`` False nothing is downloaded.
-    Raises LabError when there is none and none can be had for this Debian release.
+    Raises LabError when this Debian release offers no such QEMU.
     """
     system = shutil.which("qemu-system-x86_64")
     if system is not None:
@@ -133,7 +133,7 @@ def kernel(*, fetch: bool = True) -> GuestKernel:
 def nfs_programs(*, fetch: bool = True) -> NfsPrograms:
     """Return NFS-Ganesha and rpcbind, unpacked into the cache; the first call downloads about 2 MB.
 
-    Unpacked and not installed: their packages would start services on all of this machine's addresses.
+    They are not installed, because their packages would start services on all of this machine's addresses.
     Raises LabError when they cannot be found or fetched.
     """
     root = _cached("nfs", _unpack_nfs, fetch=fetch)
@@ -145,7 +145,7 @@ def nfs_programs(*, fetch: bool = True) -> NfsPrograms:
 
 
 def with_nfs_driver(binary: QemuBinary, *, fetch: bool = True) -> QemuBinary:
-    """Return that QEMU with its block driver for NFS, unpacked into the cache (about 0.2 MB).
+    """Return a QEMU together with its block driver for NFS, unpacked into the cache (about 0.2 MB).
 
     Raises LabError when the driver of exactly that build cannot be found or fetched.
     """
@@ -159,9 +159,9 @@ def with_nfs_driver(binary: QemuBinary, *, fetch: bool = True) -> QemuBinary:
 
 
 def shared_libraries(program: Path, env: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-    """Return the libraries the dynamic loader finds for ``program``, the loader included.
+    """Return the libraries that the dynamic loader finds for ``program``, the loader included.
 
-    Raises LabError naming the libraries that are missing.
+    Raises LabError, which names the missing libraries.
     """
     text = _run(["ldd", str(program)], env=env, what=f"listing libraries of {program}")
     missing = re.findall(r"^\s*(\S+) => not found", text, re.MULTILINE)
@@ -183,7 +183,7 @@ def _cached(name: str, fill: Callable[[Path], dict[str, object]], *, fetch: bool
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         facts = fill(target)
-        # The marker comes last and whole: a killed run leaves a folder that the next one redoes.
+        # The marker is written last and whole: the next run redoes the folder of a killed run.
         draft = target / f"{_MARKER}.new"
         draft.write_text(json.dumps(facts, indent=1))
         draft.rename(target / _MARKER)
@@ -200,7 +200,7 @@ def _unpack_qemu(series: str, folder: Path) -> dict[str, object]:
     shared_libraries(_qemu_in(folder), _library_env(folder))
     version = _qemu_version(_qemu_in(folder), _library_env(folder))
     if not version.startswith(f"{series}."):
-        raise LabError(f"suite {suite} has QEMU {version}, wanted {series}; install it as qemu-system-x86_64")
+        raise LabError(f"suite {suite} has QEMU {version}, not {series}; install it as qemu-system-x86_64")
     return {"version": version, "packages": packages}
 
 
@@ -224,7 +224,7 @@ def _unpack_driver(version: str, folder: Path) -> dict[str, object]:
     library = re.search(r"^Depends:.*?\b(libnfs\d+(?:t64)?)\b", shown, re.MULTILINE)
     if library is None:
         raise LabError(f"{_DRIVERS_PACKAGE} {version} has no driver for NFS; use another series of QEMU")
-    # Not its other libraries: those of drivers nobody asked for (Ceph's are large).
+    # Only its own libraries: other drivers' are not needed (Ceph's are large).
     _download([f"{_DRIVERS_PACKAGE}={version}", library[1]], folder, options)
     return {"version": version, "library": library[1]}
 
@@ -240,7 +240,7 @@ def _unpack_kernel(folder: Path) -> dict[str, object]:
 
 
 def _unpack(names: Sequence[str], suite: str, folder: Path) -> dict[str, str]:
-    """Unpack packages of a suite and every library the system lacks; return the versions."""
+    """Unpack packages of a suite and every library that the system lacks; return the versions."""
     options = _apt_options()
     # --reinstall lists the named packages even where the system has the very same version, and the
     # simulation adds every library the system lacks.
@@ -346,7 +346,7 @@ def _run(
             check=False,
         )
     except FileNotFoundError:
-        raise LabError(f"{what}: no program {command[0]} here; run scripts/setup-system.sh") from None
+        raise LabError(f"{what}: program {command[0]} is missing; run scripts/setup-system.sh") from None
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         said = next((line for line in lines if line.startswith("E:")), lines[-1] if lines else "no message")

@@ -1,4 +1,4 @@
-"""Lines from a process, each awaited for a bounded time."""
+"""Lines from a process, with a bounded wait for each."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _CHUNK_BYTES = 65536
 
 
 class LineReader:
-    """Reads a pipe that another process writes lines to."""
+    """Reads lines from a pipe to which another process writes."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        """Take over ``pipe``; nobody else may read it."""
+        """Take over ``pipe``; no one else may read it."""
         self._pipe = pipe
         self._held = b""
         self.ended = False
         """the other side has closed the pipe; lines read before may still be held"""
 
     def next(self, timeout_s: float) -> bytes | None:
-        """Return the next line with its newline, or None: nothing whole came in time, or the pipe ended.
+        """Return the next line with its newline, or None if no whole line came in time or the pipe ended.
 
-        An unfinished line at the end of the pipe is dropped: its writer died.
+        An unfinished line at the end of the pipe is dropped, because its writer died.
         """
         deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._held:

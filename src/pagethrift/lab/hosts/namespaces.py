@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 
 class NamespaceThread:
-    """A thread that lives in one namespace and carries out calls there.
+    """A thread that lives in one namespace and carries out calls in it.
 
-    Sockets made in it stay in the namespace, whoever uses them later.
+    A socket made in the namespace stays in it, even when another thread uses the socket.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -41,7 +41,7 @@ class NamespaceThread:
             raise
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what ``function`` returns in the namespace; its exceptions come through."""
+        """Call ``function`` in the namespace and return its value; its exceptions are raised."""
         return self._executor.submit(function, *args, **kwargs).result()
 
     def close(self) -> None:
@@ -55,12 +55,12 @@ def require_rights() -> None:
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
     if effective & _RIGHTS != _RIGHTS:
         raise LabError(
-            f"the lab makes network namespaces and user id {os.geteuid()} may not: run it as root (sudo)"
+            f"the lab makes network namespaces, which user id {os.geteuid()} may not; run it as root (sudo)"
         )
 
 
 def unique_prefix() -> str:
-    """Return pt-PID-RUN, with which the names of one run's namespaces begin."""
+    """Return pt-PID-RUN, the beginning of the names of one run's namespaces."""
     return f"{_PREFIX}{os.getpid()}-{next(_RUNS)}"
 
 
@@ -73,7 +73,7 @@ def create(namespace: str) -> None:
 
 
 def remove(namespace: str) -> None:
-    """Remove a namespace and with it its devices; one that is gone already is fine."""
+    """Remove a namespace and its devices; a namespace that does not exist is no error."""
     subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
 
 
@@ -96,7 +96,7 @@ def add_tap(namespace: str, device: str) -> None:
 def connect_from(namespace: str, address: tuple[str, int], timeout_s: float) -> socket.socket:
     """Return a blocking TCP connection made inside the namespace, usable from any thread.
 
-    Raises LinkError when nobody answers within ``timeout_s``.
+    Raises LinkError when no server answers within ``timeout_s``.
     """
     thread = NamespaceThread(namespace)
     try:
@@ -127,7 +127,7 @@ def _ip(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise LabError(f"no program {command[0]} here; install iproute2 and util-linux") from None
+        raise LabError(f"program {command[0]} is missing; install iproute2 and util-linux") from None
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise LabError(f"{' '.join(command)} failed: {said}; the lab needs root and network namespaces")

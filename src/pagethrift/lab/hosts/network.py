@@ -30,15 +30,15 @@ __all__ = ["Host", "TwoHosts", "sweep_leftovers"]
 
 CLIENT_ADDRESS = "10.99.0.1"
 HOST_ADDRESSES = {"A": "10.99.0.2", "B": "10.99.0.3"}
-"""the hosts' own, for storage"""
+"""the hosts' own addresses, for storage"""
 GUEST_ADDRESS = "10.99.0.10"
 GUEST_MAC = "52:54:00:99:00:10"
 PREFIX_LENGTH = 24
 
 _BURST_BYTES = 512 * 1024
-# tbf drops what would wait longer, so this is the depth of the link's own queue.
+# tbf drops frames that would wait longer, so this is the depth of the link's own queue.
 _QUEUE_S = 0.1
-# tbf's rate field has 32 bits; nothing on one machine needs more than this "no shaping".
+# tbf's rate field has 32 bits; this is enough to mean "no shaping" on one machine.
 _UNSHAPED_BPS = 4_000_000_000
 _LINK, _TAP, _BRIDGE, _UPLINK = "link0", "tap0", "br0", "uplink0"
 _ROOT = 0xFFFFFFFF
@@ -59,7 +59,7 @@ class Host:
 
 
 class TwoHosts:
-    """Context manager: builds the network on entry and removes it on exit, whatever happened."""
+    """Context manager: builds the network on entry and always removes it on exit."""
 
     def __init__(self, *, link_bps: int | None = None, back_bps: int | None = None) -> None:
         """Plan a link that carries ``link_bps`` bytes/s from A to B and ``back_bps`` from B to A.
@@ -97,7 +97,7 @@ class TwoHosts:
         self._sides["B" if back else "A"].shape(link_bps)
 
     def add_delay(self, delay_s: float, fastest_bps: int | None) -> bool:
-        """Delay every frame in each direction by netem; False, and nothing done, without netem.
+        """Delay every frame in each direction by netem; do nothing and return False without netem.
 
         ``fastest_bps`` is the highest rate (bytes/s) the link will have; None = not shaped.
         """
@@ -140,7 +140,7 @@ class TwoHosts:
                 end.shape(self._rates_bps[at.name])
 
     def _side(self, namespace: str) -> _Side:
-        # Registered before it is made: a creation that fails halfway is removed as well.
+        # Registered before it is made, so that a half-made one is removed as well.
         self._stack.callback(namespaces.remove, namespace)
         namespaces.create(namespace)
         side = _Side(namespace)

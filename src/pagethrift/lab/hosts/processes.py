@@ -1,7 +1,7 @@
 """Starting the lab's processes, in network namespaces or not, and ending every one of them.
 
-No ``preexec_fn`` and so no Python between fork and exec: ``setpriv`` asks for the death signal and
-``nsenter`` changes the namespace, each by exec, so the pid stays the pid of the program itself.
+There is no ``preexec_fn``, and so no Python between fork and exec: ``setpriv`` asks for the death signal
+and ``nsenter`` changes the namespace. Both use exec, so the pid stays the pid of the program itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Process:
     name: str
     pid: int
     log_path: Path
-    """what it wrote to stdout (unless redirected) and stderr"""
+    """log of its stdout (unless redirected) and stderr"""
     popen: subprocess.Popen[bytes] = field(repr=False, compare=False)
 
     @property
@@ -63,11 +63,11 @@ class Process:
             lines = self.log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").split("\n")
         except OSError:
             lines = []
-        # Two, because QEMU and many others follow the reason with an advice.
-        return "; ".join([line.strip() for line in lines if line.strip()][-2:]) or "it said nothing"
+        # Two, because QEMU and many other programs print advice after the reason.
+        return "; ".join([line.strip() for line in lines if line.strip()][-2:]) or "it printed nothing"
 
     def cpu_s(self) -> float:
-        """Return user plus system seconds used so far, 0 once the process has ended."""
+        """Return user plus system CPU seconds used so far, 0 once the process has ended."""
         try:
             times = psutil.Process(self.pid).cpu_times()
         except psutil.Error:
@@ -76,9 +76,9 @@ class Process:
 
 
 class ProcessGroup:
-    """Owns processes: leaving the ``with`` block ends and reaps all, newest first.
+    """Owns processes: leaving the ``with`` block ends and reaps all of them, newest first.
 
-    Children also die with this process (PR_SET_PDEATHSIG), and do not get the terminal's Ctrl-C:
+    Children also die with this process (PR_SET_PDEATHSIG). They do not get the terminal's Ctrl-C, so that
     the owner ends them in order.
     """
 
@@ -106,7 +106,7 @@ class ProcessGroup:
         stdin: int | IO[bytes] | None = None,
         stdout: int | IO[bytes] | None = None,
     ) -> Process:
-        """Start ``command`` in the network namespace (None: here) and return it at once.
+        """Start ``command`` in the network namespace (None: this process's own) and return it at once.
 
         ``env`` is added to this process's environment; ``name`` names the log file. ``stdin`` is
         empty and ``stdout`` goes to the log unless given as for subprocess.Popen.
@@ -132,7 +132,7 @@ class ProcessGroup:
         return process
 
     def stop(self, process: Process, *, grace_s: float = 3.0) -> int:
-        """End one process: TERM, after ``grace_s`` KILL; return its exit code."""
+        """End one process with TERM, and after ``grace_s`` with KILL; return its exit code."""
         _end([process], grace_s)
         self._processes = [other for other in self._processes if other is not process]
         return process.wait()

@@ -1,4 +1,4 @@
-"""The folders of one run: sockets, logs, keys, the shared disk, dumps of RAM; gone when the run is over."""
+"""The folders of one run: sockets, logs, keys, the shared disk, dumps of RAM; removed after the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY = Path("/dev/shm")
 def run_folder(in_memory_bytes: int = 0) -> Iterator[Path]:
     """Make a private folder with a short path (sockets live in it) and remove it at the end.
 
-    ``in_memory_bytes``: for files of that size together, in memory if it has the room.
+    ``in_memory_bytes``: total size of the files; the folder is in memory if they fit.
     """
     sweep_folders()
     roomy = in_memory_bytes > 0 and _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)

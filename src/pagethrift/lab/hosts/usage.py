@@ -1,4 +1,4 @@
-"""What a migration costs its hosts: CPU time by thread and process, and peak memory."""
+"""The cost of a migration for its hosts: CPU time by thread and process, and peak memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pagethrift.model.result import MigrationResult
 from pagethrift.process_memory import memory_bytes
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-# A thread that ends takes its time along; what it used after the last look is put to "other".
+# The time of an ended thread is lost; what it used after the last look counts as "other".
 _LOOK_EVERY_S = 0.1
 
 
 def thread_kind(name: str) -> str:
-    """Return vcpu, migration, multifd or other for the name QEMU gives a thread (debug-threads=on).
+    """Return vcpu, migration, multifd or other for QEMU's name of a thread (debug-threads=on).
 
     Names of QEMU 7.2 (accel/*, migration/migration.c, multifd.c) and 10.0 (migration/migration.h).
     """
@@ -60,7 +60,7 @@ class QemuThreads:
         self._total_s = (0.0, 0.0)
 
     def begin(self) -> None:
-        """Look for the first time and go on looking."""
+        """Take the first look, and keep looking."""
         began = read_stat(self._folder / "stat")
         self._total_s = (began[1], began[1]) if began else (0.0, 0.0)
         self._look()
@@ -68,14 +68,14 @@ class QemuThreads:
         self._thread.start()
 
     def end(self) -> None:
-        """Look for the last time."""
+        """Take the last look."""
         self._done.set()
         self._thread.join()
         self._look()
 
     @property
     def cpu_s(self) -> dict[str, float]:
-        """Seconds from begin to end by kind of thread, "main" being the main loop; they sum to QEMU's."""
+        """CPU seconds from begin to end by kind of thread ("main": the main loop); they add up to QEMU's."""
         sums: defaultdict[str, float] = defaultdict(float)
         for key, (kind, cpu_s) in self._last.items():
             sums[kind] += cpu_s - self._first.get(key, 0.0)
@@ -114,15 +114,15 @@ class Usage:
         self.cpu_s: dict[str, float] = {}
         """seconds by role from `begin` to `end`"""
         self.peak_rss_bytes: dict[str, int] = {}
-        """by role, since each process began; of several processes the sum"""
+        """peak memory by role, since each process began; the sum for several processes"""
 
     def begin(self) -> None:
-        """Begin to count; once."""
+        """Begin to count; call once."""
         self._before = {role: sum(map(_cpu_s, processes)) for role, processes in self._others.items()}
         self._threads.begin()
 
     def end(self) -> None:
-        """Stop counting; needs a `begin` before it."""
+        """Stop counting; call after `begin`."""
         self._threads.end()
         self.cpu_s = self._threads.cpu_s
         self.peak_rss_bytes = {"source": memory_bytes(self._source.pid)}
@@ -141,7 +141,7 @@ class Usage:
 
 
 def _cpu_s(process: Process) -> float:
-    """Return the seconds of a process and all its children, those that have ended included."""
+    """Return the CPU seconds of a process and all its children, ended ones included."""
     try:
         top = psutil.Process(process.pid)
         return sum(sum(one.cpu_times()[:4]) for one in (top, *top.children(recursive=True)))

@@ -1,6 +1,6 @@
-"""A TCP forwarder that hands every byte on a fixed time later, for kernels without netem.
+"""A TCP forwarder that hands on every byte after a fixed delay, for kernels without netem.
 
-What is under way is bounded by a window, as on a real link of that rate and delay: a sender that is
+A window bounds the bytes in flight, as on a real link of the same rate and delay: a sender that is
 faster than the link is held back and not buffered. Connecting is not delayed. It runs as a process:
 ``python -m pagethrift.lab.link.delay --listen 127.0.0.1:4440 --connect 10.88.0.2:4444 --delay 10ms``.
 """
@@ -21,7 +21,7 @@ from pagethrift.sockets import close_both_ways, connect, listen
 from pagethrift.units import parse_seconds, parse_size
 
 _CHUNK_BYTES = 65536
-# The sockets beside the window hold little, or they would be the larger buffer of the two.
+# Small socket buffers, so that the window bounds the bytes in flight.
 _SOCKET_BYTES = 128 * 1024
 _SLACK_S = 0.02
 _WINDOW_MAX_BYTES = 256 * 1024 * 1024
@@ -29,19 +29,19 @@ _UNSHAPED_BPS = 1_250_000_000
 
 
 def window_bytes(bandwidth_bps: int | None, delay_s: float) -> int:
-    """Return what a link of that rate (None: 10 Gbit/s) has under way, in bytes.
+    """Return the bytes in flight on a link of this rate (None: 10 Gbit/s) and delay.
 
-    20 ms and 64 KiB more, so that the waking of threads costs no throughput.
+    20 ms and 64 KiB are added, so that the waking of threads costs no throughput.
     """
     wanted = int((bandwidth_bps or _UNSHAPED_BPS) * (delay_s + _SLACK_S)) + _CHUNK_BYTES
     return min(wanted, _WINDOW_MAX_BYTES)
 
 
 class DelayLine:
-    """One direction of a connection: bytes go in as they come and out ``delay_s`` later."""
+    """One direction of a connection: bytes come out ``delay_s`` after they came in."""
 
     def __init__(self, giver: socket.socket, taker: socket.socket, delay_s: float, window: int) -> None:
-        """Join two connected sockets; ``window`` is the most bytes held at a time."""
+        """Join two connected sockets; at most ``window`` bytes are held at a time."""
         self._giver = giver
         self._taker = taker
         self._delay_s = delay_s
@@ -63,7 +63,7 @@ class DelayLine:
                 room = min(_CHUNK_BYTES, self._window - self._held_bytes)
             try:
                 data = self._giver.recv(room)
-            except OSError:  # reset: for the taker it is the end
+            except OSError:  # reset by the giver: the end for the taker
                 data = b""
             with self._changed:
                 self._queue.append((time.monotonic() + self._delay_s, data))
@@ -71,7 +71,7 @@ class DelayLine:
                 self._changed.notify_all()
 
     def write(self) -> None:
-        """Give bytes out when they are due until the end has come through; run it in a thread."""
+        """Give bytes out when they are due, up to the end of the stream; run it in a thread."""
         while True:
             with self._changed:
                 while not self._queue:
@@ -92,7 +92,7 @@ class DelayLine:
                 self._changed.notify_all()
 
     def _break(self) -> None:
-        """The taker is gone: let the giver know at once, instead of taking bytes in for nobody."""
+        """Tell the giver at once that the taker is gone, instead of taking more bytes in."""
         with contextlib.suppress(OSError):
             self._giver.shutdown(socket.SHUT_RDWR)
         with self._changed:
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--listen", type=parse_address, required=True, help="HOST:PORT")
     parser.add_argument("--connect", type=parse_address, required=True, help="HOST:PORT")
     parser.add_argument("--delay", type=parse_seconds, required=True, help="in each direction, e.g. 10ms")
-    parser.add_argument("--window", type=parse_size, required=True, help="the most under way, e.g. 1MiB")
+    parser.add_argument("--window", type=parse_size, required=True, help="most bytes in flight, e.g. 1MiB")
     options = parser.parse_args(arguments)
     try:
         listener = listen(options.listen)

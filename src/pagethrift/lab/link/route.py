@@ -1,4 +1,4 @@
-"""The way of the migration stream from host A to host B: straight, delayed, or through a tunnel.
+"""The route of the migration stream from host A to host B: direct, delayed, or through a tunnel.
 
     source or relay -> [tunnel's near end] -> [delay] == link == -> [tunnel's far end] -> destination
 
@@ -30,23 +30,23 @@ _LISTENING = "0A"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the migration goes, and what carries it."""
+    """The addresses of the migration, and the processes that carry it."""
 
     to: str
-    """what the source or its relay connects to"""
+    """the address that the source or its relay connects to"""
     incoming: str
-    """what the destination listens on, as QEMU's URI"""
+    """the address that the destination listens on, as QEMU's URI"""
     delay_by: str = ""
     """netem, forwarder, or empty without a delay"""
     tunnel: tuple[Process, ...] = ()
-    """both ends"""
+    """both ends of the tunnel"""
     forwarder: tuple[Process, ...] = ()
     protection: str = ""
     """program and version of the tunnel, empty without one"""
 
 
 def open_route(link: LinkSpec, hosts: TwoHosts, group: ProcessGroup, folder: Path) -> Route:
-    """Start what the link needs besides its device, and return once all of it listens.
+    """Start the processes that the link needs, and return once all of them listen.
 
     Keys, certificates and settings go into ``folder``. Raises LabError.
     """
@@ -106,7 +106,7 @@ def _listening(
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Look into the TCP sockets of the process's namespace: connecting would reach through the tunnel."""
+    """Look at the TCP sockets of the process's namespace: connecting would reach through the tunnel."""
     try:
         lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     except OSError:
@@ -116,7 +116,7 @@ def _listens(pid: int, port: int) -> bool:
 
 
 def link_record(link: LinkSpec, route: Route) -> LinkRecord:
-    """Return what a result says of its link."""
+    """Return the record of the link for a result."""
     return LinkRecord(
         link.bandwidth_bps, link.changes, link.delay_s, route.delay_by, link.security.value, route.protection
     )

@@ -1,4 +1,4 @@
-"""The migration link as a scenario describes it."""
+"""The migration link in a scenario."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Security(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """What the link carries, how late, and how protected."""
+    """The rate, delay and protection of the link."""
 
     bandwidth_bps: int | None = _BANDWIDTH_BPS
     """bytes per second; None = not shaped"""
     changes: tuple[LinkChange, ...] = ()
-    """in the order of time"""
+    """in the order of their times"""
     delay_s: float = 0.0
     """added to every byte, in each direction"""
     security: Security = Security.NONE
@@ -55,7 +55,7 @@ def read_link(table: TomlTable) -> LinkSpec:
     table.refuse_rest()
     times = [change.after_s for change in link.changes]
     if times != sorted(times):
-        raise UsageError("link.changes must stand in the order of their times (after)")
+        raise UsageError("link.changes must be in the order of their times (after)")
     if link.delay_s > _DELAY_MAX_S:
         raise UsageError(f"link.delay is {link.delay_s:g} s; at most {_DELAY_MAX_S:g} s can be added")
     return link
@@ -80,4 +80,4 @@ def _security(text: str) -> Security:
     try:
         return Security(text)
     except ValueError:
-        raise UsageError(f"no {text!r}; there are {', '.join(Security)}") from None
+        raise UsageError(f"no {text!r}; choose one of {', '.join(Security)}") from None

@@ -1,7 +1,7 @@
 """Tunnels that protect a migration: OpenSSH and stunnel, with keys made for one run.
 
-Both are run as an operator would run them, with their own settings files and nothing of the
-system's; ciphers are the programs' defaults.
+Both run as an operator would run them, but with their own settings files instead of the system's;
+ciphers are the programs' defaults.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pagethrift.errors import LabError
 
 HostPort = tuple[str, int]
 
-# sshd refuses to start without it; Debian's boot script makes it, a container has none.
+# sshd needs this folder; Debian's boot script makes it, a container has none.
 _SSHD_FOLDER = Path("/run/sshd")
 
 
@@ -31,11 +31,11 @@ class Tunnel(Protocol):
         ...
 
     def far_end(self, listen: HostPort, target: HostPort) -> list[str]:
-        """Return the command of the end that listens on the link and connects to ``target`` there."""
+        """Return the command for the far end: it listens on the link and connects to ``target``."""
         ...
 
     def near_end(self, hop: HostPort, listen: HostPort, target: HostPort) -> list[str]:
-        """Return the command that listens at the source and reaches the far end through ``hop``."""
+        """Return the command for the near end: it listens at the source and connects through ``hop``."""
         ...
 
 
@@ -150,10 +150,10 @@ sslVersionMin = TLSv1.3
 
 
 def tunnel_program(name: str, package: str) -> str:
-    """Return the path of a program, also where users' PATH does not lead. Raises LabError."""
+    """Return the path of a program, even outside users' PATH. Raises LabError."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if path is None:
-        raise LabError(f"a protected link needs {name}, which is not here; install package {package}")
+        raise LabError(f"a protected link needs {name}, which is not installed; install package {package}")
     return path
 
 

@@ -1,1 +1,1 @@
-"""The load on a guest: generator, clients, what they measured."""
+"""The load on a guest: generator, clients and their measurements."""

@@ -1,4 +1,4 @@
-"""One connection of a load: it sends what is due, and knows every value that must come back."""
+"""One connection of a load: it sends operations when they are due, and checks every returned value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEVER_NS = 1 << 62
 
 
 class Connection:
-    """One client connection and the keys it alone writes, so it knows every value."""
+    """One client connection and the keys that it alone writes, so that it knows every value."""
 
     def __init__(self, spec: LoadSpec, server: Address, number: int) -> None:
         self.spec = spec
@@ -32,12 +32,12 @@ class Connection:
         self._names = [key_name(index) for index in self._indices]
         self._versions = [0] * len(self._indices)
         self._doubtful: dict[int, set[int]] = {}
-        """keys whose set was lost: versions the server may hold"""
+        """keys whose set was lost -> the versions that the server may hold"""
         self._store = connect(spec, server)
         self._counters = Counters(spec, self._store, number)
 
     def fill(self) -> None:
-        """Store version 0 of all its keys; returns once the server has taken the last one.
+        """Store version 0 of all its keys; return once the server has taken the last one.
 
         Raises LabError when the server refuses.
         """
@@ -53,11 +53,11 @@ class Connection:
             raise LabError(f"filling the server failed: {error!r}") from error
 
     def held(self) -> Held:
-        """Return what the server says it holds. Raises STORE_ERRORS."""
+        """Return the server's own count of its contents. Raises STORE_ERRORS."""
         return self._store.held()
 
     def check_counters(self) -> CounterCheck:
-        """Compare the counters with what was acknowledged, once all is answered. Raises STORE_ERRORS."""
+        """Compare the counters with the acknowledged increments; call at the end. Raises STORE_ERRORS."""
         return self._counters.check()
 
     def run(self, began_ns: int, weights: F64) -> None:
@@ -79,7 +79,7 @@ class Connection:
                     at = self._batch(chunk, due_ns, at, now_ns)
 
     def end(self, ended_ns: int) -> None:
-        """Send only what is due until ``ended_ns``; called from another thread."""
+        """Send only operations that are due before ``ended_ns``; called from another thread."""
         self._ended_ns = ended_ns
 
     def abort(self) -> None:
@@ -92,10 +92,10 @@ class Connection:
         self._store.close()
 
     def _batch(self, chunk: Operations, due_ns: list[int], at: int, now_ns: int) -> int:
-        """Send what is due, sets first; return the index of the first operation not taken.
+        """Send the operations that are due, sets first; return the index of the first one not sent.
 
-        An operation counts as answered when the whole batch of its kind is: never earlier than
-        its answer came.
+        An operation counts as answered when its whole batch is answered: never earlier than its own
+        answer came.
         """
         sets: dict[int, int] = {}
         versions: dict[int, int] = {}
@@ -137,7 +137,7 @@ class Connection:
         done_ns = time.monotonic_ns()
         for key, at in sets.items():
             if self._names[key] in refused:
-                # memcached drops the old item when it refuses the new one: a later get may miss
+                # when memcached refuses a new item it drops the old one: a later get may miss
                 self.log.add(due_ns[at], done_ns, _kind(chunk, at), Outcome.REFUSED)
                 continue
             self._versions[key] = versions[key]
@@ -162,7 +162,7 @@ class Connection:
 
     def _get(self, due_ns: list[int], gets: dict[int, list[int]], answered: bool) -> None:
         ats = [at for same_key in gets.values() for at in same_key]
-        # once aborted, a connection opened anew would make the end of the run wait for an answer again
+        # once aborted, do not connect again: the end of the run would wait for an answer
         if not answered and self._abort.wait(_RECONNECT_PAUSE_S):
             self._log_all(due_ns, ats, Kind.GET, Outcome.SHED)
             return

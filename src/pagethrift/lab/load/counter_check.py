@@ -1,4 +1,4 @@
-"""Counters of one connection: every acknowledged increment must still be there, at once and at the end."""
+"""Counters of one connection: no acknowledged increment may be missing, at once or at the end."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pagethrift.lab.load.stores import Store
 
 @dataclass(slots=True)
 class CounterCheck:
-    """What the counters hold at the end."""
+    """The result of checking the counters at the end."""
 
     counters: int = 0
     acknowledged: int = 0
     """increments the server answered"""
     lost: int = 0
-    """acknowledged and gone, or counted and never sent"""
+    """increments acknowledged and missing, or counted and never sent"""
     unchecked_connections: int = 0
-    """those that could not be asked at the end"""
+    """counters that could not be read at the end"""
 
 
 class Counters:
-    """The counters that one connection alone increments, so it knows what each must hold."""
+    """The counters that one connection alone increments, so that it knows their values."""
 
     def __init__(self, spec: LoadSpec, store: Store, connection: int) -> None:
         self._store = store
@@ -34,7 +34,7 @@ class Counters:
         """increments sent whose answer was lost"""
 
     def fill(self) -> None:
-        """Set all to 0. Raises STORE_ERRORS; LabError when the server did not take the last one."""
+        """Set all counters to 0. Raises STORE_ERRORS; LabError when the server lost the last one."""
         for start in range(0, len(self._names), FILL_BATCH):
             self._store.fill(
                 dict.fromkeys(self._names[start : start + FILL_BATCH], self._store.counter_start)
@@ -45,7 +45,7 @@ class Counters:
             )
 
     def increment(self, counters: list[int]) -> list[Outcome]:
-        """Add 1 to each; return how each went. Raises STORE_ERRORS when no answer came."""
+        """Add 1 to each counter; return the outcomes. Raises STORE_ERRORS when no answer came."""
         try:
             values = self._store.increment_many([self._names[counter] for counter in counters])
         except BaseException:
@@ -55,7 +55,7 @@ class Counters:
         return [self._judge(counter, value) for counter, value in zip(counters, values, strict=True)]
 
     def check(self) -> CounterCheck:
-        """Read all and compare. Raises STORE_ERRORS."""
+        """Read and compare all counters. Raises STORE_ERRORS."""
         found = CounterCheck(len(self._names), sum(self._acknowledged))
         for start in range(0, len(self._names), FILL_BATCH):
             names = self._names[start : start + FILL_BATCH]
@@ -71,6 +71,6 @@ class Counters:
             return Outcome.MISSING
         least = self._acknowledged[counter] + 1
         right = least <= value <= least + self._doubtful[counter]
-        # What the server now says is what it must keep.
+        # From now on the server must keep the value that it returned.
         self._acknowledged[counter], self._doubtful[counter] = value if right else least, 0
         return Outcome.OK if right else Outcome.WRONG

@@ -1,12 +1,11 @@
-"""Load a memcached or a Redis, open loop, and measure what its clients see.
+"""Load a memcached or a Redis in an open loop, and measure what its clients see.
 
     python -m pagethrift.lab.load.generator --server 10.99.0.10:11211 --spec spec.json --out out.json
 
-Runs as a process of its own inside the clients' network namespace. It fills all keys, prints
-``{"event": "loaded", ...}`` and then sends operations on a schedule of its own until
-``duration_s`` is over, SIGTERM, or a line ``{"stop": true}`` on stdin; ``{"phase": "during"}``
-there begins a phase, now or at an earlier ``unix_s``. Every phase is confirmed by a line on stdout
-with its time.
+The generator is a process of its own inside the clients' network namespace. It fills all keys, prints
+``{"event": "loaded", ...}`` and sends operations on its own schedule until ``duration_s`` is over, SIGTERM
+comes, or a line ``{"stop": true}`` arrives on stdin. A line ``{"phase": "during"}`` on stdin begins a
+phase, now or at an earlier ``unix_s``. A line on stdout confirms every phase with its time.
 
 Exit codes: 0 done, 2 impossible spec, 6 the server does not hold the keys.
 """
@@ -34,7 +33,7 @@ from pagethrift.lab.load.stores import STORE_ERRORS, Address
 from pagethrift.whole_file import write_text
 
 DRAIN_S = 15.0
-"""after a stop, answers still outstanding get so long"""
+"""how long to wait for outstanding answers after a stop"""
 
 
 def parse_server(text: str) -> Address:
@@ -51,7 +50,7 @@ def parse_server(text: str) -> Address:
 
 
 class Load:
-    """A whole run: fill, open loop with phases, result."""
+    """A whole run of the load: fill, open loop with phases, result."""
 
     def __init__(self, spec: LoadSpec, server: Address) -> None:
         self.spec = spec
@@ -91,7 +90,7 @@ class Load:
             self._threads.append(thread)
 
     def phase(self, name: str, unix_s: float | None = None) -> Phase:
-        """Begin a phase and return it: now, or at a wall clock since the last phase began."""
+        """Begin a phase and return it: now, or at a wall-clock time after the last phase began."""
         began_s = now_s = time.monotonic()
         if unix_s is not None:
             began_s = self.phases[0].began_s + unix_s - self._began_unix_s
@@ -99,7 +98,7 @@ class Load:
         return self.phases[-1]
 
     def finish(self, drain_s: float = DRAIN_S) -> dict[str, Any]:
-        """Send what was due until now, wait up to ``drain_s`` for answers, return the result."""
+        """Send the operations that are due by now, wait up to ``drain_s`` for answers, return the result."""
         ended_ns = time.monotonic_ns()
         ended_s = ended_ns / 1e9
         for connection in self._connections:
@@ -123,7 +122,7 @@ class Load:
         return result
 
     def _check_counters(self) -> CounterCheck:
-        """Sum up over connections; one that is still waiting or broken has not proved its counters."""
+        """Add up over connections; one that still waits or is broken counts as unchecked."""
         total = CounterCheck()
         for connection, thread in zip(self._connections, self._threads, strict=True):
             try:

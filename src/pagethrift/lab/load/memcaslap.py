@@ -14,7 +14,7 @@ from pagethrift.lab.hosts.network import GUEST_ADDRESS
 from pagethrift.lab.hosts.processes import Process, ProcessGroup
 
 _LONGEST = "24h"
-# Of the three tables it prints each second the last one sums up; the columns are
+# Each second it prints three tables, of which the last is the total; the columns are
 # Type Time Ops TPS Net Get_miss Min Max Avg Std_dev Geo_dist, latencies in microseconds.
 _PERIOD = re.compile(
     r"^Total Statistics.*?^Period\s+1\s+(\d+)\s+\d+\s+\S+\s+(\d+)\s+\d+\s+(\d+)\s+(\d+)", re.M | re.S
@@ -23,16 +23,16 @@ _PERIOD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class MemcaslapSpec:
-    """What memcaslap is told. Raises UsageError when a value is impossible."""
+    """The settings of memcaslap. Raises UsageError when a value is impossible."""
 
     connections: int = 16
     """its --concurrency"""
     window: str = "10k"
-    """objects of each connection that it chooses from; memcaslap wants k or M after the number"""
+    """objects of each connection to choose from; memcaslap requires k or M after the number"""
     set_share: float = 0.5
     overwrite_share: float = 0.5
-    """of the sets: they change an object, the others add one. With 1 (-o 1.0) memcaslap 1.1.4 writes one
-    object a connection for ever, whatever the window: see curr_items in memcached's stats"""
+    """share of the sets that change an object; the others add one. With 1 (-o 1.0) memcaslap 1.1.4 writes
+    only one object a connection, regardless of the window: see curr_items in memcached's stats"""
     value_bytes: int = 1000
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class MemcaslapSpec:
             if not 1 <= getattr(self, name) <= most:
                 raise UsageError(f"{name} must be 1..{most}, not {getattr(self, name)}")
         if not re.fullmatch(r"[1-9][0-9]{0,4}[kM]", str(self.window)):
-            raise UsageError(f"window must be as 10k or 1M, not {self.window!r}")
+            raise UsageError(f"window must be like 10k or 1M, not {self.window!r}")
         if self.overwrite_share == 1:
             raise UsageError(
                 "overwrite_share 1 makes memcaslap write one object a connection; use 0.9 or less"
@@ -51,7 +51,7 @@ class MemcaslapSpec:
 
 
 class Memcaslap:
-    """A running memcaslap; it ends with its group."""
+    """A running memcaslap; it ends with its process group."""
 
     def __init__(self, spec: MemcaslapSpec, folder: Path, namespace: str, group: ProcessGroup) -> None:
         configuration = folder / "memcaslap.cnf"
@@ -60,7 +60,7 @@ class Memcaslap:
             f"cmd\n0 {spec.set_share}\n1 {1 - spec.set_share}\n"
         )
         self._began_s, self._began_unix_s = time.monotonic(), time.time()
-        # It says nothing at the end when it is stopped, so what it says on the way must not wait in a buffer.
+        # When stopped it prints nothing more, so its earlier output must not wait in a buffer.
         command = ["stdbuf", "-oL", "memcaslap", "-s", f"{GUEST_ADDRESS}:{MEMCACHED_PORT}", "-S", "1s"]
         command += ["-T", "2", "-c", str(spec.connections), "-w", spec.window]
         command += ["-o", str(spec.overwrite_share), "-F", str(configuration), "-t", _LONGEST]

@@ -1,4 +1,4 @@
-"""What the load is: its description, its keys' popularity, its values and its schedule."""
+"""The description of a load: its keys' popularity, its values and its schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pagethrift.toml_table import TomlTable
 from pagethrift.units import MOST_SECONDS
 
 HEADER = struct.Struct(">QQ")
-"""first bytes of a value: key index and version, so that a wrong value says what it is"""
+"""first bytes of a value: key index and version, so that a wrong value can be identified"""
 FILL_BATCH = 200
 _CHUNK = 4096
 _FILLER = b"the quick brown fox jumps over the lazy dog; "
@@ -34,7 +34,7 @@ class Distribution(StrEnum):
 
 
 class Protocol(StrEnum):
-    """What the server speaks."""
+    """The server's protocol."""
 
     MEMCACHED = "memcached"
     REDIS = "redis"
@@ -54,34 +54,34 @@ class LoadSpec:
     zipf_theta: float = 0.99
     """the r-th most popular key has weight r**-theta; 0 is uniform"""
     set_share: float = 0.5
-    """of all operations; the others are gets"""
+    """share of all operations that are sets; the others are gets"""
     same_value_share: float = 0.3
-    """of the sets: they store the value the key already has"""
+    """share of the sets that store the value that the key already has"""
     counters: int = 0
-    """further keys, ASCII numbers that only count up"""
+    """number of further keys with ASCII numbers that only count up"""
     increment_share: float = 0.0
-    """of all operations: they add 1 to a counter, each counter as likely; the others are sets and gets"""
+    """share of all operations that add 1 to a counter, each equally likely; the others are sets and gets"""
     evicting: bool = False
-    """the server may hold fewer than all keys: a get without a value is no failure"""
+    """the server may hold fewer than all keys: a get without a value is not a failure"""
     compressibility: float = 0.0
     """part of each value that is repeated text; the rest is random bytes"""
     rate_per_s: float = 3000.0
     """operations a second of all connections"""
     burst: int = 4
-    """operations that arrive together, as when one web page needs several keys; bursts are Poisson
-    arrivals. Measured with 3000 operations/s on a virtual core: 29 % of it with 1, 16 % with 4"""
+    """operations that arrive together, as when a web page needs several keys; bursts are Poisson
+    arrivals. Measured with 3000 operations/s: 29 % of a virtual core with 1, 16 % with 4"""
     connections: int = 8
-    """each is a thread that owns a disjoint set of keys"""
+    """number of connections; each is a thread with its own disjoint set of keys"""
     duration_s: float | None = None
-    """of the open loop; None = until told to stop"""
+    """duration of the open loop; None = until told to stop"""
     seed: int = 1
     timeout_s: float = 120.0
-    """an operation without an answer for so long is an error, its connection is opened anew"""
+    """after this time without an answer an operation is an error, and its connection is reopened"""
     max_backlog_s: float = 1.0
-    """operations late by more are given up (counted as shed, with the latency they had by then),
+    """operations that are later than this are given up (counted as shed, with their latency so far),
     so that a long pause is not followed by a long overload"""
     max_batch: int = 64
-    """operations that are due at once on one connection go out together, at most so many"""
+    """most operations that go out together when they are due at once on one connection"""
     series_interval_s: float = 0.1
 
     def __post_init__(self) -> None:
@@ -126,7 +126,7 @@ class LoadSpec:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"this is not a load spec: {error}") from error
-        _check(isinstance(data, dict), "this is not a load spec, which is one JSON object")
+        _check(isinstance(data, dict), "a load spec must be one JSON object")
         return TomlTable({key: value for key, value in data.items() if value is not None}, "load.").record(
             cls
         )
@@ -171,18 +171,18 @@ class Operations:
     after_ns: list[int]
     """intended start, after the beginning of the open loop"""
     key: list[int]
-    """index into the connection's own keys, of an increment into its own counters"""
+    """index into the connection's own keys or, for an increment, into its own counters"""
     is_set: list[bool]
     is_same: list[bool]
-    """a set that stores the value the key already has"""
+    """whether a set stores the value that the key already has"""
     is_increment: list[bool]
 
 
 def plan(spec: LoadSpec, connection: int, weights: F64) -> Iterator[Operations]:
     """Yield the operations of one connection for ever, in chunks.
 
-    ``weights`` are the probabilities of the connection's keys (of the whole, not summing to 1):
-    a connection with popular keys gets more of the rate, so all together follow ``popularity``.
+    ``weights`` are the probabilities of the connection's keys among all keys, so they do not sum to 1: a
+    connection with popular keys gets more of the rate, and all together follow ``popularity``.
     """
     share = float(weights.sum())
     cumulated = np.cumsum(weights) / share

@@ -1,7 +1,7 @@
-"""From the log of every operation to a result: latencies, series, blackout, per phase.
+"""Making a result from the log of every operation: latencies, series, blackout, per phase.
 
-Latency is measured from the moment an operation was due, not from when it could be sent, so
-a server that stops for a second shows in every operation that was due in that second.
+Latency is measured from when an operation was due, not from when it could be sent. So a
+server that stops for a second shows in every operation that was due in that second.
 Times are CLOCK_MONOTONIC of this machine, the clock of the lab's other events.
 """
 
@@ -25,12 +25,12 @@ I64 = npt.NDArray[np.int64]
 
 
 class Kind(IntEnum):
-    """What an operation was."""
+    """The kind of an operation."""
 
     GET = 0
     SET = 1
     SAME_SET = 2
-    """a set that stored the value the key already had"""
+    """a set that stored the value that the key already had"""
     INCREMENT = 3
 
 
@@ -41,7 +41,7 @@ class Outcome(IntEnum):
     MISSING = 1
     """a get answered without a value: the server lost or evicted the key"""
     WRONG = 2
-    """a get answered with another value than the last one set, an increment with an impossible number"""
+    """a get answered with another value than the last set, or an increment with an impossible number"""
     REFUSED = 3
     """the server answered a set with an error"""
     LOST = 4
@@ -60,7 +60,7 @@ class OperationLog:
         self.outcome = array("b")
 
     def add(self, due_ns: int, done_ns: int, kind: int, outcome: int) -> None:
-        """Note one operation; times in ns of CLOCK_MONOTONIC."""
+        """Record one operation; times in ns of CLOCK_MONOTONIC."""
         self.due_ns.append(due_ns)
         self.done_ns.append(done_ns)
         self.kind.append(kind)
@@ -69,7 +69,7 @@ class OperationLog:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A named part of the run; an operation belongs to the phase it was due in."""
+    """A named part of the run; an operation belongs to the phase in which it was due."""
 
     name: str
     began_s: float
@@ -166,12 +166,12 @@ def _summary(table: _Table, length_s: float) -> dict[str, Any]:
 
 
 def _blackout(table: _Table, began_s: float, ended_s: float) -> dict[str, float]:
-    """Longest time without a right answer on any connection that overlaps the given span."""
+    """Return the longest time without a right answer, on all connections, that overlaps the span."""
     good_s = table.done_ns[table.outcome == Outcome.OK] / 1e9
     before = good_s[good_s < began_s][-1:]
     after = good_s[good_s > ended_s][:1]
     inside = good_s[(good_s >= began_s) & (good_s <= ended_s)]
-    # No answer before or after: the span's own edge stands in, so silence up to the end counts.
+    # Without an answer before or after, the span's own edge counts, and so does silence up to it.
     edges = np.concatenate([before if len(before) else [began_s], inside, after if len(after) else [ended_s]])
     gaps = np.diff(edges)
     longest = int(np.argmax(gaps))
@@ -179,7 +179,7 @@ def _blackout(table: _Table, began_s: float, ended_s: float) -> dict[str, float]
 
 
 def _series(table: _Table, began_s: float, ended_s: float, interval_s: float) -> dict[str, Any]:
-    """Per interval of time of the answer: right answers, and their latencies."""
+    """Return, for each interval, the right answers that came in it and their latencies."""
     good = table.where(table.outcome == Outcome.OK)
     count = max(1, int(np.ceil((ended_s - began_s) / interval_s)))
     edges_ns = (began_s + interval_s * np.arange(count + 1)) * 1e9

@@ -1,4 +1,4 @@
-"""The key-value stores a load speaks to, behind one face: memcached by pymemcache, Redis by redis-py."""
+"""The key-value stores of a load behind one interface: memcached by pymemcache, Redis by redis-py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis.retry import Retry
 from pagethrift.lab.load.spec import LoadSpec, Protocol
 
 STORE_ERRORS = (MemcacheError, redis.RedisError, OSError)
-"""what a call may raise: the answer is unknown then, the next call connects anew"""
+"""what a call may raise; after that its answer is unknown, and the next call reconnects"""
 
 CONNECT_TIMEOUT_S = 10
 
@@ -27,7 +27,7 @@ Address = tuple[str, int] | str
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the server says it holds."""
+    """The server's own count of its contents."""
 
     items: int
     evictions: int
@@ -38,7 +38,7 @@ class Store(Face):
     """One connection. Every call may raise STORE_ERRORS."""
 
     counter_start: bytes
-    """a counter at 0, as this server counts in place"""
+    """a counter at 0, in a form that this server increments in place"""
 
     def fill(self, values: Mapping[bytes, bytes]) -> None:
         """Store values; a refusal may go unnoticed."""
@@ -47,10 +47,10 @@ class Store(Face):
         """Store values; return the keys that were refused."""
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the values of those keys that are there."""
+        """Return the values of the keys that exist."""
 
     def increment_many(self, keys: Sequence[bytes]) -> list[int | None]:
-        """Add 1 to each counter in turn, a key may come again; return what each then held, None: no such."""
+        """Add 1 to each counter in turn (keys may repeat); return the new values, None for a missing key."""
 
     def held(self) -> Held:
         """Ask for the server's own count."""
@@ -63,7 +63,7 @@ class Store(Face):
 
 
 def connect(spec: LoadSpec, server: Address) -> Store:
-    """Return a connection that is made by its first call."""
+    """Return a connection that connects at its first call."""
     return _Redis(spec, server) if spec.protocol is Protocol.REDIS else _Memcached(spec, server)
 
 
@@ -152,7 +152,7 @@ class _Redis:
         return Held(int(self._client.dbsize()), int(facts["evicted_keys"]), int(facts["used_memory"]))
 
     def abort(self) -> None:
-        # redis-py's own disconnect closes under the reader, which then fails with a ValueError.
+        # redis-py's own disconnect closes the socket under the reader, which fails with a ValueError.
         pool = self._client.connection_pool
         for connection in (*pool._available_connections, *pool._in_use_connections):
             _break(connection._sock)

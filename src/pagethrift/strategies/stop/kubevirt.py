@@ -1,11 +1,11 @@
 """KubeVirt's stall detection (virt-launcher, live-migration-source.go, feature MigrationStallDetection).
 
-At each round's beginning its backlog is looked at. Stalled: no round is ``margin`` better than the
-best of the rounds older than ``window_s``. From then on a round within ``margin`` of the best ever
-seen is accepted; waiting for one as good gets harder to justify, so that the mark is relaxed to the
-next best backlog since the stall, first after ``window_s``, then each time twice as soon. Before a
-stall QEMU's own rule may end the migration. KubeVirt then raises the downtime limit to what the
-mark implies, aborts, or forces, as its operator allows; here it switches over.
+The rule looks at each round's backlog at its beginning. The migration is stalled when no round is
+``margin`` better than the best of the rounds older than ``window_s``. Once stalled, a round is accepted
+if it is within ``margin`` of the mark, which is the best backlog ever seen. The mark is relaxed to the
+next best backlog since the stall, first after ``window_s``, and each further time twice as soon. Before a
+stall QEMU's own rule may end the migration. At an accepted round KubeVirt raises the downtime limit to
+what the mark implies, aborts, or forces, as its operator allows; this rule switches over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHORTEST_PATIENCE_S = 1.0
 
 @dataclass(slots=True)
 class KubeVirtStall:
-    """Accept the best backlog there is once the rounds have stopped improving."""
+    """Accept the best backlog so far once the rounds have stopped improving."""
 
     window_s: float = 40
     """KubeVirt's progress timeout"""
@@ -38,7 +38,7 @@ class KubeVirtStall:
     _relax_at_s: float = field(default=0.0, init=False, compare=False, repr=False)
 
     def decide(self, facts: StopFacts) -> StopDecision:
-        """Look at a round's backlog once, at its beginning."""
+        """Decide on a round's backlog once, at its beginning."""
         decision = PendingFits().decide(facts)
         if facts.round <= self._round or not facts.round_dirty_pages:
             return decision

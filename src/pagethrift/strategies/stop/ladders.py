@@ -1,7 +1,7 @@
 """Orchestrators' stop rules: QEMU's own test, with a downtime limit that grows while it does not converge.
 
-They set QEMU's `downtime-limit` step by step; here the planner decides, so the rule applies the
-limit of the moment itself.
+The orchestrators set QEMU's `downtime-limit` step by step. In pagethrift the planner decides, so the rule
+applies the present limit itself.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def _within(facts: StopFacts, limit_s: float, who: str) -> StopDecision:
 class Nova:
     """OpenStack Nova, virt/libvirt/migration.py, `downtime_steps` and `update_downtime`.
 
-    ``steps`` + 1 limits on a line from downtime / steps to downtime, delay x GiB apart; Nova takes a
-    guest for 2 GiB at least.
+    There are ``steps`` + 1 limits on a line from downtime / steps to downtime, delay x GiB apart; Nova
+    counts a guest as at least 2 GiB.
     """
 
     downtime_s: float = 0.5
@@ -35,7 +35,7 @@ class Nova:
     steps: float = 10
     """live_migration_downtime_steps"""
     delay_s: float = 75
-    """live_migration_downtime_delay: seconds a GiB of RAM (Nova adds the disks it copies)"""
+    """live_migration_downtime_delay: seconds for each GiB of RAM (Nova adds the disks that it copies)"""
 
     def decide(self, facts: StopFacts) -> StopDecision:
         """Apply QEMU's test with the limit reached by now."""
@@ -55,7 +55,7 @@ class OVirt:
     """oVirt: vdsm's convergence schedule with the engine's policy "Minimal downtime".
 
     An iteration counts when the remaining data grew, which is when QEMU began a new round. The
-    policy aborts after the last step; here the rule waits on.
+    policy aborts after the last step; this rule keeps waiting.
     """
 
     def decide(self, facts: StopFacts) -> StopDecision:
@@ -68,7 +68,7 @@ class OVirt:
 
 @dataclass(slots=True)
 class Ramp:
-    """A linear ramp: ``first_s``, from round ``from_round`` on one of ``steps`` steps up every ``every_s``.
+    """A linear ramp from ``first_s``: from round ``from_round`` on, one of ``steps`` steps every ``every_s``.
 
     Reconstructed from its description; the top is the migration's own downtime limit.
     """
@@ -96,8 +96,8 @@ class Ramp:
 class CloudHypervisor:
     """Cloud Hypervisor, `is_precopy_converged`: a round's backlog at the measured bandwidth, or a time limit.
 
-    It looks once, at the beginning of a round; at the time limit it is told to go on regardless
-    (its timeout strategy "ignore").
+    The rule decides once, at the beginning of a round. At the time limit it switches over regardless
+    (Cloud Hypervisor's timeout strategy "ignore").
     """
 
     downtime_s: float = 0.3

@@ -1,6 +1,6 @@
-"""The one prediction of the downtime: what a switchover decided now would cost.
+"""The one prediction of the downtime of a switchover decided now.
 
-Stop rules, the progress line, the result file and the deadline of a switchover all ask here.
+Stop rules, the progress line, the result file and the deadline of a switchover all use it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ DEVICE_STATE_BYTES = 128 << 10
 """device state and the description QEMU appends: 112 KB measured on a bare pc machine"""
 
 FIXED_DOWNTIME_S = 0.03
-"""stopping, saving, loading and starting without any RAM: 20 to 40 ms measured under emulation"""
+"""stopping, saving, loading and starting a guest without any RAM: 20 to 40 ms measured under emulation"""
 
 STOP_DELAY_S = 0.1
-"""from the decision to the guest's STOP; it goes on dirtying: 30 to 110 ms measured over QMP"""
+"""from the decision to the guest's STOP, while it goes on dirtying: 30 to 110 ms measured over QMP"""
 
 FULL_RECORD_BYTES = 8 + PAGE_BYTES
 
 
 def pending_pages(facts: StopFacts, stop_delay_s: float = 0.0) -> float:
-    """Pages the last pass would carry if the guest stopped ``stop_delay_s`` from now.
+    """Return the pages of the last pass if the guest stopped ``stop_delay_s`` from now.
 
-    QEMU reads the dirty bitmap once more when the guest has stopped: everything written since the
-    last reading is in that pass. In the first pass nobody knows how much that is: all pages.
+    QEMU reads the dirty bitmap once more when the guest has stopped: every page written since the
+    last reading is in the last pass. In the first pass their number is unknown, so all pages count.
     """
     if facts.round <= 0:
         return float(facts.total_pages)
@@ -33,17 +33,17 @@ def pending_pages(facts: StopFacts, stop_delay_s: float = 0.0) -> float:
 
 
 def bytes_per_dirty_page(facts: StopFacts) -> float:
-    """Link bytes a page that arrives again has cost on average, skipped ones included."""
+    """Return the average link bytes of a page that arrived again, skipped ones included."""
     if facts.retransferred_pages < 64:
         return FULL_RECORD_BYTES
     return facts.retransferred_bytes / facts.retransferred_pages
 
 
 def predicted_downtime_s(facts: StopFacts) -> float | None:
-    """Seconds from STOP to RESUME if the switchover were decided now; None while that is not known.
+    """Return the seconds from STOP to RESUME if the switchover were decided now; None while unknown.
 
-    It is not known before the link rate is, nor in the first pass: the pages still to come may all be
-    zero or all have content, and how many pages the guest has written since is told only at its end.
+    The downtime is unknown before the link rate is known, and in the first pass: the pages still to come
+    may all be zero or all have content, and QEMU reports only at its end how many the guest has written.
     """
     if facts.round <= 0:
         return None
@@ -52,9 +52,9 @@ def predicted_downtime_s(facts: StopFacts) -> float | None:
 
 
 def longest_downtime_s(total_pages: int, link_bps: float) -> float | None:
-    """The same if every page of the guest had to be sent in full; None while the link rate is unknown.
+    """Return the downtime if every page of the guest were sent in full; None while the link rate is unknown.
 
-    A bound for deadlines, not a number to show: where pages are zero it is a thousand times too long.
+    This is a bound for deadlines, not a number to show: where pages are zero it is a thousand times too long.
     """
     return _downtime_s(total_pages * FULL_RECORD_BYTES, link_bps)
 

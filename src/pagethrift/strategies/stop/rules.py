@@ -1,4 +1,4 @@
-"""The common stop rules; composable with any row of the table."""
+"""The common stop rules, for any row of the table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def switch_over(facts: StopFacts, reason: str) -> StopDecision:
 
 
 def fits(facts: StopFacts, limit_s: float) -> bool:
-    """QEMU's test (migration_iteration_run): pending < bandwidth x downtime limit, in full pages.
+    """Apply QEMU's test (migration_iteration_run): pending < bandwidth x downtime limit, in full pages.
 
-    What a relay holds is pending too.
+    Pages that a relay holds are also pending.
     """
     pending_bytes = pending_pages(facts) * PAGE_BYTES + facts.held_bytes
     return facts.round >= 1 and pending_bytes < facts.link_bps * limit_s
@@ -29,21 +29,21 @@ def fits(facts: StopFacts, limit_s: float) -> bool:
 class DowntimePredicted:
     """Switch over when the predicted downtime fits the limit with a margin.
 
-    When more rounds no longer pay, the margin is given up: after ``patience`` rounds whose best
+    The margin is given up when more rounds no longer pay: after ``patience`` rounds whose best
     prediction was not 5 % better than the best before them, ``accept`` x the limit is enough.
     """
 
     margin: float = 0.85
-    """share of the limit that may be predicted: predictions scatter by 10 to 20 %"""
+    """share of the limit that a prediction may reach: predictions scatter by 10 to 20 %"""
     accept: float = 1.0
-    """share of the limit that may be predicted once more rounds do not pay; above 1 exceeds it"""
+    """share of the limit that a prediction may reach once more rounds do not pay; above 1 exceeds it"""
     patience: float = 3
     """rounds"""
     _best_s: dict[int, float] = field(default_factory=dict, init=False, compare=False, repr=False)
     """the lowest prediction of each round"""
 
     def decide(self, facts: StopFacts) -> StopDecision:
-        """Decide on the whole cost of the last pass as it would go over the link."""
+        """Decide on the predicted downtime, with the whole cost of the last pass on the link."""
         predicted = predicted_downtime_s(facts)
         if facts.round < 1 or predicted is None:
             return StopDecision(StopAction.CONTINUE, predicted_downtime_s=predicted)
@@ -67,8 +67,8 @@ class DowntimePredicted:
 class PendingFits:
     """QEMU's rule: pending bytes as full pages below the measured bandwidth x the downtime limit.
 
-    QEMU reads the dirty bitmap anew before it decides; seen from outside, what was dirtied since
-    the last reading is estimated.
+    QEMU reads the dirty bitmap anew before it decides. Seen from outside, the pages dirtied since the
+    last reading are estimated.
     """
 
     def decide(self, facts: StopFacts) -> StopDecision:

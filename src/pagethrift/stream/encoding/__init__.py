@@ -1,4 +1,4 @@
-"""How a page is written: a file for each record, with its cost in bytes and the kernel that writes it.
+"""Writing a page: a file for each kind of record, with its cost in bytes and the kernel that writes it.
 
 The engine weighs the costs (engine/choice.py), the writer calls the kernels (stream/writer.py).
 """

@@ -15,7 +15,7 @@ DELTA_HEAD_BYTES = HEAD_BYTES + XBZRLE_HEAD_BYTES
 
 @kernel
 def delta_bytes(mask: int, subpage_bytes: int) -> int:
-    """Bytes of the payload with the subpages of ``mask``: two numbers of two bytes a run.
+    """Return the bytes of the payload with the subpages of ``mask``: two numbers of two bytes a run.
 
     The "0 unchanged" of a run that begins the page takes one byte.
     """

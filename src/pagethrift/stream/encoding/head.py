@@ -15,7 +15,7 @@ from pagethrift.stream.wire import (
 )
 
 HEAD_BYTES = WORD_BYTES
-"""of a record that continues the block of the record before"""
+"""bytes of the head of a record in the same block as the record before"""
 
 
 @kernel
@@ -39,7 +39,7 @@ def put_head(
 def put_xbzrle_head(
     out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64
 ) -> int:
-    """Write the head of an XBZRLE record; its payload begins at the position that is returned."""
+    """Write the head of an XBZRLE record; return the position where its payload begins."""
     at = put_head(out, at, offset, XBZRLE_FLAG, block, last, names, name_lengths)
     out[at] = XBZRLE_ENCODING
     return at + XBZRLE_HEAD_BYTES

@@ -12,12 +12,12 @@ from pagethrift.stream.xbzrle import encode_sparse
 
 WORDS = PAGE_BYTES // 8
 FEWEST_ZERO_WORDS = 4
-"""with fewer the record is longer than a full page"""
+"""with fewer zero words the record is longer than a full page"""
 
 
 @kernel
 def sparse_bytes(buffer: U8, at: int) -> int:
-    """Bytes of the payload of the page at ``buffer[at:]``, 0 for an all-zero page."""
+    """Return the bytes of the payload for the page at ``buffer[at:]``, 0 for an all-zero page."""
     zeros = 0
     for w in range(0, PAGE_BYTES, 8):
         if load64(buffer, at + w) == 0:
@@ -55,7 +55,7 @@ def put_sparse(
     buffer: U8, position: int,
     out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64,
 ) -> int:  # fmt: skip
-    """Write a ZERO record and the page against it; return as ``put_from_zero`` does."""
+    """Write a ZERO record and the page against it; return the same as ``put_from_zero``."""
     begin = at
     at = put_zero(out, at, offset, block, last, names, name_lengths)
     return put_from_zero(buffer, position, out, begin, at, offset, block, block, names, name_lengths)

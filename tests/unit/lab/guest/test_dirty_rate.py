@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 def test_a_guest_that_idles_against_its_scenario_is_an_error() -> None:
-    with pytest.raises(LabError, match=r"guest of busy changes 2 MiB/s.*wants 5 MiB/s"):
+    with pytest.raises(LabError, match=r"guest of busy changes 2 MiB/s.*requires 5 MiB/s"):
         require_dirty_rate(2 * MIB, 5 * MIB, "busy")
     require_dirty_rate(5 * MIB, 5 * MIB, "busy")
     require_dirty_rate(0, 0, "idle")

@@ -40,7 +40,7 @@ def test_qemu_opens_the_image_at_the_server() -> None:
 
 def test_a_server_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nfs, "_START_TIMEOUT_S", 0.1)
-    with pytest.raises(LabError, match="NFS server is not there"):
+    with pytest.raises(LabError, match="no answer from the NFS server"):
         nfs._wait_for(2049, cast(TwoHosts, NobodyAnswers()), lambda: None)
 
 

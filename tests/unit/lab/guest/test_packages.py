@@ -67,7 +67,7 @@ def test_qemu_of_an_unknown_release_is_an_error(cache: Path, monkeypatch: pytest
 
 
 def test_missing_program_and_failing_program_are_lab_errors() -> None:
-    with pytest.raises(LabError, match="no program no-such-program"):
+    with pytest.raises(LabError, match="program no-such-program is missing"):
         packages._run(["no-such-program"], what="trying")
     with pytest.raises(LabError, match="E: broken"):
         packages._run(["sh", "-c", "(echo noise; echo E: broken; echo more) >&2; exit 100"], what="trying")

@@ -43,7 +43,7 @@ def test_the_fastest_rate_is_that_of_any_time(text: str, fastest_bps: int | None
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('security = "ipsec"', "link.security: no 'ipsec'; there are none, ssh, tls"),
+        ('security = "ipsec"', "link.security: no 'ipsec'; choose one of none, ssh, tls"),
         ('delay = "1min"', "at most 5 s"),
         ('changes = [{after = "5s"}]', "needs bandwidth"),
         ('changes = [{after = "5s", bandwidth = "fast"}]', r"link.changes\[0\].bandwidth: 'fast' is not"),

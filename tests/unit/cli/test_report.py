@@ -1,0 +1,95 @@
+"""``pagethrift report``: in which form, to which place, and of which runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pagethrift.cli.report import app
+from pagethrift.errors import UsageError
+from pagethrift.report.tables import LEGEND
+from tests.unit.report.samples import migration, result, write
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    folder = tmp_path / "study"
+    write(
+        folder,
+        *(
+            result(mode, seconds, i)
+            for mode, seconds in (("pagethrift", 5.0), ("plain", 10.0))
+            for i in range(3)
+        ),
+        result("plain", scenario="alone"),
+    )
+    (folder / "other.json").write_text("{}")
+    return folder
+
+
+def report(*arguments: object) -> Result:
+    done = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def as_json(*arguments: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(report(*arguments, "--json").stdout)
+    return found
+
+
+def test_tables_are_what_a_terminal_gets(study: Path) -> None:
+    done = report(study)
+    headings = [line for line in done.stdout.splitlines() if line.startswith("### ")]
+    assert headings == [
+        "### pagethrift against the best of QEMU's own modes",
+        "### TT of pagethrift / TT of each of QEMU's own modes",
+        "### small", "### alone",
+    ]  # fmt: skip
+    assert done.stdout.endswith(f"{LEGEND}\n")
+    assert done.stderr == "left out, no results of migrations: study/other.json\n"
+
+
+@pytest.mark.slow
+def test_a_file_gets_a_page_unless_tables_are_asked_for(study: Path, tmp_path: Path) -> None:
+    page, tables = tmp_path / "new" / "report.html", tmp_path / "report.md"
+    done = report(study, "--out", page, "--mode", "plain")
+    assert done.stdout == ""
+    assert page.read_text().startswith("<!doctype html>")
+    assert "pagethrift report study" in page.read_text()
+    report(study, "--out", tables, "--format", "md")
+    assert tables.read_text() == report(study).stdout
+
+
+def test_programs_get_rows_and_comparisons_by_scenario(study: Path) -> None:
+    found = as_json(study)
+    assert {name: [row["mode"] for row in rows] for name, rows in found["scenarios"].items()} == {
+        "small": ["plain", "pagethrift"], "alone": ["plain"],
+    }  # fmt: skip
+    assert found["against_qemu"]["alone"] == {}
+    (time,) = [
+        each for each in found["against_qemu"]["small"]["pagethrift"] if each["measure"] == "total_time_s"
+    ]
+    assert (time["ratio"]["median"], time["pairs"], time["verdict"]) == (0.5, 3, "pagethrift wins")
+    assert found["left_out"] == ["study/other.json"]
+    assert report(study, "--json").stderr == ""
+
+
+def test_modes_are_chosen_once_and_in_the_order_asked_for(study: Path) -> None:
+    write(study / "more", result("thesis"))
+    (study / "more" / "alone.json").write_text(migration("thesis").to_json())
+    found = as_json(study, study / "more", "--mode", "thesis", "--mode", "pagethrift", "--mode", "thesis")
+    rows = {name: [(row["mode"], row["runs"]) for row in rows] for name, rows in found["scenarios"].items()}
+    assert rows["small"] == [("thesis", 1), ("pagethrift", 3)]
+    assert "alone" not in rows
+
+
+@pytest.mark.parametrize("option", ["--out", "--plots", "--chart"])
+def test_a_place_that_cannot_be_written_is_named(study: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=rf"{tmp_path}/file/deeper\b.*: "):
+        report(study, option, tmp_path / "file" / "deeper", "--format", "md")
