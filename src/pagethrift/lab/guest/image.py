@@ -56,9 +56,15 @@ if [ "$clear" = 1 ]; then
   mount -t tmpfs -o size=100% clear /tmp
   read -r ratios </proc/sys/vm/lowmem_reserve_ratio
   echo 0 0 0 0 >/proc/sys/vm/lowmem_reserve_ratio
+  # Huge pages make the kernel keep up to 5 % free: writing into that starts the out-of-memory killer, which
+  # finds nobody to kill but init, and the guest panics (seen with 768 MiB).
+  read -r reserve_kib </proc/sys/vm/min_free_kbytes
+  echo 1024 >/proc/sys/vm/min_free_kbytes
   free_kib=$(awk '/MemFree/ {{ print $2 }}' /proc/meminfo)
-  dd if=/dev/zero of=/tmp/zeros bs=1M count=$((free_kib / 1024 - 8)) 2>/dev/null
+  # 12 MiB, and 1/256 of the file for the kernel's index of it, are left.
+  dd if=/dev/zero of=/tmp/zeros bs=1M count=$(((free_kib - free_kib / 256) / 1024 - 12)) 2>/dev/null
   umount /tmp
+  echo "$reserve_kib" >/proc/sys/vm/min_free_kbytes
   echo $ratios >/proc/sys/vm/lowmem_reserve_ratio
 fi
 ip link set lo up

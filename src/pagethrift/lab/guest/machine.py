@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Machine:
             waited_s = time.monotonic() - self.began_s
             if not self.process.running or waited_s > timeout_s:
                 how = "not ready" if self.process.running else f"ended ({self.process.last_words()})"
-                said = (self.serial_text().strip().splitlines() or ["nothing"])[-1][:200]
+                said = console_words(self.serial_text())
                 raise LabError(f"guest {how} after {waited_s:.0f} s; its console says {said!r}")
             time.sleep(0.02)
 
@@ -98,6 +99,13 @@ class Machine:
             return self.serial_path.read_text(errors="replace")
         except FileNotFoundError:
             return ""
+
+
+def console_words(text: str) -> str:
+    """Return what a guest's console says of its end: why its kernel panicked, else the last line."""
+    panics = re.findall(r"Kernel panic - not syncing: (.+)", text)
+    last = (text.strip().splitlines() or ["nothing"])[-1]
+    return (f"kernel panic: {panics[0].strip()}" if panics else last)[:200]
 
 
 def start_qemu(

@@ -27,3 +27,14 @@ def test_kernel_command_line_carries_memcached() -> None:
 def test_arguments_that_cannot_pass_are_refused(word: str) -> None:
     with pytest.raises(LabError, match="space, comma or quote"):
         machine.kernel_command_line(machine.GuestSpec(memcached_args=(word,)))
+
+
+def test_a_panic_is_told_by_its_reason_not_by_the_last_line() -> None:
+    panic = (
+        "[    2.1] Kernel panic - not syncing: Out of memory and no killable processes...\r\n"
+        "[    2.2] CPU: 0 PID: 1 Comm: init\r\n[    2.3] Kernel Offset: disabled\r\n"
+    )
+    assert machine.console_words(panic) == "kernel panic: Out of memory and no killable processes..."
+    assert machine.console_words("booting\npagethrift: memcached ended\n") == "pagethrift: memcached ended"
+    assert machine.console_words("") == "nothing"
+    assert len(machine.console_words("x" * 1000)) == 200
