@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
 import typer
 
+from pagethrift.errors import one_line
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import DEFAULT, live_strategy, parse_parameters
@@ -31,6 +33,9 @@ StopName: TypeAlias = Annotated[
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
+NAMES_SHOWN = 5
+LONGEST_LINE = 280
+
 DEFAULT_STRATEGY = DEFAULT
 DEFAULT_DOWNTIME_LIMIT = f"{DOWNTIME_LIMIT_S * 1000:g}ms"
 
@@ -38,3 +43,11 @@ DEFAULT_DOWNTIME_LIMIT = f"{DOWNTIME_LIMIT_S * 1000:g}ms"
 def chosen_strategy(name: str, parameters: list[str] | None) -> Strategy:
     """Return a strategy for a real guest with its ``NAME=VALUE`` parameters. Raises UsageError."""
     return live_strategy(name, "", **parse_parameters(parameters or ()))
+
+
+def left_out_line(files: Sequence[str]) -> str:
+    """Return the note about files that are no results: the first names, and how many more."""
+    more = f" and {len(files) - NAMES_SHOWN} more" if len(files) > NAMES_SHOWN else ""
+    return one_line(
+        f"left out, no results of migrations: {', '.join(files[:NAMES_SHOWN])}{more}", LONGEST_LINE
+    )

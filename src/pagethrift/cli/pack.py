@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.cli.common import Json
+from pagethrift.cli.common import Json, left_out_line
 from pagethrift.errors import UsageError
 from pagethrift.given_file import read_json
 from pagethrift.results.archive import write_archive
@@ -66,4 +66,4 @@ def pack(
         f"{out}: {count} results, {format_bytes(out.stat().st_size)} instead of {format_bytes(before_bytes)}"
     )
     if left_out:
-        typer.echo(f"left out, no results of migrations: {', '.join(left_out)}", err=True)
+        typer.echo(left_out_line(left_out), err=True)

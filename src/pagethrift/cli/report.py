@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.cli.common import Json
+from pagethrift.cli.common import Json, left_out_line
 from pagethrift.errors import UsageError
 from pagethrift.report.against import comparisons
 from pagethrift.report.load import Loaded, load
@@ -85,7 +85,7 @@ def report(
     else:
         _write(out, text)
     if loaded.left_out and not json:
-        typer.echo(f"left out, no results of migrations: {', '.join(loaded.left_out)}", err=True)
+        typer.echo(left_out_line(loaded.left_out), err=True)
 
 
 def _only(loaded: Loaded, modes: list[str]) -> Loaded:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from pagethrift.cli.common import left_out_line
 from pagethrift.cli.report import app
 from pagethrift.errors import UsageError
 from pagethrift.report.tables import LEGEND
@@ -93,3 +94,10 @@ def test_a_place_that_cannot_be_written_is_named(study: Path, tmp_path: Path, op
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=rf"{tmp_path}/file/deeper\b.*: "):
         report(study, option, tmp_path / "file" / "deeper", "--format", "md")
+
+
+def test_a_thousand_foreign_files_are_a_short_line() -> None:
+    assert left_out_line(["a/b.json"]) == "left out, no results of migrations: a/b.json"
+    line = left_out_line([f"folder/{n}.json" for n in range(1000)])
+    assert line.endswith("folder/4.json and 995 more")
+    assert len(left_out_line(["x" * 200] * 1000)) < 300
