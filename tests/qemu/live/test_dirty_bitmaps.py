@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pagethrift.live.ends import pending_of_bitmaps
 from pagethrift.live.migrate import migrate
+from pagethrift.live.preflight import pending_of_bitmaps
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.model.result import Outcome
 from tests.qemu.live.pair import Pair, slow_link
@@ -20,7 +20,8 @@ GRANULARITY = 65536
 def add_disk(pair: Pair) -> None:
     """The same node at both ends, and a bitmap at the source."""
     for machine in (pair.source, pair.destination):
-        machine.qmp.execute("blockdev-add", driver="null-co", **{"node-name": "d0", "size": DISK_BYTES})
+        node: dict[str, Any] = {"driver": "null-co", "node-name": "d0", "size": DISK_BYTES}
+        machine.qmp.execute("blockdev-add", **node)
     pair.source.qmp.execute("block-dirty-bitmap-add", node="d0", name="b0", granularity=GRANULARITY)
     for machine in (pair.source, pair.destination):
         machine.qmp.execute(
