@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from pagethrift.content.ledger import State
-from pagethrift.engine.choice import choose_methods
+from pagethrift.engine.choice import Payload, choose_methods
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.history import RoundHistory
@@ -37,8 +37,11 @@ class Moment:
 class Contents(Protocol):
     """The contents of a batch, as far as a choice needs them."""
 
-    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
-        """Write the bytes of each page's payloads, as ``engine.choice.measure_payloads`` does."""
+    def measure(self, allowed: U8, payloads: I32) -> None:
+        """Write the bytes of each page's payloads, as ``engine.choice.measure_payloads`` does.
+
+        ``payloads`` has the shape (pages, len(Payload)).
+        """
 
     def adjust(self, methods: U8, sizes: I32) -> None:
         """Change what was chosen, in place: for systems that can do what QEMU's stream cannot."""
@@ -91,8 +94,7 @@ class Decisions:
         self._before: U8 = np.zeros(pages, np.uint8)
         self._recent: U8 = np.zeros(pages, np.uint8)
         self._sizes: I32 = np.zeros(pages, np.int32)
-        self._sparse: I32 = np.zeros(pages, np.int32)
-        self._delta: I32 = np.zeros(pages, np.int32)
+        self._payloads: I32 = np.zeros((pages, len(Payload)), np.int32)
 
     def decide(
         self, pages: I64, masks: U32, contents: Contents, moment: Moment, arriving: bool
@@ -105,7 +107,7 @@ class Decisions:
         if n > len(self._allowed):
             self._take_room(n)
         allowed, methods, before = self._allowed[:n], self._methods[:n], self._before[:n]
-        sizes, sparse, delta = self._sizes[:n], self._sparse[:n], self._delta[:n]
+        sizes, payloads = self._sizes[:n], self._payloads[:n]
         recent = None
         if arriving:
             self._counters.arrive(pages, self._arrivals, before)
@@ -118,8 +120,8 @@ class Decisions:
         facts = self._page_facts(pages, masks, before, sizes, recent, moment)
         allowed[:] = self._strategy.encode.allow(facts)
         allowed &= ~self._forbidden
-        contents.measure(allowed, sparse, delta)
-        choose_methods(pages, self._state, masks, allowed, sparse, delta, methods, sizes)
+        contents.measure(allowed, payloads)
+        choose_methods(pages, self._state, masks, allowed, payloads, methods, sizes)
         contents.adjust(methods, sizes)
         if arriving:
             self._hold(facts, methods, sizes)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagethrift.content.ledger import State
+from pagethrift.engine.choice import Payload
 from pagethrift.kernels import kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
@@ -118,21 +119,21 @@ def read_dirty(
 
 
 @kernel
-def measure_payloads(
+def payloads_of_trace(
     contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8,
-    subpage_bytes: int, exact: bool, sparse: I32, delta: I32,
+    subpage_bytes: int, exact: bool, payloads: I32,
 ) -> None:  # fmt: skip
-    """Write the bytes of payloads from ids and sizes, as engine.choice does from contents.
+    """Write the bytes of payloads from ids and sizes, as engine.choice.measure_payloads does from contents.
 
     ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
     """
     for i in range(len(pages)):
-        sparse[i] = np.int32(sparses[i]) if contents[i] != 0 else 0
-        delta[i] = PAGE_BYTES
+        payloads[i, Payload.SPARSE] = np.int32(sparses[i]) if contents[i] != 0 else 0
+        payloads[i, Payload.DELTA] = PAGE_BYTES
         if exact:
-            delta[i] = deltas[i]
+            payloads[i, Payload.DELTA] = deltas[i]
         elif subpage_bytes > 0 and state[pages[i]] != State.NEVER:
-            delta[i] = delta_bytes(masks[i], subpage_bytes)
+            payloads[i, Payload.DELTA] = delta_bytes(masks[i], subpage_bytes)
 
 
 @kernel

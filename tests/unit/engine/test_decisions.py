@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from pagethrift.content.ledger import State
+from pagethrift.engine.choice import Payload
 from pagethrift.engine.counters import Count, Counters
 from pagethrift.engine.decisions import Decisions, Moment
 from pagethrift.engine.held import HeldPages
@@ -46,9 +47,9 @@ class Noise:
 
     delta_bytes: int = 300
 
-    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
-        sparse[:] = PAGE_BYTES
-        delta[:] = self.delta_bytes
+    def measure(self, allowed: U8, payloads: I32) -> None:
+        payloads[:, Payload.SPARSE] = PAGE_BYTES
+        payloads[:, Payload.DELTA] = self.delta_bytes
 
     def adjust(self, methods: U8, sizes: I32) -> None:
         pass
