@@ -42,7 +42,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
     arrivals = np.zeros(table.total_pages, np.uint8)
     signs = np.zeros((BATCH_PAGES, signer.columns), np.uint64)
     masks, sizes = np.zeros(BATCH_PAGES, np.uint32), np.zeros(BATCH_PAGES, np.int32)
-    methods, before = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.uint8)
+    methods, before, first = np.zeros((3, BATCH_PAGES), np.uint8)
     allowed = np.full(BATCH_PAGES, int(Allow.SKIP | Allow.DELTA | Allow.SPARSE), np.uint8)
     payloads = np.zeros((BATCH_PAGES, len(Payload)), np.int32)
     runs = np.empty((RUNS, 3), np.int64)
@@ -68,7 +68,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
                 last = now
 
             lap("read")
-            counters.arrive(batch.page, arrivals, before[:n])
+            counters.arrive(batch.page, ledger.state, arrivals, before[:n], first[:n])
             lap("arrive")
             signer.sign(batch, signs[:n])
             lap("sign")

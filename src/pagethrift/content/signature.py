@@ -135,10 +135,10 @@ class Sha256Signer:
 
     def sign(self, batch: PageBatch, out: U64) -> None:
         """Write a digest for each record; hashlib releases the GIL for each page."""
-        view = batch.buffer.data
+        view, zero = batch.buffer.data, int(Kind.ZERO)  # an enum would be compared ten times slower
         rows = out.view(np.uint8)
         for i, (kind, at) in enumerate(zip(batch.kind.tolist(), batch.position.tolist(), strict=True)):
-            if kind == Kind.ZERO:
+            if kind == zero:
                 out[i] = self.zero_row
             else:
                 digest = hashlib.sha256(view[at : at + PAGE_BYTES]).digest()

@@ -39,11 +39,13 @@ def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, tot
 
 
 @kernel
-def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
+def _arrive(pages: I64, state: U8, arrivals: U8, before: U8, first: U8, totals: I64) -> None:
     totals[Count.PAGES_IN] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen
+        held = state[pages[i]]
+        first[i] = 1 if held == State.NEVER or held == State.BASE else 0
         if seen > 0:
             totals[Count.RETRANSFERRED_PAGES] += 1
         if seen < 255:
@@ -59,9 +61,12 @@ class Counters:
     in_bytes: int = 0
     out_bytes: int = 0
 
-    def arrive(self, pages: I64, arrivals: U8, before: U8) -> None:
-        """Count the pages of a batch as arrived; ``before`` receives earlier arrivals."""
-        _arrive(pages, arrivals, before, self.totals)
+    def arrive(self, pages: I64, state: U8, arrivals: U8, before: U8, first: U8) -> None:
+        """Count the pages of a batch as arrived; ``before`` receives how often each did earlier.
+
+        ``first`` receives 1 for pages of which nothing was forwarded yet, by ``state``, the ledger's.
+        """
+        _arrive(pages, state, arrivals, before, first, self.totals)
 
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
         """Count what is forwarded of a batch; ``state``: the ledger's, before it is told of the batch."""
