@@ -1,1 +1,1 @@
-"""Floor 1: what pages hold: keyed signatures, digests and the ledger of the destination."""
+"""What pages hold: keyed signatures, digests and the ledger of the destination."""
