@@ -18,8 +18,6 @@ from pagethrift.kernels import Word, kernel, load64, mul_add_128
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U64, Kind, PageBatch
 
 SUBPAGE_BYTES = 256
-PRIME_GAP = 59
-"""2^64 - 59 is the largest prime below 2^64"""
 LANE_WORDS = SUBPAGE_BYTES // 8
 KEY_WORDS = 2 * LANE_WORDS + 4
 """64-bit words: one NH key a lane, each word two 32-bit words of it; four words for the fold"""
@@ -27,7 +25,7 @@ KEY_WORDS = 2 * LANE_WORDS + 4
 
 @kernel
 def fold(low: Word, high: Word, key: U64, at: int) -> Word:
-    """Multilinear hash of four 32-bit words modulo 2^64 - 59."""
+    """Multilinear hash of four 32-bit words modulo 2^64 - 59, the largest prime below 2^64."""
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
     total_low = np.uint64(0)

@@ -58,7 +58,8 @@ class Counters:
 
     by_method: I64 = field(default_factory=lambda: np.zeros(len(Method), np.int64))
     totals: I64 = field(default_factory=lambda: np.zeros(len(Count), np.int64))
-    in_bytes: int = 0
+    main_in_bytes: int = 0
+    """received on the main channel"""
     out_bytes: int = 0
 
     def arrive(self, pages: I64, state: U8, arrivals: U8, before: U8, first: U8) -> None:

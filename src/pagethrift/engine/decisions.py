@@ -17,8 +17,8 @@ from pagethrift.engine.counters import Counters
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.history import RoundHistory
 from pagethrift.model.methods import Allow, Method
-from pagethrift.model.pages import I32, I64, U8, U32, read_only
-from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, HoldNothing, PageFacts, Strategy
+from pagethrift.model.pages import I32, I64, U8, U32, Bools, read_only
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, HoldNothing, PageFacts, Strategy
 
 FORWARDED = np.array([state in (State.KNOWN, State.ZERO) for state in State], np.bool_)
 """by a page's state in the ledger, whether something of it was forwarded"""

@@ -21,6 +21,18 @@ RESULT_VERSION = 1
 ParameterValue = str | int | float | bool
 
 
+def recorded_parameters(
+    parameters: Mapping[str, float], stop: str, stop_parameters: Mapping[str, float]
+) -> dict[str, ParameterValue]:
+    """Return a strategy's parameters as a result has them: those of a stop rule put in its place stand apart.
+
+    ``stop``: the name of that rule, "" if the strategy keeps its own.
+    """
+    if not stop:
+        return dict(parameters)
+    return {**parameters, "stop": stop, **{f"stop.{name}": value for name, value in stop_parameters.items()}}
+
+
 class Mode(StrEnum):
     """Who stood between the two QEMUs."""
 

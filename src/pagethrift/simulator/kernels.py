@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pagethrift.content.ledger import State
 from pagethrift.engine.choice import Payload
 from pagethrift.kernels import kernel
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
+from pagethrift.model.pages import F64, I32, I64, PAGE_BYTES, U8, U16, U32
 from pagethrift.stream.encoding.delta import delta_bytes
-
-F64 = npt.NDArray[np.float64]
-U16 = npt.NDArray[np.uint16]
 
 LOGGED, FETCHED = 1, 2
 """a page's bits in the hypervisor's dirty log: written; read by QEMU's sync, but not cleared yet"""
@@ -139,16 +135,16 @@ def payloads_of_trace(
 @kernel
 def commit(
     pages: I64, contents: I64, methods: U8, masks: U32, deltas: I32,
-    held_content: I64, state: U8, owed_mask: U32, owed_delta: I32,
+    content: I64, state: U8, owed_mask: U32, owed_delta: I32,
 ) -> None:  # fmt: skip
-    """Record what the destination holds now; a held page, or one skipped wrongly, stays owed."""
+    """Record what the destination holds now as ``content``; a page held or skipped wrongly stays owed."""
     for i in range(len(pages)):
         page = pages[i]
         if methods[i] in (Method.SKIP, Method.HOLD):
             owed_mask[page] = masks[i]
             owed_delta[page] = deltas[i]
             continue
-        held_content[page] = contents[i]
+        content[page] = contents[i]
         state[page] = State.ZERO if contents[i] == 0 else State.KNOWN
         owed_mask[page] = 0
         owed_delta[page] = 0

@@ -19,10 +19,10 @@ from pagethrift.engine.held import HeldPages
 from pagethrift.engine.rounds import Totals
 from pagethrift.model.defaults import HOLD_BUDGET_BYTES
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, Bools
 from pagethrift.simulator.kernels import FETCHED, LOGGED, commit, payloads_of_trace
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
-from pagethrift.strategies.base import Bools, Signing, Strategy
+from pagethrift.strategies.base import Signing, Strategy
 
 
 class Model(Protocol):

@@ -10,8 +10,8 @@ MAGIC = 0x5145564D  # "QEVM"
 VERSION = 3
 MULTIFD_MAGIC = 0x11223344
 RAM_VERSION = 4
-TLS_HELLO = (0x160301, 0x160303)
-"""first three bytes of a TLS connection"""
+TLS_HELLO = b"\x16\x03"
+"""first two bytes of a TLS connection: a handshake record of TLS 1.0 to 1.3"""
 
 NAME_MAX = 255
 """an idstr carries its length in one byte"""
@@ -22,6 +22,8 @@ PAGE_SHIFT = 12
 FLAG_BITS = (1 << PAGE_SHIFT) - 1
 WORD_BYTES = 8
 """of a record's word"""
+SECTION_HEAD_BYTES = 1 + 4
+"""of a PART section: its type and number"""
 XBZRLE_HEAD_BYTES = 3
 """after word and name: the encoding, and the payload's length in two bytes"""
 XBZRLE_ENCODING = 1
