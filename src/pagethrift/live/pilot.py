@@ -6,10 +6,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, assert_never
 
-from pagethrift.errors import CancelledElsewhere, LinkError, PagethriftError, QmpError, SourceEnded
-from pagethrift.live.convergence import Convergence
+from pagethrift.errors import (
+    CancelledElsewhere,
+    LinkError,
+    PagethriftError,
+    QmpError,
+    SourceEnded,
+    UsageError,
+)
 from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
@@ -303,9 +309,18 @@ class Pilot:
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
         self._watch.decision = decision
-        self.convergence.look(facts.round, decision.predicted_downtime_s)
-        if decision.action is StopAction.SWITCH_OVER:
-            await self._go(decision)
+        match decision.action:
+            case StopAction.SWITCH_OVER:
+                await self._go(decision)
+            case StopAction.CONTINUE:
+                pass
+            case StopAction.SET_THROTTLE | StopAction.START_POST_COPY:
+                raise UsageError(
+                    f"the stop rule asks for {decision.action.value!r}, which cannot be carried out live;"
+                    " choose another with --stop, or simulate"
+                )
+            case _:
+                assert_never(decision.action)
 
     async def _go(self, decision: StopDecision) -> None:
         self._watch.decision = decision

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagethrift.errors import UsageError
+from pagethrift.model.pages import F64
 
 HEADER = struct.Struct(">QQ")
 """first bytes of a value: key index and version, so that a wrong value can be identified"""
@@ -21,7 +22,6 @@ FILL_BATCH = 200
 _CHUNK = 4096
 _FILLER = b"the quick brown fox jumps over the lazy dog; "
 
-F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 
