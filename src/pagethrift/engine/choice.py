@@ -56,14 +56,14 @@ def measure_payloads(
             sparse = sparse_bytes(buffer, positions[i])
         if allowed[i] & DELTA and known and subpage_bytes > 0:
             delta = delta_bytes(masks[i], subpage_bytes)
-        payloads[i, Payload.SPARSE] = sparse
-        payloads[i, Payload.DELTA] = delta
+        payloads[i, Payload.SPARSE.value] = sparse
+        payloads[i, Payload.DELTA.value] = delta
 
 
 @kernel
 def smallest_method(state: int, mask: int, allowed: int, payloads: I32) -> tuple[int, int]:
     """Return a page's method and the bytes of its records; ``payloads``: its row. See ``choose_methods``."""
-    sparse, delta = payloads[Payload.SPARSE], payloads[Payload.DELTA]
+    sparse, delta = payloads[Payload.SPARSE.value], payloads[Payload.DELTA.value]
     known = state != State.NEVER
     if known and mask == 0 and allowed & SKIP:
         return Method.SKIP, 0

@@ -40,7 +40,7 @@ def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, tot
 
 @kernel
 def _arrive(pages: I64, state: U8, arrivals: U8, before: U8, first: U8, totals: I64) -> None:
-    totals[Count.PAGES_IN] += len(pages)
+    totals[Count.PAGES_IN.value] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen

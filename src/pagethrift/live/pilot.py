@@ -16,6 +16,7 @@ from pagethrift.errors import (
     SourceEnded,
     UsageError,
 )
+from pagethrift.live.convergence import Convergence
 from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline

@@ -124,12 +124,12 @@ def payloads_of_trace(
     ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
     """
     for i in range(len(pages)):
-        payloads[i, Payload.SPARSE] = np.int32(sparses[i]) if contents[i] != 0 else 0
-        payloads[i, Payload.DELTA] = PAGE_BYTES
+        payloads[i, Payload.SPARSE.value] = np.int32(sparses[i]) if contents[i] != 0 else 0
+        payloads[i, Payload.DELTA.value] = PAGE_BYTES
         if exact:
-            payloads[i, Payload.DELTA] = deltas[i]
+            payloads[i, Payload.DELTA.value] = deltas[i]
         elif subpage_bytes > 0 and state[pages[i]] != State.NEVER:
-            payloads[i, Payload.DELTA] = delta_bytes(masks[i], subpage_bytes)
+            payloads[i, Payload.DELTA.value] = delta_bytes(masks[i], subpage_bytes)
 
 
 @kernel
