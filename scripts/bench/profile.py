@@ -22,7 +22,7 @@ from scripts.bench.stages import SECRET, chunks, table_of, thin_alone
 
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, SubpageSigner
-from pagethrift.engine.choice import choose_methods, measure_payloads
+from pagethrift.engine.choice import Payload, choose_methods, measure_payloads
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.output import Output
 from pagethrift.model.methods import Allow
@@ -42,9 +42,9 @@ def shares(stream: StreamFile) -> dict[str, float]:
     arrivals = np.zeros(table.total_pages, np.uint8)
     signs = np.zeros((BATCH_PAGES, signer.columns), np.uint64)
     masks, sizes = np.zeros(BATCH_PAGES, np.uint32), np.zeros(BATCH_PAGES, np.int32)
-    methods, before = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.uint8)
+    methods, before, first = np.zeros((3, BATCH_PAGES), np.uint8)
     allowed = np.full(BATCH_PAGES, int(Allow.SKIP | Allow.DELTA | Allow.SPARSE), np.uint8)
-    sparse, delta = np.zeros(BATCH_PAGES, np.int32), np.zeros(BATCH_PAGES, np.int32)
+    payloads = np.zeros((BATCH_PAGES, len(Payload)), np.int32)
     runs = np.empty((RUNS, 3), np.int64)
     spent = dict.fromkeys(STAGES, 0)
     clock = time.perf_counter_ns
@@ -68,7 +68,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
                 last = now
 
             lap("read")
-            counters.arrive(batch.page, arrivals, before[:n])
+            counters.arrive(batch.page, ledger.state, arrivals, before[:n], first[:n])
             lap("arrive")
             signer.sign(batch, signs[:n])
             lap("sign")
@@ -76,17 +76,10 @@ def shares(stream: StreamFile) -> dict[str, float]:
             lap("compare")
             measure_payloads(
                 batch.buffer, batch.position, batch.kind, batch.page, ledger.state, masks[:n],
-                SUBPAGE_BYTES, allowed[:n], sparse[:n], delta[:n],
+                SUBPAGE_BYTES, allowed[:n], payloads[:n],
             )  # fmt: skip
             choose_methods(
-                batch.page,
-                ledger.state,
-                masks[:n],
-                allowed[:n],
-                sparse[:n],
-                delta[:n],
-                methods[:n],
-                sizes[:n],
+                batch.page, ledger.state, masks[:n], allowed[:n], payloads[:n], methods[:n], sizes[:n]
             )
             lap("choose")
             out.size, _ = writer.write(

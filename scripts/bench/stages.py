@@ -12,7 +12,7 @@ from scripts.bench.rounds import Sample
 
 from pagethrift.content.ledger import Ledger
 from pagethrift.content.signature import SUBPAGE_BYTES, Sha256Signer, SubpageSigner
-from pagethrift.engine.choice import choose_methods, measure_payloads
+from pagethrift.engine.choice import Payload, choose_methods, measure_payloads
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
 from pagethrift.model.methods import Allow, Method
@@ -132,7 +132,7 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
     """Choose methods and emit records, from recorded decisions."""
     writer, out = RecordWriter(table_of(stream)), Output()
     methods, sizes = np.zeros(BATCH_PAGES, np.uint8), np.zeros(BATCH_PAGES, np.int32)
-    sparse, delta = np.zeros(BATCH_PAGES, np.int32), np.zeros(BATCH_PAGES, np.int32)
+    payloads = np.zeros((BATCH_PAGES, len(Payload)), np.int32)
     runs = np.empty((RUNS, 3), np.int64)
     allowed, index = np.full(BATCH_PAGES, int(_ALLOWED), np.uint8), np.arange(BATCH_PAGES)
     elapsed_ns = 0
@@ -144,9 +144,9 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
         began_ns = time.perf_counter_ns()
         measure_payloads(
             batch.buffer, batch.position, batch.kind, index[:n], state, masks,
-            SUBPAGE_BYTES, allowed[:n], sparse[:n], delta[:n],
+            SUBPAGE_BYTES, allowed[:n], payloads[:n],
         )  # fmt: skip
-        choose_methods(index[:n], state, masks, allowed[:n], sparse[:n], delta[:n], methods[:n], sizes[:n])
+        choose_methods(index[:n], state, masks, allowed[:n], payloads[:n], methods[:n], sizes[:n])
         out.size, _ = writer.write(
             batch, methods[:n], masks, SUBPAGE_BYTES, out.data, out.size, sizes[:n], runs
         )

@@ -37,8 +37,7 @@ def page_events(trace: Trace, result: MigrationResult) -> int:
     until_s = result.total_time_s - (result.downtime_s or 0.0)
     loops, rest_s = divmod(until_s, trace.duration_s)
     writes = int(loops) * len(trace.writes) + int(np.searchsorted(trace.writes.time_s, rest_s))
-    pages = result.pages
-    return writes + pages.full + pages.delta + pages.zero + pages.skipped
+    return writes + result.pages.total
 
 
 def cell_speed(cell: Cell, repeats: int) -> dict[str, Any]:

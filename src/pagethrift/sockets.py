@@ -5,11 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import stat
+import time
+from collections.abc import Callable
+from typing import Any
 
 from pagethrift.address import Address
 from pagethrift.errors import LinkError
+
+STEP_S = 0.1
+"""how often somebody who connects is asked whether to go on"""
 
 
 def listen(address: Address, backlog: int = 16) -> socket.socket:
@@ -34,21 +41,54 @@ def listen(address: Address, backlog: int = 16) -> socket.socket:
     return listener
 
 
-def connect(address: Address, timeout_s: float = 10.0) -> socket.socket:
-    """Return a connected socket, blocking. Raises LinkError."""
+def connect(
+    address: Address, timeout_s: float = 10.0, given_up: Callable[[], bool] = lambda: False
+) -> socket.socket:
+    """Return a connected socket, blocking. Raises LinkError.
+
+    ``given_up`` is asked about ten times a second; True ends the attempt.
+    """
     try:
         if address.path:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            link.settimeout(timeout_s)
-            link.connect(address.path)
-        else:
-            link = socket.create_connection((address.host or "127.0.0.1", address.port), timeout_s)
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return _connected(socket.AF_UNIX, address.path, timeout_s, given_up)
+        places = socket.getaddrinfo(address.host or "127.0.0.1", address.port, type=socket.SOCK_STREAM)
+        for family, *_, where in places[:-1]:
+            with contextlib.suppress(OSError):
+                return _connected(family, where, timeout_s, given_up)
+        return _connected(places[-1][0], places[-1][-1], timeout_s, given_up)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LinkError(f"cannot connect to {address}: {reason}; does the destination listen?") from error
-    link.settimeout(None)
-    return link
+        raise LinkError(f"cannot connect to {address}: {reason}; is the destination listening?") from error
+
+
+def _connected(family: int, where: Any, timeout_s: float, given_up: Callable[[], bool]) -> socket.socket:
+    """Return a socket connected to one place, blocking. Raises OSError."""
+    deadline_s = time.monotonic() + timeout_s
+    link = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        link.setblocking(False)
+        poll = select.poll()
+        poll.register(link, select.POLLOUT)
+        while code := link.connect_ex(where):
+            if given_up():
+                raise OSError(errno.ECANCELED, "given up")
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(errno.ETIMEDOUT, "timed out")
+            if code == errno.EAGAIN:  # a Unix socket whose queue is full
+                time.sleep(STEP_S)
+            elif code in (errno.EINPROGRESS, errno.EALREADY):
+                poll.poll(STEP_S * 1000)
+            elif code == errno.EISCONN:
+                break
+            else:
+                raise OSError(code, os.strerror(code))
+        link.setblocking(True)
+        if family != socket.AF_UNIX:
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return link
+    except BaseException:
+        link.close()
+        raise
 
 
 def close_both_ways(connection: socket.socket | None) -> None:

@@ -12,7 +12,7 @@ from pagethrift.lab.recording import record
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario
 from pagethrift.model.facts import PageClass
-from pagethrift.trace.read import read_header, read_trace
+from pagethrift.trace.read import read_trace
 
 SMALL = Scenario(
     name="small-redis",
@@ -30,7 +30,7 @@ def test_a_scenario_is_recorded(tmp_path: Path) -> None:
     assert summary["failed_requests"] == 0
     assert summary["dirty_rate_bytes_per_s"] >= SMALL.min_dirty_rate_bps
     assert summary["sweeps"] > 3
-    header = read_header(out)
+    header = read_trace(out).header
     assert header.workload.startswith("small-redis: Redis in a small guest; ")
     written = sum(sweep.rows for sweep in header.sweeps[1:])
     assert written > 1000

@@ -26,7 +26,7 @@ from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.format import DeltaSource, TraceHeader
-from pagethrift.trace.read import read_header, read_trace
+from pagethrift.trace.read import read_trace
 from tests.qemu.machines import Machine, QemuLike, source
 from tests.qemu.tiny import MIB, PAGE_BYTES, Pattern, Region, TinyGuest
 
@@ -209,7 +209,7 @@ def test_interrupted_by_ctrl_c(qemu_10: QemuLike, short_path: Path) -> None:
         assert process.returncode == 130, err
         assert "interrupted" in err
         assert "sweeps" in out
-    assert len(read_header(options.out).sweeps) >= 3
+    assert len(read_trace(options.out).header.sweeps) >= 3
 
 
 def test_refusals_leave_everything_as_it_was(qemu_10: QemuLike, short_path: Path) -> None:

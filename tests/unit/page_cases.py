@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pagethrift.content.ledger import State
-from pagethrift.engine.choice import choose_methods, measure_payloads
+from pagethrift.engine.choice import Payload, choose_methods, measure_payloads
 from pagethrift.model.pages import I32, U8, U32, BlockTable, PageBatch
 
 NEVER, KNOWN, ZERO = State.NEVER, State.KNOWN, State.ZERO
@@ -34,13 +34,13 @@ class Case:
     def choose(self) -> tuple[U8, I32]:
         n = len(self.batch)
         methods, sizes = np.full(n, 99, np.uint8), np.full(n, -1, np.int32)
-        sparse, delta = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+        payloads = np.full((n, len(Payload)), -1, np.int32)
         batch, state, masks, allowed = self.batch, self.state, self.masks, self.allowed
         measure_payloads(
             batch.buffer, batch.position, batch.kind, batch.page, state, masks,
-            self.subpage, allowed, sparse, delta,
+            self.subpage, allowed, payloads,
         )  # fmt: skip
-        choose_methods(batch.page, state, masks, allowed, sparse, delta, methods, sizes)
+        choose_methods(batch.page, state, masks, allowed, payloads, methods, sizes)
         return methods, sizes
 
 

@@ -24,7 +24,7 @@ from pagethrift.simulator.sweep_spec import read_spec
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.trace.facts_log import read_facts
 from pagethrift.trace.format import COLUMNS, METADATA_KEY
-from pagethrift.trace.read import read_header, read_trace
+from pagethrift.trace.read import read_trace
 from tests.unit.report.samples import migration
 
 DIGITS = "9" * 5000
@@ -47,7 +47,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "matrix": read_compared,
     "sweep": read_spec,
     "trace": read_trace,
-    "header": read_header,
     "facts": lambda path: replay(read_facts(path)),
     "run": read_run,
     "report": lambda path: load([path]),

@@ -18,6 +18,7 @@ NOTHING_TO_DECIDE = {
 """data, protocols, constants"""
 
 ELSEWHERE = {
+    "live/check.py": "qemu/live/test_check.py",
     "cli/restore.py": "qemu/live/test_guest_runs_once.py",
     "cli/exits.py": "unit/cli/test_ending.py",
     "engine/forwarder.py": "unit/engine/test_thinner.py",

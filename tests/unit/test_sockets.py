@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,44 @@ def test_bytes_pass_over_tcp_and_over_unix_sockets(folder: Path) -> None:
                 assert near.gettimeout() is None
                 if wanted.host:
                     assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@contextlib.contextmanager
+def full_listener(address: Address) -> Iterator[Address]:
+    """Listen where a further connection has to wait: the queue is full and nobody accepts."""
+    waiting = []
+    with listen(address, 0) as listener:
+        if address.host:
+            address = Address(host=address.host, port=listener.getsockname()[1])
+        for _ in range(3):
+            one = socket.socket(listener.family)
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+            waiting.append(one)
+        yield address
+    for one in waiting:
+        one.close()
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_connecting_ends_in_time_and_when_it_is_given_up(kind: str, folder: Path) -> None:
+    wanted = Address(host="127.0.0.1") if kind == "tcp" else Address(path=str(folder / "s"))
+    with full_listener(wanted) as address:
+        began_s = time.monotonic()
+        with pytest.raises(LinkError, match="timed out; is the destination listening"):
+            connect(address, timeout_s=0.3)
+        asked = iter([False, False, True])
+        with pytest.raises(LinkError, match="given up"):
+            connect(address, timeout_s=60, given_up=lambda: next(asked))
+        assert time.monotonic() - began_s < 10
+
+
+def test_a_refused_connection_says_so(folder: Path) -> None:
+    with listen(Address(host="127.0.0.1")) as listener:
+        port = listener.getsockname()[1]
+    for address in (Address(host="127.0.0.1", port=port), Address(path=str(folder / "gone"))):
+        with pytest.raises(LinkError, match=r"refused|No such file"):
+            connect(address)
 
 
 def test_listening_on_a_live_socket_disturbs_nobody(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json as json_library
 import os
 import sys
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from pagethrift.cli.common import (
 )
 from pagethrift.cli.ending import ending_signals
 from pagethrift.cli.progress import complain, view
-from pagethrift.errors import UsageError
+from pagethrift.errors import QmpError, UsageError
+from pagethrift.live.check import check as check_migration
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
@@ -151,6 +153,13 @@ def migrate(
             metavar="FILE",
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say, a line each, for what this migration would fail.")
+    ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(help="Refuse a destination whose machine, memory or devices differ from the source's."),
+    ] = True,
     json: Json = False,
 ) -> None:
     """Migrate a running guest.
@@ -181,10 +190,15 @@ def migrate(
             multifd_compression=multifd_compression,
             max_bandwidth_bps=_bandwidth_or_zero(max_bandwidth),
         ),
+        compare_machines=compare,
         result_path=check_output(out, "--out", stream=True) if out else None,
         relay_folder=_folder(relay_folder),
         facts_log=check_output(facts_log, "--facts-log", stream=True) if facts_log else None,
     )
+    if check:
+        lines = asyncio.run(check_migration(options))
+        typer.echo(json_library.dumps(lines) if json else "\n".join(lines) or "nothing was found against it")
+        sys.exit(QmpError.exit_code if lines else 0)
     with view(json) as shown:
         result, sentence = _run(options, shown.show)
         if result is not None:

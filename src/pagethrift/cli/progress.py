@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from pagethrift.live.watch import Progress
-from pagethrift.model.result import MigrationResult, Mode
+from pagethrift.model.result import MigrationResult, Mode, PageCounters
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
 LINE_S = 2.0
@@ -170,8 +170,7 @@ class LiveTable:
 
 
 def summary(result: MigrationResult) -> list[tuple[str, str]]:
-    """Return the main measures of a finished migration as pairs of name and text."""
-    pages = result.pages
+    """Return what a reader wants to know of a finished migration, as name and text."""
     rows = [
         (
             "strategy",
@@ -183,7 +182,7 @@ def summary(result: MigrationResult) -> list[tuple[str, str]]:
         ("on the link", format_bytes(result.transferred_bytes)),
         ("first round", format_bytes(result.first_round_bytes)),
         ("sent again", format_bytes(result.retransferred_bytes)),
-        ("pages", f"{pages.full} full, {pages.delta} delta, {pages.zero} zero, {pages.skipped} skipped"),
+        ("pages", _pages(result.pages)),
         ("rounds", str(len(result.rounds))),
         ("switchover", result.switchover_reason),
     ]
@@ -200,14 +199,13 @@ def summary(result: MigrationResult) -> list[tuple[str, str]]:
 
 
 def _rows(progress: Progress) -> list[tuple[str, str]]:
-    pages = progress.pages
     rows = [
         ("elapsed", format_seconds(progress.elapsed_s)),
         ("phase", progress.phase + (" (forced)" if progress.forced else "")),
         ("round", str(progress.round)),
         ("remaining", f"{format_bytes(progress.remaining_bytes)} of {format_bytes(progress.ram_bytes)}"),
         ("sent", format_bytes(progress.sent_bytes)),
-        ("pages", f"{pages.full} full {pages.delta} delta {pages.zero} zero {pages.skipped} skipped"),
+        ("pages", _pages(progress.pages)),
         ("held", f"{progress.held_pages} pages"),
         ("link", format_bandwidth(progress.link_bps) if progress.link_bps else "unknown"),
         ("round ends in", _seconds(progress.eta_s)),
@@ -230,6 +228,10 @@ def _table(title: str, rows: list[tuple[str, str]]) -> Table:
 
 def _features(result: MigrationResult) -> str:
     return " ".join(f"{name}={value}" for name, value in result.features.items())
+
+
+def _pages(pages: PageCounters) -> str:
+    return ", ".join(f"{count} {name}" for name, count in pages.named())
 
 
 def _seconds(value: float | None) -> str:

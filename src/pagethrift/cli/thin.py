@@ -101,7 +101,7 @@ def _stats(thinner: Thinner, elapsed_s: float) -> dict[str, float | str]:
     return {
         "strategy": thinner.strategy.name,
         "elapsed_s": elapsed_s,
-        "in_bytes": counters.in_bytes,
+        "in_bytes": thinner.in_bytes,
         "out_bytes": counters.out_bytes,
         **{count.name.lower(): counters.of(count) for count in Count},
         **{f"{method.name.lower()}_pages": int(counters.by_method[method]) for method in Method},

@@ -1,1 +1,1 @@
-"""Floor 1: the contents of pages: keyed signatures, digests and the ledger of the destination."""
+"""What pages hold: keyed signatures, digests and the ledger of the destination."""

@@ -115,9 +115,3 @@ class Ledger:
     def commit(self, pages: I64, signs: U64, methods: U8) -> None:
         """Record that the destination will hold these contents, except those with method SKIP or HOLD."""
         _commit(self.rows, self.state, self.zero_row, pages, signs, methods)
-
-    @property
-    def described_bytes(self) -> int:
-        """Bytes of the rows in use and of the states."""
-        described = (self.state == State.KNOWN) | (self.state == State.BASE)
-        return int(np.count_nonzero(described)) * 8 * int(self.rows.shape[1]) + len(self.state)

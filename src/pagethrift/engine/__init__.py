@@ -1,1 +1,1 @@
-"""Floor 3: the thinner (bytes in, bytes out) and the planner (facts in, decisions out)."""
+"""The thinner (bytes in, bytes out) and the planner (facts in, decisions out)."""

@@ -1,10 +1,12 @@
 """Choosing, of the methods that are allowed and certain to be right, the one with the fewest bytes.
 
-The engine knows contents, the simulator knows sizes from a trace: each fills in the sizes of the payloads,
-and ``choose_methods`` chooses for both.
+The engine knows contents, the simulator knows sizes from a trace: each fills in what the payloads would
+take, a column for each ``Payload``, and ``choose_methods`` chooses for both.
 """
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 from pagethrift.content.ledger import State
 from pagethrift.kernels import kernel
@@ -19,6 +21,15 @@ SKIP, DELTA, SPARSE = int(Allow.SKIP), int(Allow.DELTA), int(Allow.SPARSE)
 """Numba knows no IntFlag"""
 
 
+class Payload(IntEnum):
+    """Columns of an array of payload bytes, shape (pages, len(Payload)): what a choice compares."""
+
+    SPARSE = 0
+    """against a page of zeros; 0: the page is all zero"""
+    DELTA = 1
+    """against the page that the destination holds"""
+
+
 @kernel
 def measure_payloads(
     buffer: U8,
@@ -29,29 +40,30 @@ def measure_payloads(
     masks: U32,
     subpage_bytes: int,
     allowed: U8,
-    sparse: I32,
-    delta: I32,
+    payloads: I32,
 ) -> None:
-    """Write the bytes of each page's payload against zero (0: all zero) and against the destination's page.
+    """Write the bytes of each page's payloads, a column for each ``Payload``.
 
     PAGE_BYTES stands for a payload that is not needed. ``subpage_bytes`` is 0 if the bits of a mask do not
     stand for parts of the page.
     """
     for i in range(len(pages)):
         known = state[pages[i]] != State.NEVER
-        sparse[i] = PAGE_BYTES
-        delta[i] = PAGE_BYTES
+        sparse = delta = PAGE_BYTES
         if kinds[i] == Kind.ZERO:
-            sparse[i] = 0
+            sparse = 0
         elif allowed[i] & SPARSE and not (known and masks[i] == 0 and allowed[i] & SKIP):
-            sparse[i] = sparse_bytes(buffer, positions[i])
+            sparse = sparse_bytes(buffer, positions[i])
         if allowed[i] & DELTA and known and subpage_bytes > 0:
-            delta[i] = delta_bytes(masks[i], subpage_bytes)
+            delta = delta_bytes(masks[i], subpage_bytes)
+        payloads[i, Payload.SPARSE.value] = sparse
+        payloads[i, Payload.DELTA.value] = delta
 
 
 @kernel
-def smallest_method(state: int, mask: int, allowed: int, sparse: int, delta: int) -> tuple[int, int]:
-    """Return a page's method and the bytes of its records; see ``choose_methods``."""
+def smallest_method(state: int, mask: int, allowed: int, payloads: I32) -> tuple[int, int]:
+    """Return a page's method and the bytes of its records; ``payloads``: its row. See ``choose_methods``."""
+    sparse, delta = payloads[Payload.SPARSE.value], payloads[Payload.DELTA.value]
     known = state != State.NEVER
     if known and mask == 0 and allowed & SKIP:
         return Method.SKIP, 0
@@ -74,12 +86,12 @@ def smallest_method(state: int, mask: int, allowed: int, sparse: int, delta: int
 
 @kernel
 def choose_methods(
-    pages: I64, state: U8, masks: U32, allowed: U8, sparse: I32, delta: I32, methods: U8, sizes: I32
+    pages: I64, state: U8, masks: U32, allowed: U8, payloads: I32, methods: U8, sizes: I32
 ) -> None:
     """Choose a method for each page; write Method values and each page's estimated bytes.
 
-    ``state`` and ``masks`` are the ledger's, ``allowed`` holds Allow values; ``sparse`` and ``delta`` are
-    the bytes of the payloads (``measure_payloads``).
+    ``state`` and ``masks`` are the ledger's, ``allowed`` holds Allow values; ``payloads``, shape
+    (pages, len(Payload)), the bytes of the payloads (``measure_payloads``).
     """
     for i in range(len(pages)):
-        methods[i], sizes[i] = smallest_method(state[pages[i]], masks[i], allowed[i], sparse[i], delta[i])
+        methods[i], sizes[i] = smallest_method(state[pages[i]], masks[i], allowed[i], payloads[i])

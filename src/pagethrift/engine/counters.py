@@ -39,11 +39,13 @@ def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, tot
 
 
 @kernel
-def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
+def _arrive(pages: I64, state: U8, arrivals: U8, before: U8, first: U8, totals: I64) -> None:
     totals[Count.PAGES_IN.value] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen
+        held = state[pages[i]]
+        first[i] = 1 if held == State.NEVER or held == State.BASE else 0
         if seen > 0:
             totals[Count.RETRANSFERRED_PAGES.value] += 1
         if seen < 255:
@@ -56,12 +58,16 @@ class Counters:
 
     by_method: I64 = field(default_factory=lambda: np.zeros(len(Method), np.int64))
     totals: I64 = field(default_factory=lambda: np.zeros(len(Count), np.int64))
-    in_bytes: int = 0
+    main_in_bytes: int = 0
+    """received on the main channel"""
     out_bytes: int = 0
 
-    def arrive(self, pages: I64, arrivals: U8, before: U8) -> None:
-        """Count the pages of a batch as arrived; ``before`` receives earlier arrivals."""
-        _arrive(pages, arrivals, before, self.totals)
+    def arrive(self, pages: I64, state: U8, arrivals: U8, before: U8, first: U8) -> None:
+        """Count the pages of a batch as arrived; ``before`` receives how often each did earlier.
+
+        ``first`` receives 1 for pages of which nothing was forwarded yet, by ``state``, the ledger's.
+        """
+        _arrive(pages, state, arrivals, before, first, self.totals)
 
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
         """Count what is forwarded of a batch; ``state``: the ledger's, before it records the batch."""

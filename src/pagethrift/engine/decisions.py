@@ -12,13 +12,16 @@ from typing import Protocol
 import numpy as np
 
 from pagethrift.content.ledger import State
-from pagethrift.engine.choice import choose_methods
+from pagethrift.engine.choice import Payload, choose_methods
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.history import RoundHistory
 from pagethrift.model.methods import Allow, Method
-from pagethrift.model.pages import I32, I64, U8, U32, read_only
-from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Strategy
+from pagethrift.model.pages import I32, I64, U8, U32, Bools, read_only
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, HoldNothing, PageFacts, Strategy
+
+FORWARDED = np.array([state in (State.KNOWN, State.ZERO) for state in State], np.bool_)
+"""by a page's state in the ledger, whether something of it was forwarded"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,11 @@ class Moment:
 class Contents(Protocol):
     """The contents of a batch, as far as a choice needs them."""
 
-    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
-        """Write the bytes of each page's payloads; see ``engine.choice.measure_payloads``."""
+    def measure(self, allowed: U8, payloads: I32) -> None:
+        """Write the bytes of each page's payloads, as ``engine.choice.measure_payloads`` does.
+
+        ``payloads`` has the shape (pages, len(Payload)).
+        """
 
     def adjust(self, methods: U8, sizes: I32) -> None:
         """Change the choices in place, for systems with methods that QEMU's stream lacks."""
@@ -80,19 +86,23 @@ class Decisions:
         self._state = state
         self._counters = counters
         self._forbidden = np.uint8(0 if knows_contents else Allow.SKIP | Allow.DELTA)
+        # what is the same for every batch needs no facts, which cost 5 us a batch
+        encode = strategy.encode
+        self._always_allows = encode.methods if isinstance(encode, AlwaysAllow) else None
+        self._may_hold = not isinstance(strategy.hold, HoldNothing)
         self._insight = insight
         self._arrivals: U8 = np.zeros(len(state), np.uint8)
         self._history = RoundHistory(len(state)) if strategy.needs_history else None
         self._take_room(0)
 
     def _take_room(self, pages: int) -> None:
-        self._allowed: U8 = np.zeros(pages, np.uint8)
+        self._allowed: U8 = np.full(pages, self._always_allows or Allow.NOTHING, np.uint8) & ~self._forbidden
         self._methods: U8 = np.zeros(pages, np.uint8)
         self._before: U8 = np.zeros(pages, np.uint8)
+        self._first: U8 = np.zeros(pages, np.uint8)
         self._recent: U8 = np.zeros(pages, np.uint8)
         self._sizes: I32 = np.zeros(pages, np.int32)
-        self._sparse: I32 = np.zeros(pages, np.int32)
-        self._delta: I32 = np.zeros(pages, np.int32)
+        self._payloads: I32 = np.zeros((pages, len(Payload)), np.int32)
 
     def decide(
         self, pages: I64, masks: U32, contents: Contents, moment: Moment, arriving: bool
@@ -104,25 +114,31 @@ class Decisions:
         n = len(pages)
         if n > len(self._allowed):
             self._take_room(n)
-        allowed, methods, before = self._allowed[:n], self._methods[:n], self._before[:n]
-        sizes, sparse, delta = self._sizes[:n], self._sparse[:n], self._delta[:n]
+        allowed, methods, sizes = self._allowed[:n], self._methods[:n], self._sizes[:n]
+        payloads = self._payloads[:n]
         recent = None
         if arriving:
-            self._counters.arrive(pages, self._arrivals, before)
+            self._counters.arrive(pages, self._state, self._arrivals, self._before[:n], self._first[:n])
             if self._history:
                 recent = self._recent[:n]
                 self._history.mark(pages, masks, moment.round, recent)
         else:
-            before[:] = self._arrivals[pages]
-        sizes[:] = 0
-        facts = self._page_facts(pages, masks, before, sizes, recent, moment)
-        allowed[:] = self._strategy.encode.allow(facts)
-        allowed &= ~self._forbidden
-        contents.measure(allowed, sparse, delta)
-        choose_methods(pages, self._state, masks, allowed, sparse, delta, methods, sizes)
+            self._before[:n] = self._arrivals[pages]
+            self._first[:n] = ~FORWARDED[self._state[pages]]
+        may_hold = arriving and self._may_hold and not moment.going
+        facts = None
+        if may_hold or self._always_allows is None:
+            facts = self._page_facts(pages, masks, sizes, recent, moment)
+        if facts is not None and self._always_allows is None:
+            sizes[:] = 0
+            allowed[:] = self._strategy.encode.allow(facts)
+            allowed &= ~self._forbidden
+        contents.measure(allowed, payloads)
+        choose_methods(pages, self._state, masks, allowed, payloads, methods, sizes)
         contents.adjust(methods, sizes)
         if arriving:
-            self._hold(facts, methods, sizes)
+            wish = self._strategy.hold.hold(facts) if facts is not None and may_hold else None
+            self._hold(pages, wish, moment, methods, sizes)
         return methods, sizes
 
     def to_release(self, moment: Moment, everything: bool) -> I64:
@@ -151,17 +167,15 @@ class Decisions:
         )
         return slots[:0] if wish is None else slots[np.asarray(wish, np.bool_)]
 
-    def _page_facts(
-        self, pages: I64, masks: U32, before: U8, sizes: I32, recent: U8 | None, moment: Moment
-    ) -> PageFacts:
-        held, insight, state = self.held, self._insight, self._state[pages]
+    def _page_facts(self, pages: I64, masks: U32, sizes: I32, recent: U8 | None, moment: Moment) -> PageFacts:
+        held, insight, n = self.held, self._insight, len(pages)
         return PageFacts(
             now_s=moment.now_s,
             round=moment.round,
             pages=read_only(pages),
             masks=read_only(masks),
-            first=(state == State.NEVER) | (state == State.BASE),
-            arrivals=read_only(before),
+            first=self._first[:n].view(np.bool_),
+            arrivals=read_only(self._before[:n]),
             sizes=read_only(sizes),
             held_pages=len(held),
             hold_budget_pages=held.budget_pages,
@@ -176,10 +190,9 @@ class Decisions:
             as_defined=insight.as_defined if insight else False,
         )
 
-    def _hold(self, facts: PageFacts, methods: U8, sizes: I32) -> None:
-        """Mark waiting pages as HOLD; a newer content replaces an older one, or cancels it."""
-        held, pages = self.held, facts.pages
-        wish = None if facts.last else self._strategy.hold.hold(facts)
+    def _hold(self, pages: I64, wish: Bools | None, moment: Moment, methods: U8, sizes: I32) -> None:
+        """Mark pages that wait as HOLD; a newer content replaces an older one, or cancels it."""
+        held = self.held
         if wish is None:
             if len(held):
                 held.drop(pages)
@@ -187,5 +200,5 @@ class Decisions:
         wish = np.asarray(wish, np.bool_) & (methods != Method.SKIP)
         held.drop(pages[~wish])
         chosen = np.flatnonzero(wish)
-        kept = held.take(pages[chosen], sizes[chosen], facts.now_s, facts.round)
+        kept = held.take(pages[chosen], sizes[chosen], moment.now_s, moment.round)
         methods[chosen[kept]] = Method.HOLD

@@ -35,11 +35,11 @@ class _Records:
     masks: U32
     subpage_bytes: int
 
-    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
+    def measure(self, allowed: U8, payloads: I32) -> None:
         batch = self.batch
         measure_payloads(
             batch.buffer, batch.position, batch.kind, batch.page, self.state, self.masks,
-            self.subpage_bytes, allowed, sparse, delta,
+            self.subpage_bytes, allowed, payloads,
         )  # fmt: skip
 
     def adjust(self, methods: U8, sizes: I32) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from pagethrift.model.pages import I32, I64
+from pagethrift.model.pages import I32, I64, Bools
 
-Bools = npt.NDArray[np.bool_]
 _FIRST_SLOTS = 256
 
 

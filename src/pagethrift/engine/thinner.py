@@ -109,14 +109,14 @@ class Thinner:
     def received(self, count: int) -> None:
         """Say that ``count`` bytes were received; 0 means the stream ended."""
         self._ended = count == 0
-        self.counters.in_bytes += count
+        self.counters.main_in_bytes += count
         self._reader.received(count)
 
     @property
     def in_bytes(self) -> int:
         """Bytes received on all channels."""
         channels = self._channels.all if self._channels else ()
-        return self.counters.in_bytes + sum(channel.received_bytes for channel in channels)
+        return self.counters.main_in_bytes + sum(channel.received_bytes for channel in channels)
 
     @property
     def joinable(self) -> bool:
@@ -192,7 +192,7 @@ class Thinner:
         if channel is None or found is None or self._frame is None:
             return None
         batch, signs = found
-        # room_bytes allows for more than a batch needs: the head of a PART section fits too.
+        # room_bytes allows for the head of a PART section, too
         if out.free < room_bytes(batch.kind):
             return PauseReason.OUTPUT_FULL
         self._frame.open(out)

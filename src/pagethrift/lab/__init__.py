@@ -1,1 +1,1 @@
-"""Floor 6: two hosts, guests, load and experiments on one machine."""
+"""Two hosts, guests, load and experiments on one machine."""

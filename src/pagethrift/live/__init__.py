@@ -1,1 +1,1 @@
-"""Floor 5: the driver of one whole migration, and the recorder of traces."""
+"""The driver of one whole migration, and the recorder of traces."""

@@ -59,6 +59,17 @@ class Destination:
             if "already been started" not in str(error):
                 raise
 
+    async def listens_at(self) -> str:
+        """Return where this QEMU says it listens, as text; empty: it does not say."""
+        try:
+            addresses = (await self.monitor.execute("query-migrate", timeout_s=1.0)).get("socket-address", ())
+        except QmpError:
+            return ""
+        return ", ".join(
+            address.get("path") or f"{address.get('host', '')}:{address.get('port', '')}"
+            for address in addresses
+        )
+
     async def take_over(self, start_guest: bool) -> float | None:
         """Wait until everything is loaded and start the guest here; return the time of RESUME.
 

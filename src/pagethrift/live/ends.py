@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from pagethrift.address import parse_address
+from pagethrift.errors import QmpError
+from pagethrift.live.compatibility import unlike
 from pagethrift.live.destination import Destination
 from pagethrift.live.kept import claimed
 from pagethrift.live.live_result import Identity, identify
@@ -85,6 +87,8 @@ async def open_ends(
             await destination.check(theirs)
             if theirs.found:
                 ends.warnings.append(theirs.found)
+            if options.compare_machines and (lines := await unlike(source, destination.monitor)):
+                raise QmpError(f"destination {destination.monitor.path}: {'; '.join(lines)}; make them equal")
             ends.borrowed.append(theirs)
             await prepare_destination(theirs, options)
             await destination.listen(options)

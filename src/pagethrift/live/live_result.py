@@ -10,7 +10,7 @@ from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopAction, StopDecision
-from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue
+from pagethrift.model.result import MigrationResult, Mode, Outcome, recorded_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,6 @@ def _why(decision: StopDecision | None) -> tuple[str, float | None]:
     return decision.reason, decision.predicted_downtime_s
 
 
-def _parameters(options: MigrateOptions) -> dict[str, ParameterValue]:
-    if not options.stop:
-        return dict(options.parameters)
-    stop = {f"stop.{name}": value for name, value in options.stop_parameters.items()}
-    return {**options.parameters, "stop": options.stop, **stop}
-
-
 def build_result(
     options: MigrateOptions,
     identity: Identity,
@@ -74,6 +67,7 @@ def build_result(
     completed = outcome is Outcome.COMPLETED
     reason, predicted_s = _why(watch.decision) if completed else ("", None)
     relayed = not options.plain
+    given = recorded_parameters(options.parameters, options.stop, options.stop_parameters)
     return MigrationResult(
         mode=Mode.RELAY if relayed else Mode.PLAIN,
         strategy=options.strategy if relayed else "qemu",
@@ -93,7 +87,7 @@ def build_result(
         relay_peak_rss_bytes=watch.relay.peak_rss_bytes if relayed else None,
         one_pass_bound_s=bound_s,
         ratio=total_time_s / bound_s if completed and bound_s else None,
-        parameters=_parameters(options) if relayed else {},
+        parameters=given if relayed else {},
         features=options.features.as_features(),
         converged=completed and watch.forced_at_s is None,
         forced_at_s=watch.forced_at_s,

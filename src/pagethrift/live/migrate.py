@@ -180,6 +180,12 @@ class _LiveMigration:
         destination = self._ends.destination
         reason = await destination.why_it_failed() if destination is not None else ""
         reason = f"destination: {reason}" if reason else ""
+        if (
+            destination is not None
+            and "cannot connect" in str(error)
+            and (at := await destination.listens_at())
+        ):
+            reason = f"the destination listens on {at}; choose another address with --incoming"
         if self._watch.status.startswith("postcopy"):
             return one_line(error, reason)
         if await self._break_off():
@@ -226,6 +232,7 @@ class _LiveMigration:
         cpu_s = self._source_cpu_s()
         await self._ends.give_back()
         before_s = self._cpu_before_s
+        warnings = (*self._ends.warnings, self._pilot.convergence.warning, self._watch.relay.warning)
         result = build_result(
             self._options,
             self._ends.identity,
@@ -235,7 +242,7 @@ class _LiveMigration:
             resumed_s=resumed_s,
             source_cpu_s=cpu_s - before_s if cpu_s is not None and before_s is not None else None,
             error=error,
-            warnings=tuple(filter(None, (*self._ends.warnings, self._watch.relay.warning))),
+            warnings=tuple(filter(None, warnings)),
         )
         return self._written(result)
 

@@ -79,6 +79,8 @@ class MigrateOptions:
     """without the relay: QEMU connects straight to the destination, and decides by itself"""
     features: PlainFeatures = PlainFeatures()
     """only for ``plain``, except uncompressed ``multifd_channels``: with the relay, at the source only"""
+    compare_machines: bool = True
+    """refuse a destination that would not load the guest before anything moves (needs ``destination_qmp``)"""
     result_path: Path | None = None
     """file for the result, which is written whatever the outcome"""
     facts_log: Path | None = None

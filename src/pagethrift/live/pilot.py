@@ -6,9 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, assert_never
 
-from pagethrift.errors import CancelledElsewhere, LinkError, PagethriftError, QmpError, SourceEnded
+from pagethrift.errors import (
+    CancelledElsewhere,
+    LinkError,
+    PagethriftError,
+    QmpError,
+    SourceEnded,
+    UsageError,
+)
+from pagethrift.live.convergence import Convergence
 from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
@@ -19,6 +27,8 @@ from pagethrift.model.defaults import PLANNER_TICK_S
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 REPORT_S = 0.1
+SILENT_S = 10.0
+"""QEMU answers within milliseconds, on a busy host within a second"""
 ANSWER_S = 1.0
 """a source that does not answer by then is asked no further"""
 SLOW_START_BPS = 64 << 20
@@ -57,6 +67,9 @@ class Pilot:
         """the source has accepted our `migrate`: what runs there now is ours to cancel"""
         self.shutdown_reason = ""
         """why the source's guest was powered off, as QEMU says; empty: it was not"""
+        self.convergence = Convergence(options.downtime_limit_s)
+        self._asked_s: float | None = None
+        """since when the source owes an answer"""
         self._stops: set[asyncio.Task[None]] = set()
         self._options = options
         self._ends = ends
@@ -150,7 +163,9 @@ class Pilot:
     async def _poll(self) -> None:
         """Ask for the state every tick, one question at a time, and wait as long as QEMU is busy."""
         while True:
+            self._asked_s = time.monotonic()
             info = await self._ends.source.query_migrate(timeout_s=None)
+            self._asked_s = None
             self._watch.on_info(info, time.monotonic())
             self._news.set()
             try:
@@ -185,11 +200,22 @@ class Pilot:
 
     def _show(self, now_s: float) -> None:
         """Report; what only reports may fail as it likes, and is asked no more."""
+        self._watch.notes = tuple(filter(None, (self._silence(now_s), self.convergence.warning)))
         try:
             self._report(self._watch.progress(now_s))
         except Exception as error:
             self._report = lambda _: None
             self._ends.warnings.append(f"progress was not shown to the end: {_said(error)}")
+
+    def _silence(self, now_s: float) -> str:
+        """Say how long the source has not answered; while it switches over, its monitor is blocked."""
+        silent_s = now_s - self._asked_s if self._asked_s is not None else 0.0
+        if silent_s < SILENT_S:
+            return ""
+        why = (
+            "it is switching over" if self._watch.stopped_s is not None else "it may be stopped or overloaded"
+        )
+        return f"the source has not answered for {silent_s:.0f} s: {why}"
 
     def _tell_relay(self) -> None:
         relay = self._ends.relay
@@ -284,8 +310,18 @@ class Pilot:
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
         self._watch.decision = decision
-        if decision.action is StopAction.SWITCH_OVER:
-            await self._go(decision)
+        match decision.action:
+            case StopAction.SWITCH_OVER:
+                await self._go(decision)
+            case StopAction.CONTINUE:
+                pass
+            case StopAction.SET_THROTTLE | StopAction.START_POST_COPY:
+                raise UsageError(
+                    f"the stop rule asks for {decision.action.value!r}, which cannot be carried out live;"
+                    " choose another with --stop, or simulate"
+                )
+            case _:
+                assert_never(decision.action)
 
     async def _go(self, decision: StopDecision) -> None:
         self._watch.decision = decision

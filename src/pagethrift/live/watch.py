@@ -67,6 +67,8 @@ class Watch:
         self.decision: StopDecision | None = None
         self.first_pass_info: MigrateInfo | None = None
         """QEMU's first counters after the first pass"""
+        self.notes: tuple[str, ...] = ()
+        """what an operator should know now, beside what the relay says"""
         self._limit_s = downtime_limit_s
         self._bandwidth_bps = bandwidth_bps
         self._relayed = relayed
@@ -224,7 +226,7 @@ class Watch:
             predicted_downtime_s=None if unasked else self.predicted_downtime_s(now_s),
             eta_s=self._round_eta_s(now_s),
             forced=self.forced_at_s is not None,
-            warning=self.relay.warning,
+            warning="; ".join(filter(None, (self.relay.warning, *self.notes))),
         )
 
     def _set_status(self, status: str, now_s: float) -> None:

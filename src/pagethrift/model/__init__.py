@@ -1,1 +1,1 @@
-"""Floor 0: the words of the project as plain data (pages, facts, decisions, results)."""
+"""The words of the project as plain data (pages, facts, decisions, results)."""

@@ -24,3 +24,11 @@ RELAY_BUFFER_MIN_BYTES = 256 << 10
 
 RELAY_BUFFER_MAX_BYTES = 8 << 20
 """0.1 s of a link of 0.67 Gbit/s; faster links find 6 ms or more here, and memory stays small"""
+
+RATE_WINDOW_S = 0.2
+"""the link's rate is taken over this long: the relay measures it so, the simulator sees it so"""
+
+
+def relay_buffer_bytes(link_bps: float, seconds: float = RELAY_BUFFER_S) -> float:
+    """Return how many bytes may wait in the relay: so many seconds of the link's rate, within limits."""
+    return min(RELAY_BUFFER_MAX_BYTES, max(RELAY_BUFFER_MIN_BYTES, link_bps * seconds))

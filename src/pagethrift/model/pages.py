@@ -14,11 +14,14 @@ T = TypeVar("T", bound=np.generic)
 PAGE_BYTES = 4096
 """target page size of x86-64; a stream with another size is refused"""
 
+Bools: TypeAlias = npt.NDArray[np.bool_]
 U8: TypeAlias = npt.NDArray[np.uint8]
+U16: TypeAlias = npt.NDArray[np.uint16]
 I32: TypeAlias = npt.NDArray[np.int32]
 U32: TypeAlias = npt.NDArray[np.uint32]
 I64: TypeAlias = npt.NDArray[np.int64]
 U64: TypeAlias = npt.NDArray[np.uint64]
+F64: TypeAlias = npt.NDArray[np.float64]
 
 
 def read_only(array: npt.NDArray[T]) -> npt.NDArray[T]:
@@ -83,12 +86,6 @@ class BlockTable:
     def total_pages(self) -> int:
         """Pages of all blocks together."""
         return int(self.first_pages[-1])
-
-    def block_of(self, page: int) -> tuple[Block, int]:
-        """Return the block and the byte offset in it of a page index."""
-        index = int(np.searchsorted(self.first_pages, page, side="right")) - 1
-        block = self.blocks[index]
-        return block, (page - block.first_page) * PAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,18 @@ RESULT_VERSION = 1
 ParameterValue = str | int | float | bool
 
 
+def recorded_parameters(
+    parameters: Mapping[str, float], stop: str, stop_parameters: Mapping[str, float]
+) -> dict[str, ParameterValue]:
+    """Return a strategy's parameters as a result has them: those of a stop rule put in its place stand apart.
+
+    ``stop``: the name of that rule, "" if the strategy keeps its own.
+    """
+    if not stop:
+        return dict(parameters)
+    return {**parameters, "stop": stop, **{f"stop.{name}": value for name, value in stop_parameters.items()}}
+
+
 class Mode(StrEnum):
     """What was between the two QEMUs."""
 
@@ -59,11 +71,29 @@ class PageCounters:
             values[name] = values.get(name, 0) + int(counts[method])
         return cls(**values)
 
+    def named(self) -> list[tuple[str, int]]:
+        """Return every counter, as (name, count)."""
+        return [(f.name, getattr(self, f.name)) for f in fields(self)]
+
+    @property
+    def total(self) -> int:
+        """Pages counted, by whatever counter."""
+        return sum(astuple(self))
+
+    def __add__(self, other: PageCounters) -> PageCounters:
+        """Return what both counted together."""
+        return PageCounters(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
     def __sub__(self, earlier: PageCounters) -> PageCounters:
         """Return what was counted since ``earlier``."""
         return PageCounters(
             *(now - before for now, before in zip(astuple(self), astuple(earlier), strict=True))
         )
+
+
+def flat_name(counter: str) -> str:
+    """Return the key of a counter where the page counters stand flat among other fields, as in a round."""
+    return f"{counter}_pages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +199,7 @@ class MigrationResult:
         """Return the result as in its file, schema and version first."""
         data = {"schema": RESULT_SCHEMA, "version": RESULT_VERSION, **asdict(self)}
         for record in data["rounds"]:
-            record |= {f"{name}_pages": count for name, count in record.pop("pages").items()}
+            record |= {flat_name(name): count for name, count in record.pop("pages").items()}
         return data
 
     def to_json(self) -> str:
@@ -223,7 +253,7 @@ def _result(data: dict[str, Any]) -> MigrationResult:
 
 def _round(data: Mapping[str, Any]) -> RoundRecord:
     values = _known(RoundRecord, data)
-    values["pages"] = PageCounters(**{f.name: data.get(f"{f.name}_pages", 0) for f in fields(PageCounters)})
+    values["pages"] = PageCounters(**{f.name: data.get(flat_name(f.name), 0) for f in fields(PageCounters)})
     return RoundRecord(**values)
 
 

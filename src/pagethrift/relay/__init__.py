@@ -1,1 +1,1 @@
-"""Floor 5: the data path as a process: QEMU's sockets on one side, the link on the other."""
+"""The data path as a process: QEMU's sockets on one side, the link on the other."""

@@ -20,14 +20,21 @@ SIOCOUTQNSD = 0x894B
 
 
 class Connection:
-    """A connected socket: one thread writes, another may receive, and any thread may close it."""
+    """A connected socket: one thread writes, another may receive, and any thread may close it.
+
+    A connection that encrypts is a subclass, and must keep apart what is one number here. ``write``
+    drops from ``pieces``, and returns, the plain bytes it took: the outlet counts with them.
+    ``sent_bytes``, ``unacknowledged_bytes`` and ``unsent_bytes`` count bytes on the wire: the rate of
+    the link comes from them. What is encrypted and not yet taken by the socket counts as unsent, and
+    goes out before ``write`` takes more. ``close`` may be called while another thread waits or writes.
+    """
 
     def __init__(self, connected: socket.socket) -> None:
         """Take over a connected socket."""
         self._socket = connected
         self._tcp = connected.family != socket.AF_UNIX
         self.sent_bytes = 0
-        """handed to the socket"""
+        """handed to the socket, as the wire carries them"""
         connected.setblocking(False)
         self._writable = select.poll()
         self._writable.register(connected, select.POLLOUT)
@@ -39,7 +46,10 @@ class Connection:
         return bool(self._writable.poll(timeout_s * 1000))
 
     def write(self, pieces: deque[memoryview]) -> int:
-        """Write what the socket takes now, and drop it from ``pieces``; returns the bytes. Raises OSError."""
+        """Write what the socket takes now and drop it from ``pieces``; returns the bytes dropped.
+
+        Raises OSError.
+        """
         try:
             count = self._socket.sendmsg(first_bytes(pieces, SEND_BYTES))
         except BlockingIOError:

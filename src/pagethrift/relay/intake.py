@@ -25,14 +25,12 @@ from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.sockets import listen
 from pagethrift.stream.packets import CHANNEL_BUFFER_BYTES
-from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC
+from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, TLS_HELLO
 
 SOCKETS_MAX = 512
 """QEMU connects up to 255 channels and main before anybody accepts"""
 CHANNELS_MAX = 255
 """parameter multifd-channels has eight bits"""
-TLS_RECORD = b"\x16\x03"
-"""passed through as main: QEMU itself speaks TLS with the destination"""
 MIN_RECEIVE_BYTES = 64 << 10
 STRANGER_TIMEOUT_S = 10.0
 """a connection whose first bytes have not arrived after this time is closed"""
@@ -194,7 +192,7 @@ class Intake:
         self._poller.unregister(stranger)
         if first == MULTIFD_MAGIC.to_bytes(4, "big"):
             self._join(stranger)
-        elif first != MAGIC.to_bytes(4, "big") and not first.startswith(TLS_RECORD):
+        elif first != MAGIC.to_bytes(4, "big") and not first.startswith(TLS_HELLO):
             stranger.close()  # not QEMU; never passed on, because the destination takes one connection only
         elif self.main is None:
             self.main = stranger

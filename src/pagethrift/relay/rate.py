@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pagethrift.model.defaults import RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_BYTES, RELAY_BUFFER_S
+from pagethrift.model.defaults import RATE_WINDOW_S, relay_buffer_bytes
 from pagethrift.relay.connection import Connection
 
 UNKNOWN_BUFFER_BYTES = 1 << 20
 """until the rate is measured, which takes 0.2 s"""
 FAST_BPS = 64 << 20
 """half a gigabit a second"""
-RATE_WINDOW_S = 0.2
 NEWEST_SHARE = 0.3
 """weight of the last window in the running mean"""
 
@@ -29,10 +28,7 @@ class LinkRate:
     @property
     def bound_bytes(self) -> int:
         """How much may wait: RELAY_BUFFER_S of link, within limits."""
-        if self.bps <= 0:
-            return UNKNOWN_BUFFER_BYTES
-        wanted_bytes = max(RELAY_BUFFER_MIN_BYTES, self.bps * RELAY_BUFFER_S)
-        return int(min(RELAY_BUFFER_MAX_BYTES, wanted_bytes))
+        return UNKNOWN_BUFFER_BYTES if self.bps <= 0 else int(relay_buffer_bytes(self.bps))
 
     @property
     def fast(self) -> bool:

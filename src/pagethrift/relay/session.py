@@ -151,8 +151,11 @@ class Relay:
 
     def _forward(self, source: socket.socket) -> None:
         # Connect only with bytes in hand: to the destination, even an idle connection is its one migration.
-        self._connection = connection = Connection(connect(self._destination))
+        self._connection = connection = Connection(connect(self._destination, given_up=self._is_aborted))
         self._outlet = outlet = Outlet(connection, self._stall_timeout_s, self.abort, self._bandwidth_bps)
+        if self._error:  # abort() may have looked for a connection before there was one
+            outlet.abandon()
+            raise self._error
         back = threading.Thread(
             target=self._carry_back, args=(source, connection), name="return", daemon=True
         )
@@ -170,6 +173,9 @@ class Relay:
             raise LinkError(f"the destination did not close the link within {CLOSE_TIMEOUT_S:.0f} s")
         if self._error:
             raise self._error
+
+    def _is_aborted(self) -> bool:
+        return self._error is not None
 
     def _thin_received(self, outlet: Outlet) -> PauseReason:
         """Thin what was received into one output."""

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pagethrift.report import plots
 from pagethrift.report.drawing import Draw
 from pagethrift.report.runs import Run
-from pagethrift.report.series import TABLE_BINS, Bar, TimeLine, bars, representative, shared_span_s, time_line
+from pagethrift.report.series import (
+    KINDS,
+    TABLE_BINS,
+    Bar,
+    TimeLine,
+    bars,
+    representative,
+    shared_span_s,
+    time_line,
+)
 from pagethrift.report.summary import by_mode, timed
 from pagethrift.units import format_bytes, format_seconds
 
@@ -64,7 +73,7 @@ def round_figures(scenario: str, runs: Sequence[Run]) -> list[Figure]:
             description=_rounds_words(run, part),
             draw=draw,
             size_in=plots.ROUNDS_IN,
-            headings=("round", "from, s", *(kind for kind, _, _ in plots.KINDS), "bytes sent"),
+            headings=("round", "from, s", *KINDS, "bytes sent"),
             table=tuple(_round_cells(bar) for bar in part),
         )
         for number, (run, part, draw) in enumerate(zip(chosen, parts, plots.rounds(parts), strict=True), 1)
@@ -133,7 +142,7 @@ def _time_table(run: Run, memcaslap: bool) -> tuple[tuple[str, ...], ...]:
 
 
 def _round_cells(bar: Bar) -> tuple[str, ...]:
-    kinds = (str(getattr(bar, kind)) for kind, _, _ in plots.KINDS)
+    kinds = (str(bar.of(kind)) for kind in KINDS)
     return (bar.label, f"{bar.began_s:.2f}", *kinds, str(bar.sent_bytes))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from math import nan
 from typing import TYPE_CHECKING
 
 from pagethrift.report.drawing import INK, Draw
 from pagethrift.report.runs import Run
-from pagethrift.report.series import Bar, TimeLine
+from pagethrift.report.series import KINDS, Bar, TimeLine
 from pagethrift.report.summary import by_mode
 
 if TYPE_CHECKING:
@@ -23,14 +24,18 @@ SCATTER_IN = (3.9, 4.8)
 COLOURS = ("#2f7fc1", "#c8553d", "#2a9d6f", "#a65fb5", "#8f7d22", "#6b7f8c")
 """contrast at least 3:1 against white and against the dark page; colour is never the only difference"""
 MARKERS = "oxs^DvP*<>Xphd1234"
-KINDS = (
-    ("full", "#2f7fc1", ""),
-    ("delta", "#c8553d", "////"),
-    ("zero", "#8a949c", "||||"),
-    ("skipped", "#2a9d6f", "xxxx"),
-    ("held", "#a65fb5", "----"),
-)
-"""kinds of page records, their colour and hatching, from the bottom up"""
+LOOKS = {
+    "full": ("#2f7fc1", ""),
+    "delta": ("#c8553d", "////"),
+    "zero": ("#8a949c", "||||"),
+    "skipped": ("#2a9d6f", "xxxx"),
+    "held": ("#a65fb5", "----"),
+}
+"""colour and hatching of a kind of page records"""
+OTHER_LOOKS = (("#8f7d22", "...."), ("#6b7f8c", "++++"), ("#c8553d", "oooo"), ("#2f7fc1", "****"))
+"""of those that are not named above, in turn"""
+LEGEND_COLUMNS = 5
+"""names in a row of the legend"""
 
 
 def time_lines(lines: Sequence[TimeLine], span_s: tuple[float, float]) -> list[Draw]:
@@ -99,8 +104,8 @@ def _rounds(
         names = [bar.label for bar in part]
         at = [float(i) for i in range(len(part))]
         base = [0.0] * len(part)
-        for kind, colour, hatch in KINDS:
-            heights = [float(getattr(bar, kind)) for bar in part]
+        for kind, (colour, hatch) in looks().items():
+            heights = [float(bar.of(kind)) for bar in part]
             pages.bar(
                 at, heights, 0.8, base, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.4, label=kind
             )
@@ -118,9 +123,15 @@ def _rounds(
     grid[1][0].set_xlabel("first pass")
     grid[1][1].set_xlabel("later rounds (own scale)")
     figure.legend(
-        *grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(KINDS),
+        *grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=LEGEND_COLUMNS,
         handlelength=1.2, columnspacing=1.0,
     )  # fmt: skip
+
+
+def looks() -> dict[str, tuple[str, str]]:
+    """Return colour and hatching of every kind of page records, from the bottom up."""
+    others = cycle(OTHER_LOOKS)
+    return {kind: LOOKS.get(kind) or next(others) for kind in KINDS}
 
 
 def _thousands(value: float, _position: int) -> str:

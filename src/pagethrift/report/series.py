@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from pagethrift.model.result import RoundRecord
+from pagethrift.model.result import PageCounters, RoundRecord
 from pagethrift.report.runs import Client, Run
 
 MOST_BINS = 300
 """most points of a line: about one for each pixel of a small plot"""
 TABLE_BINS = 24
 MOST_ROUNDS = 24
-"""most bars; the last one adds up all later rounds"""
+"""bars; what comes after is added up in the last one"""
+HELD = "held"
+KINDS = (*(field.name for field in fields(PageCounters)), HELD)
+"""what the pages of a bar are, from the bottom up"""
 Aggregate = Callable[[Sequence[float]], float]
 
 
@@ -49,16 +52,17 @@ class Bar:
     label: str
     began_s: float
     sent_bytes: int
-    full: int
-    delta: int
-    zero: int
-    skipped: int
+    counted: PageCounters
     held: int
 
     @property
     def pages(self) -> int:
         """Height of the bar."""
-        return self.full + self.delta + self.zero + self.skipped + self.held
+        return self.counted.total + self.held
+
+    def of(self, kind: str) -> int:
+        """Return the pages of a kind: the name of a counter, or "held"."""
+        return self.held if kind == HELD else dict(self.counted.named())[kind]
 
 
 def representative(runs: Iterable[Run]) -> Run | None:
@@ -129,11 +133,8 @@ def _bar(name: str, rounds: Sequence[RoundRecord]) -> Bar:
         label=name,
         began_s=rounds[0].began_s,
         sent_bytes=sum(round.sent_bytes for round in rounds),
-        full=sum(round.pages.full for round in rounds),
-        delta=sum(round.pages.delta for round in rounds),
-        zero=sum(round.pages.zero for round in rounds),
-        skipped=sum(round.pages.skipped for round in rounds),
-        # held pages stay held from round to round: the last number counts, not the sum
+        counted=sum((round.pages for round in rounds), PageCounters()),
+        # held pages wait on from round to round: the last number is what waits, not the sum
         held=rounds[-1].held_pages,
     )
 

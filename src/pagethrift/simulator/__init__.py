@@ -1,1 +1,1 @@
-"""Floor 5: migrations of recorded guests over virtual links, with the relay's strategies and planner."""
+"""Migrations of recorded guests over virtual links, with the relay's own strategies and planner."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from pagethrift.content.ledger import State
+from pagethrift.engine.choice import Payload
 from pagethrift.kernels import kernel
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
+from pagethrift.model.pages import F64, I32, I64, PAGE_BYTES, U8, U16, U32
 from pagethrift.stream.encoding.delta import delta_bytes
-
-F64 = npt.NDArray[np.float64]
-U16 = npt.NDArray[np.uint16]
 
 LOGGED, FETCHED = 1, 2
 """a page's bits in the hypervisor's dirty log: written; read by QEMU's sync and not cleared yet"""
@@ -118,36 +115,36 @@ def read_dirty(
 
 
 @kernel
-def measure_payloads(
+def payloads_of_trace(
     contents: I64, sparses: U16, masks: U32, deltas: I32, pages: I64, state: U8,
-    subpage_bytes: int, exact: bool, sparse: I32, delta: I32,
+    subpage_bytes: int, exact: bool, payloads: I32,
 ) -> None:  # fmt: skip
-    """Write the bytes of payloads from content ids and sizes, as engine.choice does from contents.
+    """Write the bytes of payloads from ids and sizes, as engine.choice.measure_payloads does from contents.
 
     ``exact``: a delta is byte-exact XBZRLE instead of whole subpages.
     """
     for i in range(len(pages)):
-        sparse[i] = np.int32(sparses[i]) if contents[i] != 0 else 0
-        delta[i] = PAGE_BYTES
+        payloads[i, Payload.SPARSE.value] = np.int32(sparses[i]) if contents[i] != 0 else 0
+        payloads[i, Payload.DELTA.value] = PAGE_BYTES
         if exact:
-            delta[i] = deltas[i]
+            payloads[i, Payload.DELTA.value] = deltas[i]
         elif subpage_bytes > 0 and state[pages[i]] != State.NEVER:
-            delta[i] = delta_bytes(masks[i], subpage_bytes)
+            payloads[i, Payload.DELTA.value] = delta_bytes(masks[i], subpage_bytes)
 
 
 @kernel
 def commit(
     pages: I64, contents: I64, methods: U8, masks: U32, deltas: I32,
-    held_content: I64, state: U8, owed_mask: U32, owed_delta: I32,
+    content: I64, state: U8, owed_mask: U32, owed_delta: I32,
 ) -> None:  # fmt: skip
-    """Record what the destination holds now; held pages and wrongly skipped pages stay owed."""
+    """Record what the destination holds now as ``content``; a page held or skipped wrongly stays owed."""
     for i in range(len(pages)):
         page = pages[i]
         if methods[i] in (Method.SKIP, Method.HOLD):
             owed_mask[page] = masks[i]
             owed_delta[page] = deltas[i]
             continue
-        held_content[page] = contents[i]
+        content[page] = contents[i]
         state[page] = State.ZERO if contents[i] == 0 else State.KNOWN
         owed_mask[page] = 0
         owed_delta[page] = 0

@@ -17,7 +17,8 @@ from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulator.virtual_link import VirtualLink
 from pagethrift.simulator.virtual_relay import VirtualRelay
 from pagethrift.simulator.virtual_source import VirtualSource
-from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
+from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S
+from pagethrift.stream.encoding.full import FULL_BYTES
 
 FAULT_S = 0.0005
 """time of a fault besides the link: userfault, request, placing the page"""
@@ -71,7 +72,7 @@ def run_post_copy(
         arrives_s[pages.page] = begin_s + step_s * np.arange(1, len(pages) + 1) + delay_s - resumed_s
     writes = guest.trace.writes
     cursor, offset_s = guest.position()
-    stall_s = FAULT_S + 2 * delay_s + link.seconds(FULL_RECORD_BYTES, resumed_s)
+    stall_s = FAULT_S + 2 * delay_s + link.seconds(FULL_BYTES, resumed_s)
     faults, stalled_s = find_faults(
         guest.now_s - offset_s, stall_s, cursor, writes.time_s, writes.page, arrives_s
     )

@@ -8,7 +8,7 @@ from pagethrift.engine.counters import Count
 from pagethrift.engine.rounds import RoundLog
 from pagethrift.model.facts import StopDecision
 from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue
+from pagethrift.model.result import MigrationResult, Mode, Outcome, recorded_parameters
 from pagethrift.simulator.simulate_options import SimulateOptions
 from pagethrift.simulator.virtual_link import VirtualLink
 from pagethrift.simulator.virtual_relay import VirtualRelay
@@ -62,7 +62,7 @@ def build_result(
         stale_pages=end.stale_pages if completed else None,
         one_pass_bound_s=bound_s,
         ratio=end.total_s / bound_s if completed and bound_s else None,
-        parameters=_parameters(strategy),
+        parameters=recorded_parameters(strategy.parameters, strategy.stop_name, strategy.stop_parameters),
         converged=completed and end.forced_at_s is None,
         forced_at_s=end.forced_at_s,
         switchover_reason=decision.reason if decision else "",
@@ -77,11 +77,3 @@ def build_result(
         machine=header.machine,
         accelerator=header.accelerator,
     )
-
-
-def _parameters(strategy: Strategy) -> dict[str, ParameterValue]:
-    """Return the parameters in the form of a live migration's record (live/live_result.py)."""
-    if not strategy.stop_name:
-        return dict(strategy.parameters)
-    stop = {f"stop.{name}": value for name, value in strategy.stop_parameters.items()}
-    return {**strategy.parameters, "stop": strategy.stop_name, **stop}

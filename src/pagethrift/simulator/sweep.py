@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pagethrift.errors import PagethriftError, UsageError
-from pagethrift.model.result import MigrationResult
+from pagethrift.model.result import MigrationResult, flat_name
 from pagethrift.simulator.sweep_spec import Cell
 from pagethrift.simulator.virtual_migration import simulate
 from pagethrift.strategies.table import strategy
@@ -126,7 +126,7 @@ def _row(cell: Cell, text: str) -> dict[str, Any]:
         "seed": cell.seed,
         **{name: getattr(result, name) for name in scalars},
         "rounds": len(result.rounds),
-        **{f"{kind}_pages": getattr(result.pages, kind) for kind in ("full", "delta", "zero", "skipped")},
+        **{flat_name(name): count for name, count in result.pages.named()},
         "warnings": "; ".join(result.warnings),
         "result": text,
     }

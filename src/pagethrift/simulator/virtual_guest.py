@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pagethrift.model.pages import I32, I64, U8, U32
-from pagethrift.simulator.kernels import F64, U16, play_writes, read_dirty
+from pagethrift.model.pages import F64, I32, I64, U8, U16, U32
+from pagethrift.simulator.kernels import play_writes, read_dirty
 from pagethrift.trace.read import Trace
 
 

@@ -6,9 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from pagethrift.errors import UsageError
-
-RATE_WINDOW_S = 0.2
-"""window over which the relay measures its link (relay/rate.py)"""
+from pagethrift.model.defaults import RATE_WINDOW_S
 
 
 @dataclass(frozen=True, slots=True)

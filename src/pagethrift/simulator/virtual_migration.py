@@ -7,6 +7,7 @@ it by the time for the bytes that a relay, or the kernel, has taken and not sent
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 
@@ -14,14 +15,20 @@ from pagethrift.engine.counters import Count
 from pagethrift.engine.decisions import Moment
 from pagethrift.engine.planner import Planner
 from pagethrift.engine.rounds import RoundLog
-from pagethrift.model.defaults import PLANNER_TICK_S, RELAY_BUFFER_MAX_BYTES, RELAY_BUFFER_MIN_BYTES
+from pagethrift.model.defaults import PLANNER_TICK_S, relay_buffer_bytes
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8
 from pagethrift.model.result import MigrationResult, Outcome
-from pagethrift.simulator import simulate_options as defaults
 from pagethrift.simulator.models import Deduplicate, SkipSeen
 from pagethrift.simulator.post_copy import run_post_copy
-from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.simulator.simulate_options import (
+    BUFFER_S,
+    SECTION_S,
+    SOCKET_BYTES,
+    SYNC_S,
+    ZERO_BPS,
+    SimulateOptions,
+)
 from pagethrift.simulator.simulated_result import End, build_result
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulator.virtual_link import VirtualLink
@@ -125,7 +132,7 @@ class _Migration:
 
     def _new_round(self) -> bool:
         """Read the dirty log; True when nothing is left and QEMU completes by itself."""
-        self._advance(self.now_s + defaults.SYNC_S)
+        self._advance(self.now_s + SYNC_S)
         self.source.sync()
         self._begin_round()
         self._ask(begun=True)
@@ -164,7 +171,7 @@ class _Migration:
     def _read_s(self, pages: Snapshot) -> float:
         """Return how long QEMU and the relay need for these pages, without the link's time."""
         zero_pages = int(np.count_nonzero(pages.content == 0))
-        seconds = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / defaults.ZERO_BPS
+        seconds = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / ZERO_BPS
         return seconds * PAGE_BYTES
 
     def _put(self, size_bytes: int, not_before_s: float) -> None:
@@ -177,9 +184,8 @@ class _Migration:
     def _buffer_s(self) -> float:
         rate_bps = max(1.0, self.link.rate_bps(self.now_s))
         if self.strategy.qemu_decides:
-            return min(1.0, defaults.SOCKET_BYTES / rate_bps)
-        bound = min(RELAY_BUFFER_MAX_BYTES, max(RELAY_BUFFER_MIN_BYTES, rate_bps * defaults.BUFFER_S))
-        return min(1.0, bound / rate_bps)
+            return min(1.0, SOCKET_BYTES / rate_bps)
+        return min(1.0, relay_buffer_bytes(rate_bps, BUFFER_S) / rate_bps)
 
     def _advance(self, now_s: float) -> None:
         """Move QEMU's clock, and the guest with it."""
@@ -189,7 +195,7 @@ class _Migration:
             self.now_s = now_s
 
     def _end_section(self, drained: bool) -> None:
-        self.between_sections = drained or self.now_s - self.section_s >= defaults.SECTION_S
+        self.between_sections = drained or self.now_s - self.section_s >= SECTION_S
         if self.between_sections:
             self.section_s = self.now_s
             size = self.relay.release(self._moment(last=False), everything=False)
@@ -210,8 +216,10 @@ class _Migration:
                 self.go_s = self.now_s + (0.0 if at_once else self.options.go_delay_s)
             case StopAction.SET_THROTTLE:
                 self.guest.speed = 1.0 - decision.throttle_percent / 100
+            case StopAction.CONTINUE | StopAction.START_POST_COPY:
+                pass  # run() looks whether post-copy is to start
             case _:
-                pass
+                assert_never(decision.action)
 
     def _force(self) -> None:
         after_s = self.options.force_after_s

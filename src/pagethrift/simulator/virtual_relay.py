@@ -19,10 +19,10 @@ from pagethrift.engine.held import HeldPages
 from pagethrift.engine.rounds import Totals
 from pagethrift.model.defaults import HOLD_BUDGET_BYTES
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
-from pagethrift.simulator.kernels import FETCHED, LOGGED, commit, measure_payloads
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, Bools
+from pagethrift.simulator.kernels import FETCHED, LOGGED, commit, payloads_of_trace
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
-from pagethrift.strategies.base import Bools, Signing, Strategy
+from pagethrift.strategies.base import Signing, Strategy
 
 
 class Model(Protocol):
@@ -47,11 +47,11 @@ class _Contents:
     models: tuple[Model, ...]
     round: int
 
-    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
+    def measure(self, allowed: U8, payloads: I32) -> None:
         pages = self.pages
-        measure_payloads(
+        payloads_of_trace(
             pages.content, pages.sparse, self.masks, pages.delta, pages.page, self.state,
-            self.subpage_bytes, self.exact, sparse, delta,
+            self.subpage_bytes, self.exact, payloads,
         )  # fmt: skip
 
     def adjust(self, methods: U8, sizes: I32) -> None:

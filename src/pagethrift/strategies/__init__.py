@@ -1,1 +1,1 @@
-"""Floor 2: when to hold a page, which methods it may travel by, when to switch over."""
+"""When to hold a page, how to encode it, when to switch over."""

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pagethrift.model.facts import PageClass, StopDecision, StopFacts
 from pagethrift.model.methods import Allow
-from pagethrift.model.pages import I32, I64, U8, U32
-
-Bools: TypeAlias = npt.NDArray[np.bool_]
+from pagethrift.model.pages import I32, I64, U8, U32, Bools
 
 
 class Signing(StrEnum):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pagethrift.model.pages import U8
-from pagethrift.strategies.base import Bools, HeldFacts, PageFacts
+from pagethrift.model.pages import U8, Bools
+from pagethrift.strategies.base import HeldFacts, PageFacts
 
 ONES: U8 = np.array([value.bit_count() for value in range(256)], np.uint8)
 """bits set in a byte"""

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pagethrift.model.methods import Allow
-from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, PageFacts, Signing, Status, Strategy
+from pagethrift.model.pages import Bools
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing, rounds_changed
 from pagethrift.strategies.xen import XenRule
 

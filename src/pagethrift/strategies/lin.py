@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pagethrift.model.methods import Allow
-from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, PageFacts, Signing, Status, Strategy
+from pagethrift.model.pages import Bools
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing, quiet
 from pagethrift.strategies.stop.rules import PendingFits
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pagethrift.model.methods import Allow
-from pagethrift.strategies.base import AlwaysAllow, Bools, HeldFacts, PageFacts, Signing, Status, Strategy
+from pagethrift.model.pages import Bools
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing, quiet, rounds_changed
 from pagethrift.strategies.stop.rules import DowntimePredicted
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
-from pagethrift.strategies.base import Bools, HeldFacts, PageFacts, Signing, Simulated, Status, Strategy
+from pagethrift.model.pages import Bools
+from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Simulated, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing
 from pagethrift.strategies.stop.rules import CONTINUE, switch_over
 

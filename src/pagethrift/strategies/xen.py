@@ -18,17 +18,8 @@ from dataclasses import dataclass
 
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.methods import Allow
-from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.strategies.base import (
-    AlwaysAllow,
-    Bools,
-    HeldFacts,
-    PageFacts,
-    Signing,
-    Simulated,
-    Status,
-    Strategy,
-)
+from pagethrift.model.pages import PAGE_BYTES, Bools
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, PageFacts, Signing, Simulated, Status, Strategy
 from pagethrift.strategies.holds import fitting, overflowing, quiet, rounds_changed
 from pagethrift.strategies.stop.rules import CONTINUE, switch_over
 

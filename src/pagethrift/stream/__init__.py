@@ -1,1 +1,1 @@
-"""Floor 1: QEMU's migration stream, bytes in and bytes out, without I/O."""
+"""QEMU's migration stream, bytes in and bytes out, without I/O."""

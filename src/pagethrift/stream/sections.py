@@ -77,7 +77,7 @@ def header(source: StreamInput) -> Step[None]:
         raise StreamError(
             0, "the main channel", "a multifd channel (switch capability multifd off at the source)"
         )
-    if magic >> 8 in TLS_HELLO:
+    if magic.to_bytes(4, "big").startswith(TLS_HELLO):
         raise StreamError(
             0, "a migration stream", "TLS (leave QEMU's tls-creds empty; the link is secured outside it)"
         )

@@ -10,8 +10,8 @@ MAGIC = 0x5145564D  # "QEVM"
 VERSION = 3
 MULTIFD_MAGIC = 0x11223344
 RAM_VERSION = 4
-TLS_HELLO = (0x160301, 0x160303)
-"""first three bytes of a TLS connection"""
+TLS_HELLO = b"\x16\x03"
+"""first two bytes of a TLS connection: a handshake record of TLS 1.0 to 1.3"""
 
 NAME_MAX = 255
 """an idstr carries its length in one byte"""
@@ -21,7 +21,9 @@ PAGE_SHIFT = 12
 """a record's word is a block offset whose low bits, those within a page, are flags"""
 FLAG_BITS = (1 << PAGE_SHIFT) - 1
 WORD_BYTES = 8
-"""bytes of a record's word"""
+"""of a record's word"""
+SECTION_HEAD_BYTES = 1 + 4
+"""of a PART section: its type and number"""
 XBZRLE_HEAD_BYTES = 3
 """bytes after word and name: one for the encoding, two for the payload's length"""
 XBZRLE_ENCODING = 1

@@ -14,13 +14,22 @@ from pagethrift.stream.encoding.full import FULL_BYTES, put_full
 from pagethrift.stream.encoding.head import HEAD_BYTES, block_of
 from pagethrift.stream.encoding.sparse import put_from_zero, put_sparse
 from pagethrift.stream.encoding.zero import ZERO_BYTES, put_zero
-from pagethrift.stream.wire import CONTINUE_FLAG, PAGE_FLAG, PAGE_SHIFT, RECORD_MAX, ZERO_FLAG
+from pagethrift.stream.wire import (
+    CONTINUE_FLAG,
+    NAME_MAX,
+    PAGE_FLAG,
+    PAGE_SHIFT,
+    RECORD_MAX,
+    SECTION_HEAD_BYTES,
+    ZERO_FLAG,
+)
 
-PAGE_ROOM = RECORD_MAX + 300
-"""most output bytes for a page: a ZERO record that names its block, and the longest record"""
+ZERO_ROOM = ZERO_BYTES + 1 + NAME_MAX + SECTION_HEAD_BYTES
+"""output bytes a page may take that arrived as a ZERO record: one that names its block, and the head of the
+section it stands in where pages of a multifd channel open one"""
 
-ZERO_ROOM = 300
-"""most output bytes for a page that arrived as a ZERO record"""
+PAGE_ROOM = ZERO_ROOM + RECORD_MAX
+"""the same of a page with content: as a sparse one it is a ZERO record, and the longest record after it"""
 
 RUN_BYTES = 8 * FULL_BYTES
 """shorter runs are copied; sending a run from its place costs about as much as copying 4 pages"""

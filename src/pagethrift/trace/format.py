@@ -20,9 +20,6 @@ TRACE_SCHEMA = "pagethrift.trace"
 TRACE_VERSION = 1
 METADATA_KEY = TRACE_SCHEMA.encode()
 
-ZERO_CONTENT = 0
-"""content id of the all-zero page"""
-
 COLUMNS = pa.schema(
     [
         pa.field("sweep", pa.uint32(), nullable=False),

@@ -9,13 +9,14 @@ import pyarrow as pa
 from pagethrift.content.ledger import Ledger, State
 from pagethrift.content.signature import SubpageSigner
 from pagethrift.kernels import copy_bytes, kernel
-from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, Kind, PageBatch
+from pagethrift.model.methods import Method
+from pagethrift.model.pages import I64, PAGE_BYTES, U8, U16, U32, U64, Kind, PageBatch
 from pagethrift.stream.encoding.delta import delta_bytes
 from pagethrift.stream.encoding.sparse import sparse_bytes
 from pagethrift.stream.xbzrle import encode_delta
 from pagethrift.trace.contents import ContentIds, hash_rows
 from pagethrift.trace.sweeps import SweepRows
-from pagethrift.trace.write import U16, Rows
+from pagethrift.trace.write import Rows
 
 ZSTD_SHARE = 1 / 16
 """one page in so many is compressed: compressing all would cost more than everything else together"""
@@ -92,7 +93,7 @@ class PageMeter:
             batch.buffer, batch.position, batch.kind, batch.page, masks, self._ledger.state,
             self._signer.subpage_bytes, self._copies, self._scratch, sparse, delta,
         )  # fmt: skip
-        self._ledger.commit(batch.page, signs, np.ones(n, np.uint8))
+        self._ledger.commit(batch.page, signs, np.full(n, Method.FULL, np.uint8))
         self._held[batch.page] = hashes
         return Rows(
             batch.page.copy(), content, (masks & np.uint32(0xFFFF)).astype(np.uint16), content == 0,

@@ -15,17 +15,14 @@ import pyarrow.parquet as pq
 
 from pagethrift.errors import UsageError
 from pagethrift.model.facts import PageClass
-from pagethrift.model.pages import I32, I64, U8
+from pagethrift.model.pages import F64, I32, I64, U8, U16
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, TraceHeader
-from pagethrift.trace.write import U16
 
 MOST_BLOCK_BYTES = 1 << 44
 """32 bits of page numbers"""
 MOST_SEED = (1 << 63) - 1
 PAGES_A_ROW = 64
 """pages hinted free by a balloon have no row; without a bound a broken header could request any memory"""
-
-F64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +78,6 @@ class Trace:
             duration_s=self.duration_s / speed,
             speed=self.speed * speed,
         )
-
-
-def read_header(path: Path) -> TraceHeader:
-    """Return the header of a trace. Raises UsageError."""
-    return _header(path, _open(path))
 
 
 def read_trace(path: Path, seed: int = 0) -> Trace:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pagethrift.kernels import Word, kernel
-from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8
-from pagethrift.trace.write import U16, U32, Rows
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U16, U32
+from pagethrift.trace.write import Rows
 
 
 @kernel

@@ -16,15 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pagethrift.errors import UsageError
-from pagethrift.model.pages import I64, U8
+from pagethrift.model.pages import I64, U8, U16, U32
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, Sweep, TraceHeader
 from pagethrift.whole_file import check_output
 
 ROW_GROUP_ROWS = 128 * 1024
 """about 1.5 MB compressed; smaller groups compress worse, larger ones only cost memory"""
-
-U16 = npt.NDArray[np.uint16]
-U32 = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from rich.console import Console
@@ -61,6 +61,13 @@ def test_live_table() -> None:
         shown.show(replace(LOOK, forced=True, warning="odd device"))
         shown.finish(RESULT)
     assert "1 full, 2 delta, 3 zero, 4 skipped" in text.getvalue()
+
+
+def test_every_page_counter_is_shown() -> None:
+    pages = PageCounters(*(1000 + i for i, _ in enumerate(fields(PageCounters))))
+    text = dict(summary(replace(RESULT, pages=pages)))["pages"]
+    for name, count in pages.named():
+        assert f"{count} {name}" in text
 
 
 def test_summary_of_a_plain_migration_names_its_features() -> None:

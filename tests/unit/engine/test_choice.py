@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagethrift.engine.choice import choose_methods, measure_payloads
+from pagethrift.engine.choice import Payload, choose_methods, measure_payloads
 from pagethrift.model.methods import Method
 from pagethrift.stream.encoding.full import FULL_BYTES
 from tests.streams import seeds
@@ -59,12 +59,12 @@ def test_skip_needs_an_empty_mask_and_a_known_page(state: int, mask: int, can: i
     methods, sizes = np.full(1, 99, np.uint8), np.zeros(1, np.int32)
     kind = np.array([0 if data == EMPTY and rng.random() < 0.5 else 1], np.uint8)
     pages, states, masks = np.zeros(1, np.int64), np.array([state], np.uint8), np.array([mask], np.uint32)
-    allowed, sparse, delta = np.array([can], np.uint8), np.zeros(1, np.int32), np.zeros(1, np.int32)
+    allowed, payloads = np.array([can], np.uint8), np.zeros((1, len(Payload)), np.int32)
     measure_payloads(
         np.frombuffer(bytearray(data), np.uint8), np.zeros(1, np.int64), kind, pages, states, masks,
-        128, allowed, sparse, delta,
+        128, allowed, payloads,
     )  # fmt: skip
-    choose_methods(pages, states, masks, allowed, sparse, delta, methods, sizes)
+    choose_methods(pages, states, masks, allowed, payloads, methods, sizes)
     assert (methods[0] == Method.SKIP) == (state != NEVER and mask == 0 and bool(can & 1))
     if methods[0] == Method.DELTA:
         assert state != NEVER

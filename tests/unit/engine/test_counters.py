@@ -29,7 +29,9 @@ def test_totals_are_plain_sums(seed: int) -> None:
     for _ in range(rng.randint(0, 30)):
         pages = rng.sample(range(PAGES), rng.randint(0, PAGES))
         before = np.full(len(pages), 99, np.uint8)
-        counters.arrive(np.array(pages, np.int64), arrivals, before)
+        first_ones = np.full(len(pages), 99, np.uint8)
+        counters.arrive(np.array(pages, np.int64), state, arrivals, before, first_ones)
+        assert first_ones.tolist() == [int(state[page] in (State.NEVER, State.BASE)) for page in pages]
         assert before.tolist() == [min(255, came[page]) for page in pages]
         again_pages += sum(came[page] > 0 for page in pages)
         methods = [rng.choice(list(Method)) for _ in pages]
@@ -53,9 +55,10 @@ def test_totals_are_plain_sums(seed: int) -> None:
 
 
 def test_arrivals_saturate() -> None:
-    counters, arrivals, before = Counters(), np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+    counters = Counters()
+    state, arrivals, before, first = np.zeros((4, 1), np.uint8)
     for _ in range(300):
-        counters.arrive(np.zeros(1, np.int64), arrivals, before)
+        counters.arrive(np.zeros(1, np.int64), state, arrivals, before, first)
     assert (arrivals[0], before[0]) == (255, 255)
     assert counters.of(Count.PAGES_IN) == 300
     assert counters.of(Count.RETRANSFERRED_PAGES) == 299

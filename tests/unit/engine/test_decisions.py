@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pytest
 
 from pagethrift.content.ledger import State
+from pagethrift.engine.choice import Payload
 from pagethrift.engine.counters import Count, Counters
 from pagethrift.engine.decisions import Decisions, Moment
 from pagethrift.engine.held import HeldPages
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
-from pagethrift.strategies.base import HeldFacts, PageFacts, Strategy
+from pagethrift.strategies.base import AlwaysAllow, HeldFacts, HoldNothing, PageFacts, Strategy
 from pagethrift.strategies.table import strategy
 
 NOW = Moment(1.0, 1, 12.5e6, 0.3, going=False)
@@ -46,9 +47,9 @@ class Noise:
 
     delta_bytes: int = 300
 
-    def measure(self, allowed: U8, sparse: I32, delta: I32) -> None:
-        sparse[:] = PAGE_BYTES
-        delta[:] = self.delta_bytes
+    def measure(self, allowed: U8, payloads: I32) -> None:
+        payloads[:, Payload.SPARSE] = PAGE_BYTES
+        payloads[:, Payload.DELTA] = self.delta_bytes
 
     def adjust(self, methods: U8, sizes: I32) -> None:
         pass
@@ -71,6 +72,30 @@ class Bench:
     def released(self, moment: Moment = NOW, everything: bool = False) -> set[int]:
         slots = self.decisions.to_release(moment, everything)
         return set(self.held.page_in[slots].tolist())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Answers as AlwaysAllow does, but has to be asked."""
+
+    methods: Allow
+
+    def allow(self, facts: PageFacts) -> Allow:
+        return self.methods
+
+
+@pytest.mark.parametrize("knows", [True, False])
+@pytest.mark.parametrize("methods", [Allow.NOTHING, Allow.SKIP, Allow.SKIP | Allow.DELTA])
+def test_a_constant_permission_need_not_be_asked(methods: Allow, knows: bool) -> None:
+    found = []
+    for encode in (AlwaysAllow(methods), Asked(methods)):
+        row = replace(strategy("pagethrift"), hold=HoldNothing(), encode=encode)
+        state = np.full(PAGES, State.KNOWN, np.uint8)
+        decisions = Decisions(row, state, HeldPages(PAGES, 0), Counters(), knows)
+        pages, masks = np.arange(PAGES), np.array([0, 1, 2, 0, 0, 1], np.uint32)
+        decided = decisions.decide(pages, masks, Noise(), NOW, arriving=True)
+        found.append([answer.tolist() for answer in decided])
+    assert found[0] == found[1]
 
 
 def test_who_cannot_tell_contents_apart_skips_nothing() -> None:

@@ -261,7 +261,7 @@ def test_unknown_before_the_first_page_makes_a_pipe(what: str, chunk: int) -> No
     bench.end()
     assert bench.ended
     assert bytes(bench.output) == stream
-    assert bench.thinner.counters.out_bytes == bench.thinner.counters.in_bytes == len(stream)
+    assert bench.thinner.counters.out_bytes == bench.thinner.counters.main_in_bytes == len(stream)
     assert "forwarding everything untouched" in bench.thinner.warning
     assert "\n" not in bench.thinner.warning
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from pagethrift.errors import UsageError
 from pagethrift.live.live_result import Identity, build_result
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.pilot import Pilot
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.facts import StopDecision, StopFacts
+from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.model.result import Outcome
 from pagethrift.strategies.stop.prediction import predicted_downtime_s
@@ -162,3 +163,12 @@ def test_a_forced_switchover_has_that_prediction_too_or_a_bound(tmp_path: Path, 
     assert scene.watch.decision is not None
     assert scene.watch.decision.predicted_downtime_s == expected_s
     assert scene.allowed_s == pytest.approx(switchover_deadline(0.3, expected_s or bound_s), abs=1.0)
+
+
+@pytest.mark.parametrize("action", [StopAction.SET_THROTTLE, StopAction.START_POST_COPY])
+def test_what_cannot_be_carried_out_live_is_not_passed_over(tmp_path: Path, action: StopAction) -> None:
+    rule = SimpleNamespace(decide=lambda facts: StopDecision(action))
+    scene = Scene(tmp_path, rule)
+    scene.see(2, 1)
+    with pytest.raises(UsageError, match=f"'{action.value}', which cannot be carried out live"):
+        asyncio.run(scene.pilot._decide(scene.now_s))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from pagethrift.model.pages import Block, BlockTable, PageBatch
 
@@ -17,15 +16,6 @@ def test_pages_are_numbered_over_all_blocks() -> None:
     assert [table.names[i, : table.name_lengths[i]].tobytes() for i in range(3)] == [name for name, _ in ROWS]
     assert table.blocks[1] == Block(b"odd", 4097, 8)
     assert table.blocks[1].pages == 2
-
-
-PLACES = [(0, b"pc.ram", 0), (7, b"pc.ram", 7 * 4096), (8, b"odd", 0), (9, b"odd", 4096), (10, b"x" * 255, 0)]
-
-
-@pytest.mark.parametrize(("page", "name", "offset"), PLACES)
-def test_a_page_knows_its_block(page: int, name: bytes, offset: int) -> None:
-    block, found = BlockTable.of(ROWS).block_of(page)
-    assert (block.name, found) == (name, offset)
 
 
 def test_an_empty_table() -> None:

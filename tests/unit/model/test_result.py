@@ -19,6 +19,7 @@ from pagethrift.model.result import (
     Outcome,
     PageCounters,
     RoundRecord,
+    flat_name,
 )
 
 RESULT = MigrationResult(
@@ -111,6 +112,21 @@ def test_refuses_what_it_cannot_read(text: str, message: str) -> None:
         MigrationResult.from_json(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_page_counters_of_a_round_have_keys_of_their_own() -> None:
+    """They stand flat among the round's fields: a counter "held" or "dirty" would overwrite one of those."""
+    flat = {flat_name(f.name) for f in fields(PageCounters)}
+    assert len(flat) == len(fields(PageCounters))
+    assert flat.isdisjoint(f.name for f in fields(RoundRecord))
+
+
+def test_counters_add_up() -> None:
+    """Every counter, those to come included."""
+    numbers = range(1, 1 + len(fields(PageCounters)))
+    one, two = PageCounters(*numbers), PageCounters(*(100 * n for n in numbers))
+    assert [count for _, count in (one + two).named()] == [101 * n for n in numbers]
+    assert (one + two - one, one.total) == (two, sum(numbers))
 
 
 def test_documented() -> None:

@@ -31,13 +31,14 @@ class Scene:
     statuses: list[RelayStatus] = field(default_factory=list)
     outcome: list[BaseException | None] = field(default_factory=list)
     thread: threading.Thread | None = None
+    relay: Relay | None = None
     sockets: list[socket.socket] = field(default_factory=list)
 
     def begin(self, row: Strategy, stall_timeout_s: float) -> tuple[socket.socket, socket.socket]:
         """Start the relay; return the source's socket and the destination's listener."""
         near, far = Address(path=str(self.folder / "near")), Address(path=str(self.folder / "far"))
         listener = listen(far)
-        relay = Relay(near, far, row, self.statuses.append, stall_timeout_s=stall_timeout_s)
+        self.relay = relay = Relay(near, far, row, self.statuses.append, stall_timeout_s=stall_timeout_s)
 
         def run() -> None:
             try:
@@ -137,3 +138,21 @@ def test_a_source_that_closes_early_is_an_error_and_the_destination_is_let_go(sc
     while destination.recv(65536):
         pass
     assert scene.statuses[-1].state is RelayState.FAILED
+
+
+def test_aborting_does_not_wait_for_a_destination_that_does_not_answer(scene: Scene) -> None:
+    """A connection that is still being made has no socket yet that abort() could close."""
+    source, listener = scene.begin(strategy("pagethrift"), 30)
+    listener.close()
+    listener = listen(Address(path=str(scene.folder / "far")), 0)
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(str(scene.folder / "far"))
+    scene.sockets += [listener, *clients]
+    source.sendall(StreamBuilder([("pc.ram", 4)]).finish())
+    assert scene.relay is not None
+    assert not scene.wait(1), "it waits for the destination"
+    scene.relay.abort(LinkError("enough"))
+    assert scene.wait(3)
+    assert str(scene.outcome[0]) == "enough"

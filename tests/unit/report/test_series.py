@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from pagethrift.report.series import MOST_ROUNDS, bars, representative, shared_span_s, time_line
+from pagethrift.kernels.machine_code import PACKAGE
+from pagethrift.model.result import PageCounters, RoundRecord
+from pagethrift.report.plots import looks
+from pagethrift.report.series import HELD, KINDS, MOST_ROUNDS, bars, representative, shared_span_s, time_line
 from tests.unit.report.samples import client, memcaslap, migration, result, round_record, run
 
 
@@ -71,10 +81,54 @@ def test_many_rounds_end_in_one_bar_with_all_of_the_rest() -> None:
     records = tuple(round_record(i, 10, held=i) for i in range(MOST_ROUNDS + 5))
     found = bars(run(migration=migration(rounds=records)))
     assert len(found) == MOST_ROUNDS
-    assert sum(bar.full for bar in found) == 10 * len(records)
+    assert sum(bar.of("full") for bar in found) == 10 * len(records)
     assert sum(bar.sent_bytes for bar in found) == 10 * 4096 * len(records)
     assert found[-1].label == f"{MOST_ROUNDS - 1}+"
     assert found[-1].held == MOST_ROUNDS + 4
+
+
+def test_a_bar_has_every_kind_of_pages() -> None:
+    counted = PageCounters(*(1 << i for i, _ in enumerate(fields(PageCounters))))
+    records = (RoundRecord(0, 0.0, 0, 0, counted, held_pages=5), RoundRecord(1, 1.0, 0, 0, counted, 1000))
+    first, _ = bars(run(migration=migration(rounds=records)))
+    assert (*(f.name for f in fields(PageCounters)), HELD) == KINDS
+    assert [first.of(kind) for kind in KINDS] == [*(count for _, count in counted.named()), 5]
+    assert first.pages == counted.total + 5
+    assert tuple(looks()) == KINDS
+    assert len(set(looks().values())) == len(KINDS)
+
+
+WITH_A_NEW_COUNTER = """
+from pathlib import Path
+from pagethrift.cli.progress import summary
+from pagethrift.model.result import MigrationResult, Mode, Outcome, PageCounters, RoundRecord
+from pagethrift.report.plots import looks
+from pagethrift.report.series import bars
+pages = PageCounters(full=1, novel=7)
+result = MigrationResult(
+    Mode.RELAY, "s", Outcome.COMPLETED, False, 0.0, 1.0, 0.3, 1.0,
+    pages=pages, rounds=(RoundRecord(0, 0.0, 8, 8, pages, 2),),
+)
+read = MigrationResult.from_json(result.to_json())
+run = type("Run", (), {"migration": read})
+bar = bars(run)[0]
+print(bar.pages, bar.of("novel"), "novel" in looks(), "7 novel" in dict(summary(read))["pages"])
+"""
+
+
+@pytest.mark.slow
+def test_a_new_page_counter_is_one_line(tmp_path: Path) -> None:
+    """Result, plots and progress carry a counter along that none of them names."""
+    package = tmp_path / "pagethrift"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    file = package / "model" / "result.py"
+    line = "    skipped: int = 0\n"
+    assert file.read_text().count(line) == 1
+    file.write_text(file.read_text().replace(line, "    novel: int = 0\n" + line))
+    command = [sys.executable, "-B", "-c", WITH_A_NEW_COUNTER]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["10", "7", "True", "True"], done.stderr
 
 
 def test_a_run_without_series_has_no_time_line() -> None:

@@ -11,11 +11,12 @@ from pagethrift.simulator.virtual_guest import VirtualGuest
 from pagethrift.simulator.virtual_link import LinkSpec, VirtualLink
 from pagethrift.simulator.virtual_relay import VirtualRelay
 from pagethrift.simulator.virtual_source import VirtualSource
-from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S, FULL_RECORD_BYTES
+from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES, FIXED_DOWNTIME_S
 from pagethrift.strategies.table import strategy
+from pagethrift.stream.encoding.full import FULL_BYTES
 from tests.unit.simulator.guests import PAGES, trace_of
 
-BANDWIDTH_BPS = float(FULL_RECORD_BYTES)
+BANDWIDTH_BPS = float(FULL_BYTES)
 """a page a second"""
 DEVICE_S = DEVICE_STATE_BYTES / BANDWIDTH_BPS
 
@@ -46,7 +47,7 @@ def test_only_the_device_state_is_downtime() -> None:
     end, link = post_copy(now_s=5.0)
     assert end.downtime_s == pytest.approx(DEVICE_S + FIXED_DOWNTIME_S)
     assert end.total_s == pytest.approx(5.0 + DEVICE_S + PAGES)
-    assert link.sent_bytes == DEVICE_STATE_BYTES + PAGES * FULL_RECORD_BYTES
+    assert link.sent_bytes == DEVICE_STATE_BYTES + PAGES * FULL_BYTES
     assert (end.faults, end.stalled_s) == (0, 0.0)
 
 

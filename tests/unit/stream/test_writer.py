@@ -33,8 +33,9 @@ def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, lis
 def test_room_is_for_the_longest_records_and_none_for_xbzrle() -> None:
     assert room_bytes(np.array([0, 1, 0], np.uint8)) == 2 * ZERO_ROOM + PAGE_ROOM
     assert room_bytes(np.array([0, 1, 2], np.uint8)) == -1
-    name = 1 + 255
-    assert 8 + name + 1 + 5 < ZERO_ROOM, "and the head of a PART section"
+    named_zero = 8 + 1 + 255 + 1
+    assert named_zero + 5 <= ZERO_ROOM, "and the head of a PART section"
+    assert named_zero + 8 + 1 + 255 + 3 + 4096 + 5 <= PAGE_ROOM
 
 
 @settings(max_examples=250, deadline=None)

@@ -15,7 +15,7 @@ import pytest
 from pagethrift.errors import UsageError
 from pagethrift.model.facts import PageClass
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, DeltaSource, Sweep, TraceHeader
-from pagethrift.trace.read import fingerprint, read_header, read_trace
+from pagethrift.trace.read import fingerprint, read_trace
 from pagethrift.trace.synthetic import Load, Synthetic, make_trace
 from pagethrift.trace.write import Rows, TraceWriter
 from tests.traces import made
@@ -81,7 +81,7 @@ def test_classes_are_of_the_beginning_until_a_page_is_written(tmp_path: Path) ->
 def test_a_class_that_is_missing_is_not_known(tmp_path: Path) -> None:
     path = written(tmp_path / "t.parquet")
     assert read_trace(path).page_class is None
-    text = replace(read_header(path), page_classes=True).to_metadata()
+    text = replace(read_trace(path).header, page_classes=True).to_metadata()
     pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: text}), path)
     found = read_trace(path).page_class
     assert found is not None
@@ -89,7 +89,7 @@ def test_a_class_that_is_missing_is_not_known(tmp_path: Path) -> None:
 
 
 def test_header_and_sweeps_come_back(tmp_path: Path) -> None:
-    found = read_header(written(tmp_path / "t.parquet"))
+    found = read_trace(written(tmp_path / "t.parquet")).header
     assert (found.blocks, found.workload, found.qemu_version) == (BLOCKS, "none", "10.0.2")
     assert found.delta_source is DeltaSource.EXACT
     assert [sweep.rows for sweep in found.sweeps] == [50, 2, 3, 3]
@@ -131,7 +131,7 @@ def test_many_rows_go_out_in_groups(tmp_path: Path) -> None:
     make_trace(path, Synthetic(Load.UNIFORM, pages=65536, writes_per_s=400_000, seconds=1.6))
     file = pq.ParquetFile(path)
     assert file.metadata.num_row_groups > 2
-    assert file.metadata.num_rows == sum(sweep.rows for sweep in read_header(path).sweeps)
+    assert file.metadata.num_rows == sum(sweep.rows for sweep in read_trace(path).header.sweeps)
     assert path.stat().st_size < 8 * file.metadata.num_rows
 
 
@@ -146,7 +146,7 @@ def test_other_headers_are_refused(tmp_path: Path, change: bytes, says: str) -> 
     path = tmp_path / "t.parquet"
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: text.replace(change, swap[change])}), path)
     with pytest.raises(UsageError, match=says):
-        read_header(path)
+        read_trace(path)
 
 
 def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_rows_that_contradict_the_header_are_refused(
     values[0] = value
     wrong = pa.array(values, COLUMNS.field(column).type)
     changed = table.set_column(table.schema.get_field_index(column), column, wrong)
-    metadata = {METADATA_KEY: read_header(path).to_metadata()}
+    metadata = {METADATA_KEY: read_trace(path).header.to_metadata()}
     pq.write_table(changed.replace_schema_metadata(metadata), path)
     with pytest.raises(UsageError, match=says):
         read_trace(path)
@@ -204,7 +204,7 @@ def test_headers_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, A
     path = written(tmp_path / "t.parquet")
     if "sweeps" in changes:
         changes = {"sweeps": tuple(Sweep(at, 0.0, 0) for at in changes["sweeps"])}
-    text = replace(read_header(path), **changes).to_metadata()
+    text = replace(read_trace(path).header, **changes).to_metadata()
     pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: text}), path)
     with pytest.raises(UsageError, match=says):
         read_trace(path)

@@ -7,9 +7,10 @@ import time
 
 from pagethrift.errors import LabError
 from pagethrift.lab.load.counter_check import CounterCheck, Counters
-from pagethrift.lab.load.spec import F64, FILL_BATCH, HEADER, LoadSpec, Operations, key_name, key_value, plan
+from pagethrift.lab.load.spec import FILL_BATCH, HEADER, LoadSpec, Operations, key_name, key_value, plan
 from pagethrift.lab.load.stats import Kind, OperationLog, Outcome
 from pagethrift.lab.load.stores import STORE_ERRORS, Address, Held, connect
+from pagethrift.model.pages import F64
 
 _LONGEST_SLEEP_S = 0.2
 _RECONNECT_PAUSE_S = 0.05

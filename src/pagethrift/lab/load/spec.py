@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagethrift.errors import UsageError
+from pagethrift.model.pages import F64
 from pagethrift.toml_table import TomlTable
 from pagethrift.units import MOST_SECONDS
 
@@ -22,7 +23,6 @@ FILL_BATCH = 200
 _CHUNK = 4096
 _FILLER = b"the quick brown fox jumps over the lazy dog; "
 
-F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 

@@ -6,7 +6,7 @@ Stop rules, the progress line, the result file and the deadline of a switchover 
 from __future__ import annotations
 
 from pagethrift.model.facts import StopFacts
-from pagethrift.model.pages import PAGE_BYTES
+from pagethrift.stream.encoding.full import FULL_BYTES
 
 DEVICE_STATE_BYTES = 128 << 10
 """device state and the description QEMU appends: 112 KB measured on a bare pc machine"""
@@ -16,8 +16,6 @@ FIXED_DOWNTIME_S = 0.03
 
 STOP_DELAY_S = 0.1
 """from the decision to the guest's STOP, while it goes on dirtying: 30 to 110 ms measured over QMP"""
-
-FULL_RECORD_BYTES = 8 + PAGE_BYTES
 
 
 def pending_pages(facts: StopFacts, stop_delay_s: float = 0.0) -> float:
@@ -35,7 +33,7 @@ def pending_pages(facts: StopFacts, stop_delay_s: float = 0.0) -> float:
 def bytes_per_dirty_page(facts: StopFacts) -> float:
     """Return the average link bytes of a page that arrived again, skipped ones included."""
     if facts.retransferred_pages < 64:
-        return FULL_RECORD_BYTES
+        return FULL_BYTES
     return facts.retransferred_bytes / facts.retransferred_pages
 
 
@@ -56,7 +54,7 @@ def longest_downtime_s(total_pages: int, link_bps: float) -> float | None:
 
     This is a bound for deadlines, not a number to show: where pages are zero it is a thousand times too long.
     """
-    return _downtime_s(total_pages * FULL_RECORD_BYTES, link_bps)
+    return _downtime_s(total_pages * FULL_BYTES, link_bps)
 
 
 def _downtime_s(owed_bytes: float, link_bps: float) -> float | None:

@@ -1,0 +1,69 @@
+"""Everything that can be known before a migration, asked without changing or moving anything."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from pagethrift.errors import QmpError
+from pagethrift.live.compatibility import unlike
+from pagethrift.live.destination import Destination
+from pagethrift.live.kept import claimed
+from pagethrift.live.migrate_options import MigrateOptions
+from pagethrift.live.preflight import check_source
+from pagethrift.live.qmp import QmpMonitor
+from pagethrift.live.settings import BorrowedSettings
+from pagethrift.live.undisturbed import undisturbed
+from pagethrift.strategies.table import live_strategy
+
+
+async def check(options: MigrateOptions) -> list[str]:
+    """Return a line for each thing for which this migration would fail; an empty list: nothing was found.
+
+    Raises UsageError for options that contradict each other.
+    """
+    options.check()
+    if not options.plain:
+        live_strategy(options.strategy, options.stop, **options.parameters)
+    found: list[str] = []
+    async with AsyncExitStack() as stack:
+        source = await _source(stack, options, found)
+        destination = await _destination(stack, options, found) if options.destination_qmp else None
+        if source is not None and destination is not None:
+            try:
+                found += [
+                    f"destination {destination.path}: {line}" for line in await unlike(source, destination)
+                ]
+            except QmpError as error:
+                found.append(str(error))
+    return found
+
+
+async def _source(stack: AsyncExitStack, options: MigrateOptions, found: list[str]) -> QmpMonitor | None:
+    """Return the source's monitor, None if it cannot be asked; what it objects to is added to ``found``."""
+    monitor = None
+    try:
+        monitor = await _connected(stack, options.source_qmp, "source")
+        with claimed(monitor):
+            settings = await BorrowedSettings.of(monitor)
+            multifd = options.features.multifd_channels is not None
+            await check_source(monitor, settings, read_here=not options.plain, multifd_set=multifd)
+    except QmpError as error:
+        found.append(str(error))
+    return monitor
+
+
+async def _destination(stack: AsyncExitStack, options: MigrateOptions, found: list[str]) -> QmpMonitor | None:
+    """The same for the destination's monitor."""
+    monitor = None
+    try:
+        monitor = await _connected(stack, str(options.destination_qmp), "destination")
+        await Destination(monitor).check(await BorrowedSettings.of(monitor))
+    except QmpError as error:
+        found.append(str(error))
+    return monitor
+
+
+async def _connected(stack: AsyncExitStack, path: str, role: str) -> QmpMonitor:
+    monitor = await QmpMonitor.connect(path, role)
+    stack.push_async_callback(lambda: undisturbed(monitor.close()))
+    return monitor
