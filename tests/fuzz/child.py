@@ -49,6 +49,8 @@ class Findings:
 def where(error: BaseException) -> str:
     """Name an exception by its type and the last lines of the tests and of the project on its way."""
     frames = traceback.extract_tb(error.__traceback__)
+    if error.__context__ is not None:  # an error that check_line did not like
+        frames.extend(traceback.extract_tb(error.__context__.__traceback__))
     named = [frame for frame in frames if "src/pagethrift/" in frame.filename or "/tests/" in frame.filename]
     ours = [frame for frame in named if "src/pagethrift/" in frame.filename]
     places = dict.fromkeys(_short(frame) for frame in (*named[-1:], *ours[-1:], frames[-1]))

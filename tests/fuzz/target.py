@@ -71,7 +71,7 @@ def check_line(error: Exception) -> None:
     text = str(error)
     assert text, "an error without a word"
     assert "\n" not in text, f"an error of several lines: {text!r}"
-    assert len(text) < 2000, f"an error of {len(text)} characters"
+    assert len(text) < 10_000, f"an error of {len(text)} characters"
 
 
 _folder = tempfile.TemporaryDirectory(prefix="ptfuzz")

@@ -26,6 +26,8 @@ AWAITED = {
     "sweep/deep-nesting": "RecursionError",
     "sweep/not-utf-8": "UnicodeDecodeError",
     "sweep/speed-nan": "a guest of speed nan",
+    "trace/column-name-not-utf-8": "UnicodeDecodeError",
+    "trace/error-of-two-lines": "a line break in the error",
 }
 """not mended yet: what comes instead of UsageError"""
 
