@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz import corpus
+from tests.fuzz.target import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results/fuzz"
@@ -92,7 +93,18 @@ def shrink(name: str) -> int:
     for old in fewer.iterdir():
         old.unlink()
     _child(name, MODES[0], RESULTS / name, "-merge=1", str(fewer), str(work))
-    return corpus.keep(name, (path.read_bytes() for path in fewer.iterdir()))
+    chosen = corpus.target(name)
+    return corpus.keep(
+        name, (data for path in fewer.iterdir() if _harmless(chosen, data := path.read_bytes()))
+    )
+
+
+def _harmless(chosen: Target, data: bytes) -> bool:
+    try:
+        chosen.fuzz_one(data)
+    except Exception:  # a finding, which is not kept in the corpus
+        return False
+    return True
 
 
 def _child(name: str, mode: str, findings: Path, *arguments: str) -> str:

@@ -44,9 +44,17 @@ def changed_table(source: Bytes, table: pa.Table) -> pa.Table:
                 for _ in range(1 + source.below(3)):
                     if values:
                         values[source.below(len(values))] = _value(source, field.type)
-                column = pa.array(values, field.type)
+                column = _column(values, table.column(number))
                 table = table.set_column(number, field.with_nullable(True), column)
     return table
+
+
+def _column(values: list[Any], old: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return the values as a column; as it was where they do not fit it."""
+    try:
+        return pa.array(values, old.type)
+    except (pa.ArrowException, OverflowError):
+        return old
 
 
 def _value(source: Bytes, kind: pa.DataType) -> Any:

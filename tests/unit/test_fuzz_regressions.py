@@ -28,6 +28,7 @@ AWAITED = {
     "sweep/speed-nan": "a guest of speed nan",
     "trace/column-name-not-utf-8": "UnicodeDecodeError",
     "trace/error-of-two-lines": "a line break in the error",
+    "trace/error-of-two-lines-in-a-page": "a line break in the error",
 }
 """not mended yet: what comes instead of UsageError"""
 
