@@ -8,7 +8,7 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test test-fast check bench clean
+.PHONY: help setup demo test test-fast check bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ check: setup ## ruff, mypy --strict, import-linter
 
 bench: setup ## speed of the data path, side by side with cat
 	$(BIN)/python -m scripts.bench --out results/bench.json
+
+fuzz: setup ## hostile input for everything that parses; SECONDS=60 for each target, findings in results/fuzz
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 clean: ## remove the environment and everything made by tests and demos
 	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,7 +19,6 @@ NOTHING_TO_DECIDE = {
 
 ELSEWHERE = {
     "live/check.py": "qemu/live/test_check.py",
-    "cli/restore.py": "qemu/live/test_guest_runs_once.py",
     "cli/exits.py": "unit/cli/test_ending.py",
     "engine/forwarder.py": "unit/engine/test_thinner.py",
     "engine/held.py": "unit/engine/test_holding.py",

@@ -65,10 +65,7 @@ def claimed(monitor: QmpMonitor) -> Iterator[None]:
             raise QmpError(
                 f"{monitor.role} {monitor.path}: another pagethrift works with this QEMU; wait for its end"
             ) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield  # the empty file stays: who removes it could remove one that another has just locked
 
 
 def keep(

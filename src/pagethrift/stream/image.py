@@ -73,7 +73,7 @@ class Image:
         """Return the content of one RAM block."""
         assert self.table is not None
         for block in self.table.blocks:
-            if block.name.decode() == name:
+            if block.name == name.encode():
                 start = block.first_page * PAGE_BYTES
                 return self.memory[start : start + block.used_bytes]
         raise KeyError(name)

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import pytest
 from rich.console import Console
 
-from pagethrift.cli.progress import JsonLines, Lines, LiveTable, summary, view
+from pagethrift.cli.progress import Harmless, LiveTable, summary, view
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import Mode, PageCounters
 from tests.unit.model.test_result import RESULT
@@ -33,7 +33,7 @@ LOOK = Progress(
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with view(as_json=True) as shown:
-        assert isinstance(shown, JsonLines)
+        assert isinstance(shown, Harmless)
         shown.show(LOOK)
         shown.finish(RESULT)
     first, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
@@ -43,7 +43,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_plain_lines_every_two_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     shown = view(as_json=False)
-    assert isinstance(shown, Lines)
+    assert isinstance(shown, Harmless)
     for tenth in range(50):
         shown.show(replace(LOOK, elapsed_s=tenth / 10))
     shown.show(replace(LOOK, elapsed_s=5.0, phase="completed"))

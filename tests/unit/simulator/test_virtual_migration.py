@@ -139,7 +139,7 @@ def test_what_the_kernel_holds_without_a_relay_is_downtime(
         return found
 
     few, with_relay = downtime_s("kvm-default"), downtime_s("thesis")
-    monkeypatch.setattr("pagethrift.simulator.simulate_options.SOCKET_BYTES", 5e6)
+    monkeypatch.setattr("pagethrift.simulator.virtual_migration.SOCKET_BYTES", 5e6)
     assert downtime_s("kvm-default") - few == pytest.approx((5e6 - 1.25e6) / 12.5e6, abs=0.1)
     assert downtime_s("thesis") == with_relay
 

@@ -92,3 +92,12 @@ def test_a_cut_stream_is_an_error() -> None:
     with pytest.raises(StreamError, match="got its end"):
         single.feed(b"")
     assert not single.ram_over
+
+
+def test_blocks_whose_names_are_no_text() -> None:
+    stream = StreamBuilder([("pc.ram", 1), ("r", 1)])
+    stream.begin_body(last=True)
+    stream.page(1, 0, PAGE)
+    stream.end_body()
+    found = image(stream.finish().replace(b"\x06pc.ram", b"\x06pc\xbdram"))
+    assert found.block("r").tobytes() == PAGE

@@ -1,0 +1,1 @@
+"""A file for each parser; the runner finds them by their file name."""
