@@ -227,6 +227,8 @@ def main(arguments: list[str] | None = None) -> None:
     if folder is None:
         path = machine_code.extension_path()
     else:
+        if os.uname().machine != "x86_64":
+            sys.exit(f"build: --portable compiles for x86_64 only, this is {os.uname().machine}")
         _compile_for_portable()
         path = folder / machine_code.portable_name()
     try:

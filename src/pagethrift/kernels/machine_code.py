@@ -28,11 +28,11 @@ PACKAGED = PACKAGE / "_kernels"
 PORTABLE = "x86-64-v3"
 """the level of the processor that a wheel's extension is for: Haswell, Zen and later"""
 PORTABLE_FEATURES = {
-    "abm": "lzcnt", "avx": "avx", "avx2": "avx2", "bmi1": "bmi", "bmi2": "bmi2", "cx16": "cx16", "f16c": "f16c",
-    "fma": "fma", "lahf_lm": "sahf", "movbe": "movbe", "pni": "sse3", "popcnt": "popcnt", "sse4_1": "sse4.1",
-    "sse4_2": "sse4.2", "ssse3": "ssse3", "xsave": "xsave",
+    "abm": "lzcnt", "avx": "avx", "avx2": "avx2", "bmi1": "bmi", "bmi2": "bmi2", "cx16": "cx16",
+    "f16c": "f16c", "fma": "fma", "lahf_lm": "sahf", "movbe": "movbe", "pni": "sse3", "popcnt": "popcnt",
+    "sse4_1": "sse4.1", "sse4_2": "sse4.2", "ssse3": "ssse3", "xsave": "xsave",
 }  # fmt: skip
-"""what a processor of that level can: names in /proc/cpuinfo, and in LLVM. The kernel lists avx only where it
+"""what a processor of that level can: names in /proc/cpuinfo, and in LLVM. Linux lists avx only where it
 saves the wide registers too"""
 ONLY_JIT = "PAGETHRIFT_JIT"
 """environment variable: if set, nothing that was built is used"""
