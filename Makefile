@@ -49,7 +49,7 @@ bench: setup ## speed of the data path, side by side with cat
 wheel: setup ## dist/: the sources, and a wheel with kernels for this Python and any x86-64-v3 processor
 	PAGETHRIFT_KERNELS=1 $(BIN)/python -m build --no-isolation --outdir dist
 
-# Keeps the versions that still fit; UPGRADE=--upgrade takes the newest. Names no registry: pip's own settings do.
+# Keeps the versions that still fit; UPGRADE=--upgrade takes the newest. The file names no registry and no path.
 lock: setup ## requirements.lock anew, after an edit of the dependencies in pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --extra dev --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url $(UPGRADE) pyproject.toml --output-file requirements.lock
