@@ -27,25 +27,26 @@ class Count(IntEnum):
     """page records that arrived again, skipped ones included"""
 
 
+# ``.value``: Numba before 0.68 takes no IntEnum as an index.
 @kernel
 def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, totals: I64) -> None:
     for i in range(len(pages)):
         by_method[methods[i]] += 1
         held = state[pages[i]]
         if held == State.NEVER or held == State.BASE:
-            totals[Count.FIRST_ROUND_BYTES] += sizes[i]
+            totals[Count.FIRST_ROUND_BYTES.value] += sizes[i]
         else:
-            totals[Count.RETRANSFERRED_BYTES] += sizes[i]
+            totals[Count.RETRANSFERRED_BYTES.value] += sizes[i]
 
 
 @kernel
 def _arrive(pages: I64, arrivals: U8, before: U8, totals: I64) -> None:
-    totals[Count.PAGES_IN] += len(pages)
+    totals[Count.PAGES_IN.value] += len(pages)
     for i in range(len(pages)):
         seen = arrivals[pages[i]]
         before[i] = seen
         if seen > 0:
-            totals[Count.RETRANSFERRED_PAGES] += 1
+            totals[Count.RETRANSFERRED_PAGES.value] += 1
         if seen < 255:
             arrivals[pages[i]] = seen + 1
 
