@@ -8,14 +8,14 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test test-fast check bench fuzz clean
+.PHONY: help setup demo test test-fast check bench wheel lock licences fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BUILT) ## install what is needed (system packages when root, .venv, guest images, compiled kernels)
 
-$(READY): pyproject.toml scripts/setup-system.sh scripts/setup.sh
+$(READY): pyproject.toml requirements.lock hatch_build.py scripts/setup-system.sh scripts/setup.sh
 	scripts/setup-system.sh
 	PYTHON=$(PYTHON) scripts/setup.sh $(VENV)
 	@touch $@
@@ -49,6 +49,18 @@ fuzz: setup ## hostile input for everything that parses; SECONDS=60 for each tar
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
+# By what the lock installed, so that nothing is fetched. An sdist, and a wheel made of it.
+wheel: setup ## dist/: the sources, and a wheel with kernels for this Python and any x86-64-v3 processor
+	PAGETHRIFT_KERNELS=1 $(BIN)/python -m build --no-isolation --outdir dist
+
+# Keeps the versions that still fit; UPGRADE=--upgrade takes the newest. The file names no registry and no path.
+lock: setup ## requirements.lock anew, after an edit of the dependencies in pyproject.toml
+	$(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --extra dev --generate-hashes \
+	    --no-header --no-annotate --no-emit-index-url $(UPGRADE) pyproject.toml --output-file requirements.lock
+
+licences: setup ## docs/licences.md anew, after an edit of requirements.lock
+	$(BIN)/python -m scripts.licences
+
 clean: ## remove the environment and everything made by tests and demos
-	rm -rf $(VENV) results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) results dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

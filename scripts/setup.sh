@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:?usage: scripts/setup.sh VENV}
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --editable '.[dev]'
+"$venv/bin/python" -m pip install --quiet --require-hashes --requirement requirements.lock
+"$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 "$venv/bin/python" - <<'PYTHON'
 import sys
 

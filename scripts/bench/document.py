@@ -46,6 +46,25 @@ def start(built: Mapping[str, Any], compiled: Mapping[str, Any]) -> str:
     return markdown(["first byte, s", "kernels built at set-up", "PAGETHRIFT_JIT=1"], cells)
 
 
+def wheel(document: Mapping[str, Any]) -> str:
+    """Return what a start of ``thin`` takes with each wheel, and how fast the kernels of one are."""
+    starts = (
+        [name, *(with_range(each[key], 2) for key in ("elapsed_s", "cpu_s"))]
+        for name, each in document["thin"].items()
+    )
+    speeds = (
+        [mix, *(with_range(each[name]["mb_per_s"], 0) for name in each),
+         with_range(each["of the wheel"]["percent_of_native"], 0)]
+        for mix, each in document["speed"].items()
+    )  # fmt: skip
+    kernels = [f"{name}, MB/s" for name in next(iter(document["speed"].values()))]
+    return (
+        markdown(["`thin` of 64 pages", "seconds", "CPU seconds"], starts)
+        + "\n"
+        + markdown(["mix", *kernels, "% of native"], speeds)
+    )
+
+
 def memory(document: Mapping[str, Any]) -> str:
     """Return peak memory by size of guest, then by step of the start."""
     guests = (
@@ -100,6 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         ("Speed", speed(bench, "mb_per_s", "MB/s of input", 0)),
         ("CPU", speed(bench, "cpu_s_per_gb", "CPU s a GB", 2, _CPU_ROWS)),
         ("Start", start(read("bench-cold-start"), read("bench-cold-start-jit"))),
+        ("Wheel", wheel(read("bench-wheel"))),
         ("Memory", memory(read("bench-memory"))),
         ("Where the time goes", stages(read("bench-profile"))),
         ("Candidates", signatures.markdown(read("bench-signatures")) + "\n"),

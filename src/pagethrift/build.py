@@ -1,17 +1,18 @@
 """``python -m pagethrift.build``: compiles the data path's kernels into an extension module.
 
-Numba compiles every kernel for the types that the data path calls it with. LLVM emits the optimised
-code again, as position-independent object code for this processor. For each kernel the C compiler adds
-a function that takes Python's arguments, releases the GIL and calls the kernel. It links everything
-into one module, which Python loads without Numba. This needs a C compiler and Python's headers. A kernel
-that cannot be built is compiled by Numba when it is called. ``kernels.machine_code`` says when the
-module is used.
+Numba compiles every kernel for the types the data path calls it with; LLVM emits the optimised code
+once more, as position-independent object code for this processor; the C compiler adds a
+function for each that takes Python's arguments, releases the GIL and calls it, and links all into
+one module that Python loads without Numba. Needs a C compiler and Python's headers. What it cannot
+build, Numba compiles when it is called. ``kernels.machine_code`` says when the module is used.
+With ``--portable FOLDER`` the code is for any processor of a level: ``hatch_build.py`` puts it into a wheel.
 
 Numba's own ``pycc`` is deprecated, and its functions keep the GIL.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -22,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numba
 import numpy as np
 from llvmlite import binding
 from numba import njit, typeof, types
@@ -207,9 +209,28 @@ def build(path: Path) -> int:
     return len(methods)
 
 
-def main() -> None:
-    """Run the command line. Exit code 1: nothing was built; Numba compiles kernels at their first call."""
-    path = machine_code.extension_path()
+def _compile_for_portable() -> None:
+    """Let Numba and LLVM compile for ``machine_code.PORTABLE`` and not for this processor."""
+    config = cast(Any, numba.config)
+    config.CPU_NAME = machine_code.PORTABLE
+    config.CPU_FEATURES = ",".join(f"+{name}" for name in sorted(machine_code.PORTABLE_FEATURES.values()))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit code 1: nothing was built, Numba compiles kernels as they are called."""
+    parser = argparse.ArgumentParser(prog="python -m pagethrift.build", description="Compile the kernels.")
+    parser.add_argument(
+        "--portable", metavar="FOLDER", type=Path,
+        help=f"write into this folder an extension for every {machine_code.PORTABLE} processor",
+    )  # fmt: skip
+    folder = parser.parse_args(arguments).portable
+    if folder is None:
+        path = machine_code.extension_path()
+    else:
+        if os.uname().machine != "x86_64":
+            sys.exit(f"build: --portable compiles for x86_64 only, this is {os.uname().machine}")
+        _compile_for_portable()
+        path = folder / machine_code.portable_name()
     try:
         if path is None:
             raise OSError("no folder is writable")

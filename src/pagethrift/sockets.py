@@ -19,19 +19,100 @@ STEP_S = 0.1
 """how often somebody who connects is asked whether to go on"""
 
 
-def listen(address: Address, backlog: int = 16) -> socket.socket:
-    """Return a listening socket. Raises LinkError when the address cannot be used.
+class Listener(socket.socket):
+    """A listening socket; of a Unix socket it knows the file, too."""
+
+    _file: _SocketFile | None = None
+
+    @classmethod
+    def at(cls, path: str) -> Listener:
+        """Return a Unix socket bound to ``path``; a dead process's is replaced. Raises OSError."""
+        file = _SocketFile(path)
+        listener = cls(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            file.remove_dead()
+            listener.bind(file.name_for_bind())
+            file.remember()
+        except BaseException:
+            listener.close()
+            file.close()
+            raise
+        listener._file = file
+        return listener
+
+    def remove_file(self) -> None:
+        """Remove the Unix socket's file, unless another has taken its place."""
+        if self._file is not None:
+            self._file.remove()
+            self._file.close()
+            self._file = None
+
+
+class _SocketFile:
+    """A Unix socket's file, reached by its folder's descriptor.
+
+    Where root listens in a folder of another user, that user may at any time put a link in the place of the
+    folder or of the file. The descriptor stays what it was, and links are never followed.
+    """
+
+    def __init__(self, path: str) -> None:
+        folder, self._name = os.path.split(path)
+        self._path = path
+        self._folder = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._is: tuple[int, int] | None = None
+
+    def name_for_bind(self) -> str:
+        """Return what bind() and connect() take: there is no bindat()."""
+        return f"/proc/self/fd/{self._folder}/{self._name}" if os.geteuid() == 0 else self._path
+
+    def remember(self) -> None:
+        """Remember which file was made."""
+        found = self._stat()
+        self._is = (found.st_dev, found.st_ino)
+
+    def remove(self) -> None:
+        """Remove the file that is remembered; a failure is no harm."""
+        with contextlib.suppress(OSError):
+            found = self._stat()
+            if (found.st_dev, found.st_ino) == self._is:
+                os.unlink(self._name, dir_fd=self._folder)
+
+    def remove_dead(self) -> None:
+        """Remove a socket that nobody listens at; a living one is left alone. Raises OSError."""
+        try:
+            if not stat.S_ISSOCK(self._stat().st_mode):
+                return
+        except FileNotFoundError:
+            return
+        # A datagram socket asks without connecting: a living listener is of the wrong type (EPROTOTYPE).
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(self.name_for_bind())
+            except ConnectionRefusedError:
+                os.unlink(self._name, dir_fd=self._folder)
+            except OSError as error:
+                if error.errno != errno.EPROTOTYPE:
+                    raise
+
+    def close(self) -> None:
+        """Close the folder's descriptor."""
+        os.close(self._folder)
+
+    def _stat(self) -> os.stat_result:
+        return os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+
+
+def listen(address: Address, backlog: int = 16) -> Listener:
+    """Return a listening socket. Raises LinkError when the address is busy or absent.
 
     A Unix socket left behind by a dead process is replaced; a live one is not.
     """
     try:
         if address.path:
-            _remove_dead(address.path)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listener.bind(address.path)
+            listener = Listener.at(address.path)
         else:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener = Listener(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address.host or "0.0.0.0", address.port))
         listener.listen(backlog)
@@ -98,20 +179,3 @@ def close_both_ways(connection: socket.socket | None) -> None:
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
     connection.close()
-
-
-def _remove_dead(path: str) -> None:
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    # A datagram socket finds out without connecting: a live listener has the wrong type (EPROTOTYPE).
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError as error:
-            if error.errno != errno.EPROTOTYPE:
-                raise

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 EXTRA = "lab,report,sweep"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = [
-    requirement.replace("[distributed]", "").replace(">=", "==")
+    requirement.partition(",")[0].replace("[distributed]", "").replace(">=", "==")
     for requirements in (
         PROJECT["dependencies"],
         *(PROJECT["optional-dependencies"][name] for name in EXTRA.split(",")),

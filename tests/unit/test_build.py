@@ -198,3 +198,59 @@ def test_types_without_words_in_c_are_not_built() -> None:
         assert wrapper("f", (kind,), types.none) is None
     assert wrapper("f", (types.int64,), types.float64) is None
     assert wrapper("f", (types.int64,), cast(Any, types).Tuple((types.int64, types.uint8))) is None
+
+
+V3 = "fma sse4_1 sse4_2 ssse3 pni cx16 lahf_lm abm movbe popcnt bmi1 bmi2 avx avx2 f16c xsave"
+
+
+def test_portable_code_is_for_processors_with_all_its_features() -> None:
+    text = "processor\t: 0\nflags\t\t: fpu {}\n\nprocessor\t: 1\nflags\t\t: {}\n"
+    assert machine_code.is_portable(text.format(V3, ""), "x86_64")
+    assert not machine_code.is_portable(text.format(V3, ""), "aarch64")
+    assert not machine_code.is_portable(text.format("", V3), "x86_64")
+    assert not machine_code.is_portable("", "x86_64")
+    for flag in V3.split():
+        assert not machine_code.is_portable(text.format(V3.replace(flag, "other", 1), ""), "x86_64"), flag
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package as a wheel with kernels has it."""
+    folder = tmp_path_factory.mktemp("portable")
+    copy = folder / "pagethrift"
+    shutil.copytree(machine_code.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "_kernels").mkdir()
+    subprocess.run([sys.executable, "-m", "pagethrift.build", "--portable", copy / "_kernels"], check=True)
+    return copy
+
+
+USED = """
+from pagethrift.kernels import machine_code
+print(machine_code.extension() and machine_code.extension().__spec__.origin)
+"""
+
+
+@pytest.mark.skipif(
+    not machine_code.is_portable(machine_code._cpuinfo(), os.uname().machine), reason="an old processor"
+)
+def test_a_wheels_kernels_are_used_where_none_were_built_here(
+    package: Path, path: Path, tmp_path: Path
+) -> None:
+    env = {"PYTHONPATH": f"{package.parent}{os.pathsep}{Path.cwd()}", "NUMBA_CACHE_DIR": str(tmp_path)}
+    (portable,) = (package / "_kernels").iterdir()
+    assert run(USED, **env) == [str(portable)]
+    assert run(SAME_BYTES, **env) == run(SAME_BYTES)
+    assert run(USED, **env, **{machine_code.ONLY_JIT: "1"}) == ["None"]
+    shutil.copy(path, tmp_path)
+    assert run(USED, **env) == [str(tmp_path / path.name)]
+    (tmp_path / path.name).write_text("not a library")
+    assert run(USED, **env) == [str(portable)]
+
+
+def test_a_wheels_kernels_have_no_instruction_of_later_processors(package: Path) -> None:
+    if shutil.which("objdump") is None:
+        pytest.skip("NO objdump: what instructions a wheel's kernels have is not tested")
+    (portable,) = (package / "_kernels").iterdir()
+    code = subprocess.run(["objdump", "-d", portable], check=True, capture_output=True, text=True).stdout
+    assert "%ymm" in code
+    assert not {"%zmm0", "%k1", "%ymm16", "%xmm16"} & set(code.replace("{", " ").replace(",", " ").split())

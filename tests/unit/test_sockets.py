@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -93,6 +94,46 @@ def test_a_file_is_not_taken_for_a_dead_socket(folder: Path) -> None:
     with pytest.raises(LinkError, match=r"cannot listen on .*choose another address"):
         listen(Address(path=str(path)))
     assert path.read_text() == "kept"
+
+
+def test_the_file_is_removed_only_while_it_is_the_listeners_own(folder: Path) -> None:
+    path = folder / "near"
+    first = listen(Address(path=str(path)))
+    path.unlink()
+    with listen(Address(path=str(path))) as second:
+        first.remove_file()
+        first.close()
+        assert path.is_socket()
+        second.remove_file()
+        assert not path.exists()
+        second.remove_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts in other users' folders")
+def test_root_follows_no_link_that_replaced_its_folder(folder: Path) -> None:
+    """The folder's owner swaps it between listening and the end: root's unlink must not go elsewhere."""
+    shown, real, other = folder / "shown", folder / "real", folder / "other"
+    for each in (shown, other):
+        each.mkdir()
+    (other / "near").write_text("root's")
+    listener = listen(Address(path=str(shown / "near")))
+    shown.rename(real)
+    shown.symlink_to(other)
+    assert (real / "near").is_socket()
+    listener.remove_file()
+    listener.close()
+    assert not (real / "near").exists()
+    assert (other / "near").read_text() == "root's"
+
+
+def test_a_link_in_the_sockets_place_is_not_followed(folder: Path) -> None:
+    """Neither to ask whether somebody listens, nor to bind, nor to remove."""
+    listen(Address(path=str(folder / "dead"))).close()
+    (folder / "near").symlink_to(folder / "dead")
+    with pytest.raises(LinkError, match="cannot listen"):
+        listen(Address(path=str(folder / "near")))
+    assert (folder / "dead").is_socket()
+    assert (folder / "near").is_symlink()
 
 
 def test_nobody_listens(folder: Path) -> None:

@@ -118,8 +118,12 @@ class _Words:
     def __init__(self) -> None:
         self._state: RelayState | None = None
         self._said_s = 0.0
+        self._warned = ""
 
     def __call__(self, status: RelayStatus) -> None:
+        if status.warning != self._warned:
+            self._warned = status.warning
+            print(f"pagethrift: warning: {status.warning}", file=sys.stderr)
         if status.state is self._state and status.now_s - self._said_s < 2:
             return
         self._state, self._said_s = status.state, status.now_s
@@ -127,4 +131,4 @@ class _Words:
         line += f", {status.pages.skipped} pages skipped, {status.pages.delta} as deltas"
         if status.link_bps:
             line += f", link {format_bandwidth(status.link_bps)}"
-        print(line + (f" ({status.warning})" if status.warning else ""), file=sys.stderr)
+        print(line, file=sys.stderr)

@@ -27,6 +27,7 @@ class Count(IntEnum):
     """page records that arrived after a page's first, skipped ones included"""
 
 
+# ``.value``: Numba before 0.68 takes no IntEnum as an index.
 @kernel
 def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, totals: I64) -> None:
     for i in range(len(pages)):

@@ -121,4 +121,4 @@ async def _start_relay(
     relay = await RelayProcess.start(argv, on_relay)
     stack.push_async_callback(lambda: undisturbed(relay.close()))
     folder.share()
-    ends.uri, ends.relay = folder.address, relay
+    ends.uri, ends.relay = folder.uri, relay

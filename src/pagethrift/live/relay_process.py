@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
-import shutil
+import secrets
 import signal
 import sys
 import tempfile
@@ -20,7 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
-from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.address import parse_address
+from pagethrift.errors import LinkError, PagethriftError, UsageError
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.error_data import from_data
 from pagethrift.model.relay_protocol import (
@@ -46,30 +48,87 @@ READ_BYTES = 64 << 10
 CRASH_BYTES = 4 << 10
 """how much of the end of the relay's standard error is kept"""
 CRASH_CHARACTERS = 300
+SOCKET_NAME = "relay.sock"
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class RelayFolder:
-    """A private folder for the relay's unix socket, which the source QEMU's user may open."""
+    """A folder for the relay's Unix socket, which the source QEMU's user may enter once it is shared.
+
+    QEMU's user may own the folder around it, and could put a link in the place of anything there. So this
+    folder and the socket in it are reached by descriptors only, and the folder stays ours: nobody else can
+    ever write to it, and before ``share`` nobody else can enter.
+    """
 
     def __init__(self, parent: Path | None, user_id: int, group_id: int) -> None:
-        self._path = Path(tempfile.mkdtemp(prefix="pagethrift-", dir=parent))
+        """Make the folder in ``parent``, or in the temporary directory. Raises UsageError."""
+        parent = Path(tempfile.gettempdir()) if parent is None else parent.absolute()
+        self._name = f"pagethrift-{secrets.token_hex(4)}"
         self._owner = (user_id, group_id)
-        self.address = f"unix:{self._path / 'relay.sock'}"
-        self._hand_over(self._path)
+        self._folder = -1
+        try:
+            self._parent = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._folder = self._make()
+            except BaseException:
+                os.close(self._parent)
+                raise
+        except OSError as error:
+            raise UsageError(
+                f"--relay-folder {parent}: no folder can be made in it: {error.strerror or error};"
+                " choose another one"
+            ) from error
+        self.uri = f"unix:{parent / self._name / SOCKET_NAME}"
+        """for QEMU"""
+        self.address = (
+            self.uri if os.geteuid() else f"unix:/proc/{os.getpid()}/fd/{self._folder}/{SOCKET_NAME}"
+        )
+        """for the relay: the folder itself, whatever stands in its place"""
+        try:
+            parse_address(self.uri)
+        except UsageError:
+            self.remove()
+            raise
 
     def share(self) -> None:
-        """Let QEMU's user connect; call once the relay listens."""
-        self._hand_over(self._path / "relay.sock")
+        """Let QEMU's user connect; call once the relay listens. Raises LinkError."""
+        user_id, group_id = self._owner
+        if os.geteuid() != 0 or user_id in (0, -1):
+            return
+        try:
+            # nobody else can enter yet, so this is the relay's socket
+            os.chown(SOCKET_NAME, user_id, group_id, dir_fd=self._folder, follow_symlinks=False)
+            os.fchown(self._folder, -1, group_id)
+            os.fchmod(self._folder, 0o710)
+        except OSError as error:
+            raise LinkError(
+                f"cannot let the source QEMU's user {user_id} use the relay's socket: {error.strerror};"
+                " choose another --relay-folder"
+            ) from error
 
     def remove(self) -> None:
-        """Remove folder and socket."""
-        shutil.rmtree(self._path, ignore_errors=True)
+        """Remove socket and folder; may be called again."""
+        if self._folder < 0:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(SOCKET_NAME, dir_fd=self._folder)
+        os.close(self._folder)
+        self._folder = -1
+        with contextlib.suppress(OSError):  # an empty folder and nothing else can be removed so
+            os.rmdir(self._name, dir_fd=self._parent)
+        os.close(self._parent)
 
-    def _hand_over(self, path: Path) -> None:
-        if os.geteuid() == 0 and self._owner[0] not in (0, -1):
-            os.chown(path, *self._owner)
+    def _make(self) -> int:
+        """Make the folder and return its descriptor. Raises OSError, also when it is another one already."""
+        os.mkdir(self._name, 0o700, dir_fd=self._parent)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        folder = os.open(self._name, flags, dir_fd=self._parent)
+        found = os.fstat(folder)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077 or os.listdir(folder):
+            os.close(folder)
+            raise OSError(errno.ESTALE, "somebody replaced it")
+        return folder
 
 
 def relay_command(

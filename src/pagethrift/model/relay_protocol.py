@@ -107,6 +107,8 @@ class RelayStatus:
     """page records that arrived after a page's first, skipped ones included"""
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
+    refused: int = 0
+    """connections that were closed because they cannot belong to this migration"""
     warning: str = ""
 
 

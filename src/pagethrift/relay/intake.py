@@ -5,8 +5,12 @@ Each channel therefore has a thread, which receives, cuts and signs one batch ah
 the GIL) and waits until the thinner has used that batch. The wait bounds the memory: a channel's
 thread never holds more than it received at once. The thinner's own thread reads main.
 
-Sockets are told apart by their first four bytes, because their order differs: QEMU 7.2 connects
-main first, QEMU 9.0 and later write main's first byte only when every channel is connected.
+Sockets are told apart by what they begin with (stream/opening.py), because their order differs: QEMU 7.2
+connects main first, QEMU 9.0 and later write main's first byte only when every channel is connected. By
+the first mark of RAM's first section all have connected and written their first packet. So the channels
+are chosen at that mark, at once: those of main's host and of one guest, numbered from 0, each once.
+Nobody who is not chosen can belong to this migration. Whoever connects before or after is closed, and
+the migration goes on.
 """
 
 from __future__ import annotations
@@ -23,20 +27,27 @@ from pagethrift.address import Address
 from pagethrift.engine.source_channels import Channel
 from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.relay.callers import ACCEPTS_AT_ONCE, Caller, Callers, accepted, host_of
 from pagethrift.sockets import listen
+from pagethrift.stream.opening import FirstMark, Opening, choose_channels, handshake_of, uuid_of
 from pagethrift.stream.packets import CHANNEL_BUFFER_BYTES
-from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, TLS_HELLO
 
-SOCKETS_MAX = 512
+BACKLOG = 512
 """QEMU connects up to 255 channels and main before anybody accepts"""
-CHANNELS_MAX = 255
-"""parameter multifd-channels has eight bits"""
 MIN_RECEIVE_BYTES = 64 << 10
-STRANGER_TIMEOUT_S = 10.0
-"""a connection whose first bytes have not arrived after this time is closed"""
 TICK_S = 0.5
 GATHER_MS = 1
 """how long to wait for more bytes while the link is busy; QEMU fills its socket (208 KiB) faster"""
+PREAMBLE_SILENCE_S = 120.0
+"""a source that has begun and sends nothing before RAM's first mark is given up after this time"""
+SILENT_S = 1.0
+"""TCP: a channel's handshake leaves with its connection, so it comes by then, lost twice"""
+GREETED_S = 2.0
+"""TCP: a channel's first packet was written before main's mark, so it comes by then"""
+LATE_S = 0.05
+"""how often those are closed who connect after the mark, ACCEPTS_AT_ONCE at a time: no flood costs more"""
+LATE_RECEIVE_BYTES = 4096
+"""what the kernel takes of those who connect after the mark"""
 
 
 class Intake:
@@ -47,26 +58,42 @@ class Intake:
     """
 
     def __init__(self, address: Address, thinner: Thinner) -> None:
+        """Listen. Raises LinkError."""
         self.main: socket.socket | None = None
         self.receive_bytes = MIN_RECEIVE_BYTES
+        self.refused = 0
+        """connections that were closed because they cannot belong to this migration"""
+        self.warning = ""
+        """about the first of them"""
         self._thinner = thinner
         self._address = address
-        self._listener = listen(address, SOCKETS_MAX)
+        self._listener = listen(address, BACKLOG)
         self._listener.setblocking(False)
-        self._strangers: dict[socket.socket, float] = {}
         self._feeders: dict[Channel, _Feeder] = {}
         self._stopped = self._closed = False
         self._lock = threading.Lock()
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller = select.poll()
-        self._poller.register(self._news, select.POLLIN)
-        self._poller.register(self._listener, select.POLLIN)
+        self._poller = select.epoll()
+        self._poller.register(self._news, select.EPOLLIN)
+        self._poller.register(self._listener, select.EPOLLIN)
+        self._callers = Callers(self._listener, self._poller, self._refused)
         self._main_polled = False
+        self._main_host = ""
+        self._head = b""
+        """main's first bytes, which were needed to know it"""
+        self._uuid: bytes | None = None
+        self._mark = FirstMark()
+        self._heard_s = self._looked_s = time.monotonic()
 
     def wait_for_main(self) -> socket.socket:
-        """Return the main socket once its first bytes are there. Raises LinkError."""
+        """Return the main socket once it has begun as a migration stream does. Raises LinkError."""
         while self.main is None:
             self._poll(main=False)
+            caller = self._callers.take_main()
+            if caller is not None:
+                self.main, self._main_host, self._head = caller.connection, caller.host, bytes(caller.head)
+                self._uuid = uuid_of(caller.head)
+                self._heard_s = time.monotonic()
         return self.main
 
     def fill(self, link_busy: Callable[[], bool]) -> None:
@@ -81,20 +108,24 @@ class Intake:
         thinner, main = self._thinner, self.main
         assert main is not None
         self.hand_back()
-        if not self._poll(main=thinner.wants_main):
+        if not self._head and not self._poll(main=thinner.wants_main):
+            self._check_begun()
             return
         room = thinner.room(self.receive_bytes)
-        count = main.recv_into(room)
-        if not self._feeders:
-            count += self._gather(main, room[count:], link_busy) if count else 0
-        if thinner.joinable:
-            # Meet every connection that was made before these bytes were written, and only after that
-            # use the bytes: QEMU has connected every channel by the end of RAM's first section.
-            self._accept()
-            connected = set(self._strangers)
-            while connected & self._strangers.keys():
-                self._poll(main=False)
+        count = self._take_head(room) if self._head else main.recv_into(room)
+        self._heard_s = time.monotonic()
+        if not self._feeders and count:
+            count += self._gather(main, room[count:], link_busy)
+        if not self._mark.reached and self._mark.feed(room[:count]):
+            self._choose_channels()
         thinner.received(count)
+
+    def _take_head(self, room: memoryview) -> int:
+        """Copy main's first bytes."""
+        count = len(self._head)
+        room[:count] = self._head
+        self._head = b""
+        return count
 
     def _gather(self, main: socket.socket, room: memoryview, link_busy: Callable[[], bool]) -> int:
         more = select.poll()
@@ -118,14 +149,14 @@ class Intake:
             self._stopped = True
             if self._closed:
                 return
-            for connection in (self._listener, self.main, *list(self._strangers)):
-                _shut_down(connection)
+            _shut_down(self._listener)
+            _shut_down(self.main)
             for feeder in list(self._feeders.values()):
                 feeder.stop()
             os.eventfd_write(self._news, 1)
 
     def close(self) -> None:
-        """End the threads and close every socket."""
+        """End the threads, close every socket and remove a Unix socket's file."""
         self.stop()
         for feeder in self._feeders.values():
             feeder.close()
@@ -133,30 +164,44 @@ class Intake:
             if self._closed:
                 return
             self._closed = True
-            for connection in (self._listener, self.main, *self._strangers):
+            self._listener.remove_file()
+            for caller in self._callers.all():
+                self._callers.take(caller).connection.close()
+            for connection in (self._listener, self.main):
                 if connection is not None:
                     connection.close()
+            self._poller.close()
             os.close(self._news)
 
-    def _poll(self, main: bool) -> bool:
+    def _poll(self, main: bool, timeout_s: float = TICK_S) -> bool:
         """Wait for news and deal with connections; True when main is to be read."""
         self._check()
         if main != self._main_polled and self.main is not None:
-            # Clearing POLLIN is not enough: poll always reports the end of a connection.
+            # Clearing EPOLLIN is not enough: the end of a connection is always reported.
             if main:
-                self._poller.register(self.main, select.POLLIN)
+                self._poller.register(self.main, select.EPOLLIN)
             else:
                 self._poller.unregister(self.main)
             self._main_polled = main
-        ready = {number for number, _ in self._poller.poll(TICK_S * 1000)}
+        ready = [number for number, _ in self._poller.poll(timeout_s)]
         self._check()
-        if self._news in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._news)
-        if self._listener.fileno() in ready:
-            self._accept()
-        for stranger in list(self._strangers):
-            self._meet(stranger)
+        for number in ready:
+            if number == self._news:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._news)
+            elif number == self._listener.fileno():
+                self._callers.accept()
+            else:
+                self._callers.hear(number)
+        if self.main is not None:
+            self._callers.refuse_mains()
+        now_s = time.monotonic()
+        if self._mark.reached and now_s - self._looked_s > LATE_S:
+            self._looked_s = now_s
+            self._refuse_late()
+        elif now_s - self._looked_s > TICK_S:
+            self._looked_s = now_s
+            self._callers.expire()
         return main and self.main is not None and self.main.fileno() in ready
 
     def _check(self) -> None:
@@ -166,53 +211,87 @@ class Intake:
         if self._stopped:
             raise LinkError(f"stopped listening on {self._address}")
 
-    def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                connection, _ = self._listener.accept()
-                connection.setblocking(True)
-                self._strangers[connection] = time.monotonic()
-                self._poller.register(connection, select.POLLIN)
-                self._meet(connection)
-
-    def _meet(self, stranger: socket.socket) -> None:
-        """Find out from its first four bytes what a connection is, and take it in or close it."""
-        try:
-            first = stranger.recv(4, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            first = None
-        except OSError:
-            first = b""
-        if first is None or 0 < len(first) < 4:
-            if time.monotonic() - self._strangers[stranger] < STRANGER_TIMEOUT_S:
-                time.sleep(0.001 if first else 0)
-                return
-            first = b""
-        del self._strangers[stranger]
-        self._poller.unregister(stranger)
-        if first == MULTIFD_MAGIC.to_bytes(4, "big"):
-            self._join(stranger)
-        elif first != MAGIC.to_bytes(4, "big") and not first.startswith(TLS_HELLO):
-            stranger.close()  # not QEMU; never passed on, because the destination takes one connection only
-        elif self.main is None:
-            self.main = stranger
-        else:
-            stranger.close()
+    def _check_begun(self) -> None:
+        silent_s = time.monotonic() - self._heard_s
+        if not self._mark.reached and silent_s > PREAMBLE_SILENCE_S:
             raise LinkError(
-                "QEMU opened a socket that is neither its main one nor a multifd channel:"
-                " switch capability postcopy-preempt off at the source"
+                f"the source QEMU sent nothing for {silent_s:.0f} s before RAM began; migrate again"
             )
 
-    def _join(self, connection: socket.socket) -> None:
-        thinner = self._thinner
-        if not thinner.joinable:
+    def _choose_channels(self) -> None:
+        """Take in the channels; nobody else can belong to this migration from now on."""
+        for _ in range(BACKLOG // ACCEPTS_AT_ONCE):
+            self._callers.accept()
+        self._callers.hear_all()
+        began_s = time.monotonic()
+        possible = self._possible()
+        while self.main is not None and self.main.family != socket.AF_UNIX:
+            # What was written to other TCP connections before main's mark may come after it.
+            now_s = time.monotonic()
+            until_s = max((self._patience(caller, began_s) for caller in possible), default=0.0)
+            if now_s >= until_s:
+                break
+            self._poll(main=False, timeout_s=min(TICK_S, until_s - now_s))
+            possible = [caller for caller in self._possible() if caller in possible]
+        ready = [caller for caller in self._possible() if caller.opening is Opening.CHANNEL]
+        for caller in choose_channels(ready, lambda each: handshake_of(each.head), self._uuid):
+            self._join(self._callers.take(caller))
+        self._callers.refuse_all()
+        self._poller.unregister(self._listener)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LATE_RECEIVE_BYTES)
+
+    def _possible(self) -> list[Caller]:
+        """Return who may be a channel: of main's host and, where both are known, of its guest."""
+        return [
+            caller
+            for caller in self._callers.all()
+            if caller.host == self._main_host
+            and (
+                caller.opening is Opening.UNSURE
+                or (
+                    caller.opening in (Opening.GREETED, Opening.CHANNEL)
+                    and self._uuid in (None, handshake_of(caller.head).uuid)
+                )
+            )
+        ]
+
+    @staticmethod
+    def _patience(caller: Caller, mark_s: float) -> float:
+        """Return until when to wait for a caller's first packet."""
+        match caller.opening:
+            case Opening.UNSURE:
+                return caller.since_s + SILENT_S
+            case Opening.GREETED:
+                return mark_s + GREETED_S
+            case _:
+                return 0.0
+
+    def _join(self, caller: Caller) -> None:
+        channel = self._thinner.add_channel()
+        feeder = _Feeder(caller.connection, channel, bytes(caller.head), self._share_bytes, self._wake)
+        with self._lock:
+            self._feeders[channel] = feeder
+            if self._stopped:
+                feeder.stop()
+
+    def _refuse_late(self) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            connection = accepted(self._listener)
+            if not isinstance(connection, socket.socket):
+                return
+            host = host_of(connection)
             connection.close()
-            raise LinkError("QEMU opened a multifd channel after the beginning of RAM; migrate again")
-        if len(self._feeders) >= CHANNELS_MAX:
-            connection.close()
-            return
-        channel = thinner.add_channel()
-        self._feeders[channel] = _Feeder(connection, channel, self._share_bytes, self._wake)
+            self._refused(Caller(connection, host, 0.0, opening=Opening.STRANGER))
+
+    def _refused(self, caller: Caller) -> None:
+        self.refused += 1
+        if caller.opening is Opening.TLS and "TLS" not in self.warning:
+            self.warning = (
+                f"refused a TLS connection from {caller.host}: if it is the source QEMU's, set tls-creds to"
+                " an empty string there and protect the link itself; the relay waits for a plain stream"
+            )
+        elif not self.warning:
+            self.warning = f"closed a connection from {caller.host} that is no part of this migration"
 
     def _share_bytes(self) -> int:
         """How much one channel may receive at once."""
@@ -230,12 +309,15 @@ class _Feeder:
         self,
         connection: socket.socket,
         channel: Channel,
+        head: bytes,
         share_bytes: Callable[[], int],
         wake: Callable[[], None],
     ) -> None:
         self.error: PagethriftError | None = None
         self._connection = connection
         self._channel = channel
+        self._head = head
+        """what was received already"""
         self._share_bytes = share_bytes
         self._wake = wake
         self._turn = threading.Semaphore(1)
@@ -261,6 +343,9 @@ class _Feeder:
     def _feed(self) -> None:
         channel, connection = self._channel, self._connection
         try:
+            if not channel.prepare():
+                channel.room()[: len(self._head)] = self._head
+                channel.received(len(self._head))
             while True:
                 self._turn.acquire()
                 if self._over:

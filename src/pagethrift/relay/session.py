@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from pagethrift.address import Address
 from pagethrift.engine.counters import Count
@@ -75,7 +74,6 @@ class Relay:
         self._answers = ReturnPath()
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._listen_on = listen_on
         self._intake = Intake(listen_on, self._thinner)
 
     def run(self) -> None:
@@ -146,7 +144,8 @@ class Relay:
             retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
             cpu_s=time.process_time(),
             peak_rss_bytes=memory_bytes(),
-            warning=thinner.warning,
+            refused=self._intake.refused,
+            warning="; ".join(filter(None, (thinner.warning, self._intake.warning))),
         )
 
     def _forward(self, source: socket.socket) -> None:
@@ -198,6 +197,8 @@ class Relay:
             if not data:
                 break
             self._answers.feed(data)
+            if self._answers.postcopy:
+                return self.abort(LinkError("the destination asks for what only a post-copy migration has"))
             if self._answers.shut:
                 return self.abort(LinkError("the destination failed to load the stream; see its log"))
             try:
@@ -213,15 +214,14 @@ class Relay:
 
     def _report_always(self) -> None:
         self._report(self.status())
-        before = self._state
+        before = (self._state, self._intake.warning)
         while not self._over.wait(REPORT_S):
-            if self._state is not RelayState.LISTENING or before is not self._state:
+            now = (self._state, self._intake.warning)
+            if self._state is not RelayState.LISTENING or now != before:
                 self._report(self.status())
-            before = self._state
+            before = now
 
     def _close(self) -> None:
         self._intake.close()
         if self._connection:
             self._connection.close()
-        if self._listen_on.path:
-            Path(self._listen_on.path).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pagethrift.errors import UsageError
 from pagethrift.trace.format import METADATA_KEY
-from pagethrift.trace.read import Trace, read_header, read_trace
+from pagethrift.trace.read import Trace, read_trace
 from pagethrift.trace.synthetic import Load, Synthetic, make_trace
 from tests.fuzz import parquet
 from tests.fuzz.target import Bytes, Target, check_line, file_of
@@ -35,7 +35,7 @@ def _sound() -> tuple[bytes, pa.Table, str]:
 def fuzz_one(data: bytes) -> None:
     source = Bytes(data)
     with file_of(_file(source), "trace.parquet") as path:
-        for read in (read_header, read_trace):
+        for read in (read_trace,):
             try:
                 found = read(path)
             except UsageError as error:

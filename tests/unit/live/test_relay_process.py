@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import socket
 import sys
+import tempfile
 import textwrap
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pagethrift.address import parse_address
 from pagethrift.errors import LinkError, PagethriftError, QmpError, StreamError, UsageError
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.sockets import listen
 
 
 def script(body: str) -> list[str]:
@@ -285,11 +291,104 @@ def test_dies_with_its_parent(tmp_path: Path) -> None:
     pytest.fail("the relay outlived its parent")
 
 
-def test_folder_is_private_and_removed(tmp_path: Path) -> None:
-    folder = RelayFolder(tmp_path, -1, -1)
-    path = Path(folder.address.removeprefix("unix:"))
+def test_folder_is_private_and_removed(folder: Path) -> None:
+    made = RelayFolder(folder, -1, -1)
+    path = Path(made.uri.removeprefix("unix:"))
     assert path.parent.stat().st_mode & 0o777 == 0o700
     path.touch()
-    folder.share()
+    made.share()
+    made.remove()
+    made.remove()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("parent", ["none", "file", "x" * 100])
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path, parent: str) -> None:
+    (tmp_path / "file").touch()
+    if len(parent) > 50:
+        (tmp_path / parent).mkdir()
+    with pytest.raises(UsageError):
+        RelayFolder(tmp_path / parent, -1, -1)
+    assert not any((tmp_path / parent).glob("*"))
+
+
+NOBODY = 65534
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """A folder that the other user owns."""
+    path = Path(tempfile.mkdtemp(prefix="ptl"))
+    os.chown(path, NOBODY, NOBODY)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@root_only
+def test_the_folder_stays_roots_and_qemus_user_can_only_connect(theirs: Path) -> None:
+    folder = RelayFolder(theirs, NOBODY, NOBODY)
+    path = folder.uri.removeprefix("unix:")
+    with listen(parse_address(folder.address)):
+        assert _as_nobody(lambda: socket.socket(socket.AF_UNIX).connect(path)) != 0
+        folder.share()
+        assert _as_nobody(lambda: socket.socket(socket.AF_UNIX).connect(path)) == 0
+        assert _as_nobody(lambda: os.unlink(path)) != 0
+        assert _as_nobody(lambda: os.rename(path, path + "x")) != 0
+        assert _as_nobody(lambda: os.symlink("/etc", path + "x")) != 0
+    found = Path(path).parent.stat()
+    assert (found.st_uid, found.st_mode & 0o777) == (0, 0o710)
     folder.remove()
-    assert not path.parent.exists()
+    assert list(theirs.iterdir()) == []
+
+
+@root_only
+def test_a_link_in_the_folders_place_is_never_followed(theirs: Path, tmp_path: Path) -> None:
+    """The owner of the folder around it swaps it for a link: nothing of root's changes."""
+    victim = tmp_path / "relay.sock"
+    victim.write_text("root's")
+    folder = RelayFolder(theirs, NOBODY, NOBODY)
+    shown = Path(folder.uri.removeprefix("unix:")).parent
+    before = (victim.stat(), tmp_path.stat())
+    shown.rename(theirs / "away")
+    shown.symlink_to(tmp_path)
+    with listen(parse_address(folder.address)) as listener:
+        assert (theirs / "away/relay.sock").is_socket()
+        folder.share()
+        listener.remove_file()
+    folder.remove()
+    after = (victim.stat(), tmp_path.stat())
+    assert [(each.st_uid, each.st_gid, each.st_mode, each.st_ino) for each in after] == [
+        (each.st_uid, each.st_gid, each.st_mode, each.st_ino) for each in before
+    ]
+    assert shown.is_symlink()
+
+
+@root_only
+def test_a_socket_that_is_swapped_for_a_link_is_not_followed(theirs: Path, tmp_path: Path) -> None:
+    """As if somebody had got in before ``share``: the link changes its owner, not what it points at."""
+    victim = tmp_path / "shadow"
+    victim.write_text("root's")
+    folder = RelayFolder(theirs, NOBODY, NOBODY)
+    path = Path(folder.uri.removeprefix("unix:"))
+    path.symlink_to(victim)
+    folder.share()
+    assert victim.stat().st_uid == 0
+    folder.remove()
+    assert victim.read_text() == "root's"
+
+
+def _as_nobody(act: Callable[[], object]) -> int:
+    """Do something as the other user; return 0 when it was allowed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

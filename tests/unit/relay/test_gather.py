@@ -14,10 +14,10 @@ from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import StreamError
 from pagethrift.relay.intake import Intake
 from pagethrift.strategies.table import strategy
-from pagethrift.stream.wire import MAGIC
+from pagethrift.stream.synthetic import StreamBuilder
 
-PIECE = MAGIC.to_bytes(4, "big") + (3).to_bytes(4, "big")
-"""the beginning of a stream, no more"""
+PIECE = bytes(StreamBuilder().parts[0])[:24]
+"""the beginning of a stream, no more: the header, the machine's name, two bytes of a section"""
 
 
 class Source:

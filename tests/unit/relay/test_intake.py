@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pagethrift.strategies.table import strategy
 from pagethrift.stream.image import image
 from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
+from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC
 from tests.multifd import MAIN, Migration, random_migration
 from tests.streams import before
 
@@ -98,6 +99,13 @@ def is_closed(connection: socket.socket) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def wait_until(reached: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not reached():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def swallow(scene: Scene) -> tuple[threading.Thread, bytearray]:
@@ -198,15 +206,12 @@ def test_who_is_not_qemu_never_reaches_the_destination(scene: Scene, bytes_: byt
 
 
 @pytest.mark.slow
-def test_idle_connections_that_keep_coming_do_not_hold_main_up(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pagethrift.relay.intake.STRANGER_TIMEOUT_S", 0.5)
+def test_idle_connections_that_keep_coming_do_not_hold_main_up(scene: Scene) -> None:
     scene.connect(StreamBuilder().finish()[:60])
     far = scene.accept()
     far.setblocking(False)
     got = b""
-    for _ in range(50):
+    for _ in range(20):
         scene.connect()
         time.sleep(0.1)
         with contextlib.suppress(BlockingIOError):
@@ -233,26 +238,105 @@ def test_a_destination_that_answers_must_say_that_it_has_loaded(scene: Scene, ve
     )
 
 
-def test_a_second_main_socket_is_refused_by_name(scene: Scene) -> None:
-    main = scene.connect(StreamBuilder().finish()[:60])
-    far = scene.accept()
-    extra = scene.connect((0x5145564D).to_bytes(4, "big"))
-    assert "capability postcopy-preempt off" in scene.ended()
-    assert is_closed(main)
-    assert is_closed(far)
-    assert is_closed(extra)
+TLS_HELLO = bytes.fromhex("16030100f8010000f40303") + bytes(32)
+PREAMBLE = b"".join(bytes(part) for part in StreamBuilder().parts)
+"""up to the end of RAM's first section"""
 
 
-def test_a_late_channel_ends_the_migration(scene: Scene) -> None:
-    main = scene.connect(b"".join(bytes(part) for part in StreamBuilder().parts))
+@pytest.mark.parametrize("moment", ["in the preamble", "after RAM began"])
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        StreamBuilder().finish(),
+        handshake(0) + SYNC,
+        handshake(7, b"another guest 16") + SYNC,
+        MULTIFD_MAGIC.to_bytes(4, "big"),
+        TLS_HELLO,
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["main", "channel", "channel of another guest", "magic alone", "tls", "http"],
+)
+def test_whoever_cannot_belong_to_the_migration_is_closed_and_it_goes_on(
+    scene: Scene, bytes_: bytes, moment: str
+) -> None:
+    """A second main, a channel after its time or of another guest, and whatever else has a known magic."""
+    whole = StreamBuilder()
+    whole.begin_body(last=True)
+    whole.page(0, 3, bytes(range(256)) * 16)
+    whole.end_body()
+    stream = whole.finish()
+    cut = 30 if moment == "in the preamble" else len(PREAMBLE) + 2
+    receiver, received = swallow(scene)
+    main = scene.connect(stream[:cut])
+    wait_until(lambda: scene.relay.status().in_bytes == cut)
+    late = scene.connect(bytes_)
+    if moment != "in the preamble" or bytes_[:1] not in b"\x11":
+        assert is_closed(late)
+        wait_until(lambda: scene.relay.status().refused == 1)
+        assert scene.relay.status().warning
+    if moment == "in the preamble" and bytes_ == handshake(0) + SYNC:
+        return  # this one is as good as QEMU's own: docs/threats.md
+    main.sendall(stream[cut:])
+    main.shutdown(socket.SHUT_WR)
+    receiver.join(5)
+    assert scene.ended() == ""
+    assert (image(bytes(received), before).memory == image(stream, before).memory).all()
+
+
+def test_a_source_that_speaks_tls_is_refused_with_a_warning_and_the_plain_one_is_served(scene: Scene) -> None:
+    assert is_closed(scene.connect(TLS_HELLO))
+    wait_until(lambda: bool(scene.statuses and "tls-creds" in scene.statuses[-1].warning))
+    assert scene.statuses[-1].state is RelayState.LISTENING
+    play(scene, random_migration(1))
+    assert scene.ended() == ""
+
+
+@pytest.mark.parametrize(
+    "said", [MULTIFD_MAGIC.to_bytes(4, "big"), handshake(0), MAGIC.to_bytes(4, "big"), b""]
+)
+def test_a_known_magic_and_silence_cost_nothing(scene: Scene, said: bytes) -> None:
+    """Neither the destination's one connection nor the migration waits for it."""
+    silent = scene.connect(said)
+    time.sleep(0.1)
+    scene.listener.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        scene.listener.accept()
+    scene.listener.settimeout(None)
+    began_s = time.monotonic()
+    play(scene, random_migration(2))
+    assert scene.ended() == ""
+    assert time.monotonic() - began_s < 2
+    assert is_closed(silent)
+
+
+def test_channels_of_another_guest_do_not_take_the_place_of_the_sources(scene: Scene) -> None:
+    """They came first, with the same numbers; the source's are more."""
+    for i in range(2):
+        scene.connect(handshake(i, b"another guest 16") + SYNC)
+    builder = StreamBuilder([("pc.ram", 16)], flush=True)
+    builder.begin_body(last=True)
+    builder.flush()
+    builder.end_body()
+    channels = [scene.connect(handshake(i, b"the source's one") + SYNC) for i in range(3)]
+    receiver, _ = swallow(scene)
+    main = scene.connect(b"".join(bytes(part) for part in builder.parts[:3]))
+    for i, channel in enumerate(channels):
+        channel.sendall(packet("pc.ram", [(i, bytes([i + 1]) * PAGE_BYTES)]) + SYNC)
+    main.sendall(builder.finish()[sum(len(part) for part in builder.parts[:3]) :])
+    main.shutdown(socket.SHUT_WR)
+    receiver.join(5)
+    assert scene.ended() == ""
+    assert scene.statuses[-1].pages_in == 3
+    assert scene.statuses[-1].refused == 2
+
+
+def test_a_destination_that_asks_for_pages_is_given_up(scene: Scene) -> None:
+    """A source queues each request: a hostile destination would fill its memory."""
+    main = scene.connect(PREAMBLE)
     far = scene.accept()
-    while not far.recv(4096):
-        pass
-    time.sleep(0.05)
-    late = scene.connect(handshake(0))
-    assert "after the beginning of RAM" in scene.ended()
-    assert is_closed(main)
-    assert is_closed(late)
+    far.sendall(b"\x00\x04\x00\x0c" + bytes(12))
+    assert "only a post-copy migration" in scene.ended()
+    assert main.recv(100) == b""
 
 
 def test_a_failing_channel_closes_every_socket(scene: Scene) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +65,29 @@ def test_memory_is_bounded() -> None:
         assert len(path._rest) < 4 + MAX_FRAME_BYTES
         path.feed(b"\0")
     assert path.understood
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "small", [frame(7), PONG, frame(4, bytes(12))], ids=["4 bytes", "8 bytes", "16 bytes"]
+)
+@pytest.mark.parametrize("piece_bytes", [64 << 10, 16 << 20])
+def test_time_is_proportional_to_the_bytes(small: bytes, piece_bytes: int) -> None:
+    """16 MiB took 4.6 to 9.1 s when the rest was copied for each frame."""
+    data = memoryview(small * ((16 << 20) // len(small)))
+    path, began_s = ReturnPath(), time.process_time()
+    for at in range(0, len(data), piece_bytes):
+        path.feed(data[at : at + piece_bytes])
+    spent_s = time.process_time() - began_s
+    path.feed(LOADED)
+    assert path.shut == 0
+    assert spent_s < 4  # measured: 0.2 to 0.8 s
+
+
+@pytest.mark.parametrize("kind", [3, 4, 5, 6])
+def test_what_belongs_to_post_copy_is_noticed(kind: int) -> None:
+    assert watch(PONG + frame(kind, bytes(12)) + LOADED, [1] * 9).postcopy
+    assert not watch(PONG + frame(7) + LOADED, []).postcopy
 
 
 def test_the_longest_request_is_understood() -> None:
