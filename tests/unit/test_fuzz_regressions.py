@@ -16,33 +16,7 @@ from tests.fuzz import corpus
 from tests.fuzz.targets import xbzrle
 from tests.property.test_image import SeenInAnyRound
 
-AWAITED = {
-    "facts_log/deep-nesting": "RecursionError",
-    "quantities/number-of-400-digits": "OverflowError",
-    "quantities/port-of-superscript": "ValueError",
-    "scenario/deep-nesting": "RecursionError",
-    "scenario/not-utf-8": "UnicodeDecodeError",
-    "scenario/number-of-400-digits": "OverflowError",
-    "sweep/deep-nesting": "RecursionError",
-    "sweep/not-utf-8": "UnicodeDecodeError",
-    "sweep/speed-nan": "a guest of speed nan",
-    "trace/column-name-not-utf-8": "UnicodeDecodeError",
-    "trace/error-of-two-lines": "a line break in the error",
-    "trace/error-of-two-lines-in-a-page": "a line break in the error",
-}
-"""not mended yet: what comes instead of UsageError"""
-
-
-def _crashes() -> list[object]:
-    found = [(name, file) for name in corpus.NAMES for file in corpus.crashes(name)]
-    return [
-        pytest.param(
-            name, file, id=f"{name}-{file}",
-            marks=[pytest.mark.xfail(reason=AWAITED[f"{name}/{file}"], strict=True)]
-            if f"{name}/{file}" in AWAITED else [],
-        )
-        for name, file in found
-    ]  # fmt: skip
+CRASHES = [(name, file) for name in corpus.NAMES for file in corpus.crashes(name)]
 
 
 @pytest.mark.parametrize("name", corpus.NAMES)
@@ -56,7 +30,7 @@ def test_what_was_kept_is_harmless(name: str) -> None:
     assert count > 3
 
 
-@pytest.mark.parametrize(("name", "file"), _crashes())
+@pytest.mark.parametrize(("name", "file"), CRASHES)
 def test_what_once_failed_no_longer_does(name: str, file: str) -> None:
     corpus.target(name).fuzz_one(corpus.crashes(name)[file])
 
