@@ -8,7 +8,7 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test test-fast check bench wheel lock licences fuzz clean
+.PHONY: help setup demo test test-fast check bench wheel lock licences fault-matrix fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: setup ## ruff, mypy --strict, import-linter
 
 bench: setup ## speed of the data path, side by side with cat
 	$(BIN)/python -m scripts.bench --out results/bench.json
+
+fault-matrix: setup ## every fault in every phase of a migration, on real QEMUs (15 minutes); writes docs/fault-matrix.md
+	FAULT_MATRIX_TABLE=docs/fault-matrix.md $(BIN)/pytest -q -p no:cacheprovider tests/qemu/live/test_fault_matrix.py
 
 fuzz: setup ## hostile input for everything that parses; SECONDS=60 for each target, findings in results/fuzz
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'

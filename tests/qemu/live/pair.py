@@ -65,19 +65,30 @@ def running_pair(
     paused: bool = True,
 ) -> Iterator[Pair]:
     """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``."""
-    image = WRITER.write(folder / "guest.bin")
-    arguments = f"-machine pc -accel tcg -cpu qemu64 -m {destination_ram_bytes // 1024}k -nodefaults"
-    arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
-    arguments_of_destination = [*arguments.split(), *_monitor(folder / "b.qmp")]
     monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp")]
     with (
         machines.source(binary, WRITER, folder, extra=monitors) as source,
-        machines.Machine(
-            binary, arguments_of_destination, folder, destination_ram_bytes, "destination"
-        ) as destination,
+        _destination(binary, folder, destination_ram_bytes, incoming, paused) as destination,
     ):
         source.wait_ready()
         yield Pair(source, destination, folder)
+
+
+def destination_of(binary: machines.QemuLike, pair: Pair) -> machines.Machine:
+    """Start one more destination for a pair whose first one is gone."""
+    (pair.folder / "b.qmp").unlink(missing_ok=True)
+    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True)
+
+
+def _destination(
+    binary: machines.QemuLike, folder: Path, ram_bytes: int, incoming: str, paused: bool
+) -> machines.Machine:
+    image = WRITER.write(folder / "guest.bin")
+    arguments = f"-machine pc -accel tcg -cpu qemu64 -m {ram_bytes // 1024}k -nodefaults"
+    arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
+    return machines.Machine(
+        binary, [*arguments.split(), *_monitor(folder / "b.qmp")], folder, ram_bytes, "destination"
+    )
 
 
 def _monitor(path: Path) -> Sequence[str]:
