@@ -41,9 +41,15 @@ _PLAIN = "Without the relay, for comparison"
 EPILOG = (
     "Example: pagethrift migrate --qmp /run/vm1.qmp --to host2:4444 --destination-qmp /run/vm1-new.qmp"
     " --bandwidth 1Gbit --downtime-limit 300ms --out result.json\n\n"
-    "Exit codes: 0 the guest runs at the destination, 2 usage, 3 the stream cannot be thinned,"
-    " 4 the link or the destination failed, 5 a QEMU refused or does not answer, 130 interrupted;"
-    " after every code but 0 the guest runs on at the source unless the message says otherwise."
+    "Without --destination-qmp, pagethrift can neither ask the destination nor start it. If the destination"
+    " was started without -S and the connection is cut at the very end, both guests may run, or pagethrift"
+    " cannot say where the guest runs. Start the destination with -S, and give its monitor.\n\n"
+    "Exit codes: 0 the guest runs at the destination (with --check: nothing was found), 1 unexpected,"
+    " 2 usage, 3 the stream cannot be thinned, 4 the link or the destination failed, 5 a QEMU refused or does"
+    " not answer (with --check: something was found), 7 the guest runs at neither end, at both, or nobody can"
+    " say where, 8 cancelled by another client, 9 the source QEMU ended and its guest with it,"
+    " 130 interrupted. After every code but 0, 1, 7 and 9 the guest runs on at the source unless the"
+    " message says otherwise."
 )
 
 
@@ -59,7 +65,8 @@ def migrate(
     destination_qmp: Annotated[
         str | None,
         typer.Option(
-            help="The QMP unix socket of the destination QEMU; migrate prepares it and starts its guest.",
+            help="The QMP unix socket of the destination QEMU; migrate prepares it and starts its guest."
+            " What leaving it out risks stands below.",
             metavar="SOCKET",
         ),
     ] = None,

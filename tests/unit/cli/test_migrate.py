@@ -22,6 +22,13 @@ def test_help_has_an_example_and_the_exit_codes() -> None:
         assert option in text
 
 
+def test_help_says_what_leaving_out_the_destinations_monitor_risks() -> None:
+    text = " ".join(run("--help").stdout.split())
+    assert "Without --destination-qmp, pagethrift can neither ask the destination nor start it." in text
+    assert "both guests may run, or pagethrift cannot say where the guest runs" in text
+    assert "Start the destination with -S, and give its monitor." in text
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
