@@ -310,6 +310,7 @@ class Pilot:
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
         self._watch.decision = decision
+        self.convergence.look(facts.round, decision.predicted_downtime_s)
         match decision.action:
             case StopAction.SWITCH_OVER:
                 await self._go(decision)

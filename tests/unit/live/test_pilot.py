@@ -165,6 +165,27 @@ def test_a_forced_switchover_has_that_prediction_too_or_a_bound(tmp_path: Path, 
     assert scene.allowed_s == pytest.approx(switchover_deadline(0.3, expected_s or bound_s), abs=1.0)
 
 
+def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asked(), unsent_bytes=30_000_000)
+    for passes in range(2, 14):
+        scene.see(passes, 700)
+        asyncio.run(scene.pilot._decide(scene.now_s))
+    scene.pilot._show(scene.now_s)
+    assert not scene.relay.went
+    said = scene.shown[-1].warning
+    assert said.startswith("this does not converge: after ")
+    assert "--force-after" in said
+
+
+def test_a_source_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asked())
+    scene.pilot._asked_s = scene.now_s
+    scene.pilot._show(scene.now_s + 9)
+    scene.pilot._show(scene.now_s + 11)
+    said = [progress.warning for progress in scene.shown]
+    assert said == ["", "the source has not answered for 11 s: it may be stopped or overloaded"]
+
+
 @pytest.mark.parametrize("action", [StopAction.SET_THROTTLE, StopAction.START_POST_COPY])
 def test_what_cannot_be_carried_out_live_is_not_passed_over(tmp_path: Path, action: StopAction) -> None:
     rule = SimpleNamespace(decide=lambda facts: StopDecision(action))
