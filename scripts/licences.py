@@ -51,9 +51,10 @@ def locked(text: str) -> list[Requirement]:
 
 
 def project() -> dict[str, list[Requirement]]:
-    """Return what each extra of pyproject.toml asks for; "" is the base."""
+    """Return what each extra of pyproject.toml but ``fuzz`` asks for; "" is the base."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = {"": table["dependencies"], **table["optional-dependencies"]}
+    del asked["fuzz"]  # make fuzz installs it by itself; nobody gets it with the project
     return {extra: [Requirement(line) for line in lines] for extra, lines in asked.items()}
 
 

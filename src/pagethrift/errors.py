@@ -63,6 +63,11 @@ class StreamError(PagethriftError):
         self.expected = expected
         self.got = got
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the stream was right as far as it came."""
+        return self.got == "its end"
+
 
 class LinkError(PagethriftError):
     """A socket of the relay could not be opened, stalled or closed early."""

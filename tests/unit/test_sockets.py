@@ -141,7 +141,7 @@ def test_nobody_listens(folder: Path) -> None:
         bound.bind(("127.0.0.1", 0))
         taken = Address(host="127.0.0.1", port=bound.getsockname()[1])
         for address in (Address(path=str(folder / "none")), taken):
-            with pytest.raises(LinkError, match=r"cannot connect to .*does the destination listen\?"):
+            with pytest.raises(LinkError, match=r"cannot connect to .*is the destination listening\?"):
                 connect(address)
 
 

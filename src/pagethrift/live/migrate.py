@@ -222,7 +222,7 @@ class _LiveMigration:
         relay = self._ends.relay
         # A relay that fails closes its sockets first; on a busy machine QEMU's event overtakes its last word.
         if relay is not None and await relay.wait_last_word(LAST_WORD_S) and relay.failed:
-            return await self._pilot.cause_at_source() or await relay.failure()
+            return await self._pilot.why_relay_failed(relay)
         reason = self._watch.error or "no reason given"
         return QmpError(f"source {self._ends.source.path}: migration {self._watch.status}: {reason}")
 

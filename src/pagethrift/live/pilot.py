@@ -14,6 +14,7 @@ from pagethrift.errors import (
     PagethriftError,
     QmpError,
     SourceEnded,
+    StreamError,
     UsageError,
 )
 from pagethrift.live.convergence import Convergence
@@ -21,6 +22,7 @@ from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
+from pagethrift.live.relay_process import RelayProcess
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.defaults import PLANNER_TICK_S
@@ -31,6 +33,9 @@ SILENT_S = 10.0
 """QEMU answers within milliseconds, on a busy host within a second"""
 ANSWER_S = 1.0
 """a source that does not answer by then is asked no further"""
+SHUT_BY_ITSELF = ("Input/output error", "Broken pipe")
+"""what a source says that shut its own socket down: on `yank`, and on a `migrate_cancel` whose shutdown its
+migration thread notices before it is told (on a busy host, about one in five)"""
 SLOW_START_BPS = 64 << 20
 SLOW_START_S = 0.15
 """QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
@@ -229,7 +234,7 @@ class Pilot:
             raise self.source_ended() or error or QmpError("source: polling stopped")
         relay = self._ends.relay
         if relay is not None and relay.failed and not self._watch.ended:
-            raise await self.cause_at_source() or await relay.failure()
+            raise await self.why_relay_failed(relay)
         if self._watch.status.startswith("postcopy"):
             if self._watch.status == "postcopy-paused":
                 raise LinkError(
@@ -245,16 +250,30 @@ class Pilot:
                 " slowed down, or allow more time with --switchover-deadline"
             )
 
+    async def why_relay_failed(self, relay: RelayProcess) -> PagethriftError:
+        """Return what happened at the source, if that is why the relay ended, else the relay's own error."""
+        if error := await self.cause_at_source():
+            return error
+        failure = await relay.failure()
+        if isinstance(failure, StreamError) and failure.cut_off:
+            await self.settle(ANSWER_S)
+            if self._watch.status == "failed" and self._watch.error.endswith(SHUT_BY_ITSELF):
+                return self._cancelled()
+        return failure
+
     async def cause_at_source(self) -> PagethriftError | None:
         """Return what happened at the source, if that is why the relay saw its socket close."""
         try:
-            info = await self._ends.source.query_migrate(timeout_s=ANSWER_S)
-            self._watch.on_info(info, time.monotonic())
+            self._watch.on_info(await self._ends.source.query_migrate(timeout_s=ANSWER_S), time.monotonic())
         except QmpError:
-            return await self._ended_soon()
-        if info.status in ("cancelling", "cancelled"):
-            return CancelledElsewhere(f"source {self._ends.source.path}: cancelled by another client")
+            if error := await self._ended_soon():
+                return error
+        if self._watch.status in ("cancelling", "cancelled"):  # a busy source's event may be all it said
+            return self._cancelled()
         return None
+
+    def _cancelled(self) -> CancelledElsewhere:
+        return CancelledElsewhere(f"source {self._ends.source.path}: cancelled by another client")
 
     def source_ended(self) -> SourceEnded | None:
         """Return the error that says so if the source QEMU has ended."""

@@ -45,11 +45,8 @@ class Pair:
         return MigrateOptions(**(values | changes))
 
     def states(self) -> tuple[str, str]:
-        """Return the run states of source and destination."""
-        return (
-            self.source.qmp.execute("query-status")["status"],
-            self.destination.qmp.execute("query-status")["status"],
-        )
+        """Return the run states of source and destination; "ended" for a process that is gone."""
+        return _run_state(self.source), _run_state(self.destination)
 
     def parameter(self, name: str) -> object:
         """Return a migration parameter of the source."""
@@ -89,6 +86,14 @@ def _destination(
     return machines.Machine(
         binary, [*arguments.split(), *_monitor(folder / "b.qmp")], folder, ram_bytes, "destination"
     )
+
+
+def _run_state(machine: machines.Machine) -> str:
+    try:
+        return str(machine.qmp.execute("query-status")["status"])
+    except Exception:  # QMP has hung up: the process is about to end
+        machine.process.wait(5)
+        return "ended"
 
 
 def _monitor(path: Path) -> Sequence[str]:

@@ -81,7 +81,8 @@ def test_nobody_listens(pair: Pair, plain: bool) -> None:
 @pytest.mark.parametrize("plain", [True, False])
 def test_destination_refuses_to_load(binary: QemuLike, folder: Path, plain: bool) -> None:
     with running_pair(binary, folder, destination_ram_bytes=32 * MIB) as pair:
-        line = broken(pair.options(plain=plain, result_path=folder / "r.json"), pair, PagethriftError)
+        options = pair.options(plain=plain, result_path=folder / "r.json", compare_machines=False)
+        line = broken(options, pair, PagethriftError)
         assert "destination" in line
         assert "runs on at the source" in line
         result = MigrationResult.from_json((folder / "r.json").read_text())
@@ -182,9 +183,13 @@ def test_destination_that_never_confirms(pair: Pair, bytes_per_s: int | None) ->
             await migrate(options)
 
     began_s = time.monotonic()
-    with pytest.raises(GuestError, match="nobody could ask the destination") as caught:
+    with pytest.raises((GuestError, LinkError)) as caught:
         asyncio.run(run())
     assert time.monotonic() - began_s < 8
+    if bytes_per_s is not None and isinstance(caught.value, LinkError):  # it was too slow even to be stopped
+        assert "the guest runs on at the source" in str(caught.value)
+    else:
+        assert "nobody could ask the destination" in str(caught.value)
     checked(pair, caught.value)
 
 

@@ -23,10 +23,6 @@ FAILED = SAY % ("end", '"error": {"kind": "link", "message": "cannot connect to 
 DONE = SAY % ("end", '"error": null')
 
 
-async def nothing_at_the_source() -> None:
-    return None
-
-
 @pytest.mark.parametrize(
     ("last_word", "error"),
     [
@@ -45,7 +41,7 @@ def test_the_relays_last_word_is_waited_for(last_word: str, error: Exception, tm
         source = SimpleNamespace(path="s.qmp", process=None)
         ends: Any = SimpleNamespace(relay=relay, source=source)
         options = MigrateOptions(str(tmp_path / "s.qmp"), "unix:/nobody")
-        pilot: Any = SimpleNamespace(cause_at_source=nothing_at_the_source)
+        pilot: Any = SimpleNamespace(why_relay_failed=RelayProcess.failure)
         found = await _LiveMigration(options, ends, watch, pilot)._why_source_failed()
         assert (type(found), str(found)) == (type(error), str(error))
         await relay.close()
