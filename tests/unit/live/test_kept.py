@@ -92,7 +92,8 @@ def test_a_file_that_its_owner_removed_meanwhile_is_no_claim(
     another: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner ends between another's opening and locking; at the path is no file, or a third one's."""
-    path, lock, calls = folder / "4711-99.lock", fcntl.flock, []
+    path, lock = folder / "4711-99.lock", fcntl.flock
+    calls: list[int] = []
 
     def late(file: Any, operation: int) -> None:
         if not calls:
