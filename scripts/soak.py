@@ -18,13 +18,16 @@ def table(document: dict[str, Any]) -> str:
     """Return a line about the migrations, and a row for each count of hops with what was held then."""
     hops: dict[str, list[Any]] = document["hops"]
     done, faults = len(hops["seconds"]), document["faults"]
-    seconds, downtimes = hops["seconds"], [each for each in hops["downtime_s"] if each is not None]
+    seconds = hops["seconds"]
+    # None where the destination was left paused for the comparison
+    downtimes = [each for each in hops["downtime_s"] if each is not None]
     told = "no faults" if not faults else f"{len(faults)} faults ({'; '.join(faults)})"
     lines = [
         f"QEMU {document['qemu']}: {done} of {document['asked']} migrations in {document['wall_s']:,.0f} s,"
         f" {sum(hops['multifd'])} of them with multifd; RAM compared {sum(hops['compared'])} times; {told}."
-        f" A migration took {median(seconds):.2f} s (median; longest {max(seconds):.2f} s), its downtime"
-        f" {median(downtimes) * 1000:.0f} ms (longest {max(downtimes) * 1000:.0f} ms).",
+        f" A migration took {median(seconds):.2f} s (median; longest {max(seconds):.2f} s), its downtime,"
+        f" where no RAM was compared, {median(downtimes) * 1000:.0f} ms"
+        f" (longest {max(downtimes) * 1000:.0f} ms).",
         "",
         "| after hop | RSS | descriptors | threads | child processes | temporary files | state files |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
