@@ -8,10 +8,10 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test test-fast check bench wheel lock licences fault-matrix fuzz clean
+.PHONY: help setup demo test test-fast check bench wheel lock licences fault-matrix fuzz soak clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BUILT) ## install what is needed (system packages when root, .venv, guest images, compiled kernels)
 
@@ -51,6 +51,9 @@ fault-matrix: setup ## every fault in every phase of a migration, on real QEMUs 
 fuzz: setup ## hostile input for everything that parses; SECONDS=60 for each target, findings in results/fuzz
 	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+soak: setup ## N=200 migrations of one busy guest from QEMU to QEMU: it arrives whole, nothing that pagethrift holds grows
+	$(BIN)/python -m tests.qemu.soak --migrations $(or $(N),200) --out results/soak.json
 
 # By what the lock installed, so that nothing is fetched. An sdist, and a wheel made of it.
 wheel: setup ## dist/: the sources, and a wheel with kernels for this Python and any x86-64-v3 processor

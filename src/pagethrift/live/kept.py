@@ -13,6 +13,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,29 @@ def claimed(monitor: QmpMonitor) -> Iterator[None]:
     if path is None:
         yield
         return
-    with path.open("w") as lock:
+    with ExitStack() as stack:
+        while not _locked(path, stack, monitor):
+            stack.close()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise QmpError(
-                f"{monitor.role} {monitor.path}: another pagethrift works with this QEMU; wait for its end"
-            ) from error
-        yield  # the empty file stays: who removes it could remove one that another has just locked
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()  # before the lock is lifted: whoever gets it next sees that the file is gone
+
+
+def _locked(path: Path, stack: ExitStack, monitor: QmpMonitor) -> bool:
+    """Lock the file at ``path`` until ``stack`` ends; False: its owner removed it meanwhile, try again."""
+    lock = stack.enter_context(path.open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise QmpError(
+            f"{monitor.role} {monitor.path}: another pagethrift works with this QEMU; wait for its end"
+        ) from error
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except OSError:
+        return False
 
 
 def keep(

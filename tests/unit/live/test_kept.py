@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -59,6 +60,55 @@ def test_one_at_a_time() -> None:
             pass
     with kept.claimed(monitor()):
         pass
+
+
+def test_a_claim_leaves_no_file(folder: Path) -> None:
+    with kept.claimed(monitor()):
+        assert [path.name for path in folder.iterdir()] == ["4711-99.lock"]
+    with pytest.raises(ZeroDivisionError), kept.claimed(monitor()):
+        _ = 1 // 0
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_is_gone_ends_no_migration(folder: Path) -> None:
+    with kept.claimed(monitor()):
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    assert not folder.exists()
+
+
+def test_a_refused_claim_leaves_the_owners_file(folder: Path) -> None:
+    with kept.claimed(monitor()):
+        with pytest.raises(QmpError), kept.claimed(monitor()):
+            pass
+        assert [path.name for path in folder.iterdir()] == ["4711-99.lock"]
+        with pytest.raises(QmpError), kept.claimed(monitor()):
+            pass
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_file_that_its_owner_removed_meanwhile_is_no_claim(
+    another: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner ends between another's opening and locking; at the path is no file, or a third one's."""
+    path, lock = folder / "4711-99.lock", fcntl.flock
+    calls: list[int] = []
+
+    def late(file: Any, operation: int) -> None:
+        if not calls:
+            path.unlink()
+            if another:
+                path.touch()
+        calls.append(operation)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with kept.claimed(monitor()):
+        assert len(calls) == 2
+        with pytest.raises(QmpError), kept.claimed(monitor()):
+            pass
+    assert not path.exists()
 
 
 def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
