@@ -241,7 +241,7 @@ def test_7_cancelled_by_another_client(pair: Pair) -> None:
             pair.source.qmp.execute("migrate_cancel")
             await task
 
-    with pytest.raises(CancelledElsewhere, match="by another client; .*the guest runs on at"):
+    with pytest.raises(CancelledElsewhere, match=r"by another client; .*the guest runs on at"):
         asyncio.run(run())
     operators_settings(pair)
 
