@@ -200,7 +200,15 @@ class _LiveMigration:
 
     def _may_run_at_destination(self) -> bool:
         """Whether the destination may have everything, and may start its guest without asking us."""
-        return self._ends.destination is None and self._watch.all_sent and not self._watch.ended
+        return self._ends.destination is None and self._may_be_all_sent and not self._watch.ended
+
+    @property
+    def _may_be_all_sent(self) -> bool:
+        """Whether the destination may hold the whole guest; the relay's last report may be 0.1 s old.
+
+        A destination that can be asked needs no such caution: it starts nothing unless told to.
+        """
+        return self._watch.all_sent or (self._ends.destination is None and self._watch.switched)
 
     async def _guest_now(self) -> Whereabouts:
         """Ask where the guest is after a failure; the source resumes it by itself within milliseconds."""
@@ -208,7 +216,7 @@ class _LiveMigration:
         deadline_s = time.monotonic() + CANCEL_S
         while True:
             monitor = destination.monitor if destination else None
-            found = await whereabouts(source, monitor, self._watch.all_sent, self._watch.runs)
+            found = await whereabouts(source, monitor, self._may_be_all_sent, self._watch.runs)
             settled = found.source.running or not self._watch.runs or not source.alive
             if settled or time.monotonic() > deadline_s:
                 return found

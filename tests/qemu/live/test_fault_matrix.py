@@ -38,6 +38,7 @@ PAUSE_S = 3.0
 FAST_BPS, NEVER_BPS, SWITCHOVER_BPS = 12 * MIB, 3 * MIB, MIB
 """converges in a few rounds; never does; leaves time to break something"""
 STATIC = WRITER.regions[0]
+RESULTS = Path("docs/results/fault-matrix.json")
 TABLE = os.environ.get("FAULT_MATRIX_TABLE")
 """a file: try every cell and write the table to it"""
 
@@ -263,18 +264,20 @@ def drained(process: subprocess.Popen[str]) -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
-def told_the_truth(code: int, said: str, states: tuple[str, str], way: str) -> None:
-    """What the command said of the guest is so."""
+def told_the_truth(code: int, said: str, states: tuple[str, str], way: str, died: bool) -> None:
+    """What the command said of the guest is so; ``died``: the destination did, with the guest it ran."""
     assert "Traceback" not in said
     running = [state == "running" for state in states]
     assert running != [True, True] or way == "no destination monitor", (states, said)
-    if code == 0:
+    if code == 0 and not died:
         assert running == [False, True], (states, said)
     if "runs on at the source" in said:
         assert running == [True, False], (states, said)
+    if running == [True, True]:
+        assert "nobody could ask the destination, which may run it too" in said
     if "the guest runs at the destination" in said:
         assert running == [False, True], (states, said)
-    if not any(running) and code >= 0:
+    if not any(running) and code >= 0 and not died:
         assert "send cont to" in said, (code, states, said)
 
 
@@ -291,6 +294,12 @@ def second_attempt(binary: machines.QemuLike, pair: Pair) -> None:
         right_guest(destination)
 
 
+NAMES = {
+    (True, False): "source",
+    (False, True): "destination",
+    (False, False): "said",
+    (True, True): "both, said",
+}
 OUTCOMES: dict[tuple[str, str, str], str] = {}
 
 
@@ -299,7 +308,7 @@ def table() -> Iterator[None]:
     """Write the table when every cell was tried."""
     yield
     if TABLE:
-        fault_table.write(Path(TABLE), OUTCOMES, cells())
+        fault_table.write(Path(TABLE), RESULTS, OUTCOMES, cells())
 
 
 @pytest.fixture(scope="module")
@@ -324,10 +333,14 @@ def test_a_fault(binary: machines.QemuLike, folder: Path, way: str, phase: str, 
             code, said = first.end()
         killed = fault == "SIGKILL" or fault == "source QMP gone"
         states = where(pair)
-        told_the_truth(code, said, states, way)
+        died = (code, phase, fault) == (0, "completed", "destination SIGKILL") and states[1] == "ended"
+        told_the_truth(code, said, states, way, died)
         nothing_left(pair, relays, fault == "SIGKILL")
         check_settings(pair, way, killed)
-        outcome = "source" if states[0] == "running" else "destination" if states[1] == "running" else "said"
+        if died:
+            OUTCOMES[way, phase, fault] = "died with it"
+            return
+        outcome = NAMES[states[0] == "running", states[1] == "running"]
         if outcome == "said":  # as the line says; a killed command says nothing, docs/faults.md does
             ended = states[1] == "ended"
             (pair.source if ended else pair.destination).qmp.execute("cont")
