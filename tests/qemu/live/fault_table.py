@@ -11,6 +11,7 @@ TITLES = {
     "multifd": "By the relay, with multifd at the source",
     "no destination monitor": "Without the destination's monitor",
 }
+FAILED = "**failed**"
 HEAD = """# Fault matrix
 
 `make fault-matrix` wrote this page. It starts two real QEMUs (10.0) with a guest that never stops
@@ -26,6 +27,9 @@ send `cont` to the destination if the source says `postmigrate`, and put the set
 `pagethrift restore`. After SIGKILL, and when the source's monitor is gone, the suite calls `pagethrift
 restore`.
 
+A run of some cells (`pytest -k`) changes only these: docs/results/fault-matrix.json keeps every cell's last
+outcome. Each cell was tried once.
+
 *Died with it*: the destination had begun to run the guest, the command had ended with 0, and the
 destination was killed, as any host can be. *Both, said*: without the destination's monitor nobody can
 ask it or keep it from starting; the line says that both may run the guest.
@@ -40,7 +44,7 @@ def write(
 ) -> None:
     """Write ``page``: what each cell (way, phase, fault) gave now, or in the run that ``results`` keeps.
 
-    A cell without an outcome failed.
+    A cell without an outcome was not tried yet: it counts as failed.
     """
     known = json.loads(results.read_text()) if results.exists() else {}
     known |= {", ".join(cell): outcome for cell, outcome in outcomes.items()}
@@ -50,11 +54,11 @@ def write(
     for way in dict.fromkeys(cell[0] for cell in cells):
         mine = [cell for cell in cells if cell[0] == way]
         phases = list(dict.fromkeys(phase for _, phase, _ in mine))
-        right = sum(cell in found for cell in mine)
+        right = sum(found.get(cell, FAILED) != FAILED for cell in mine)
         out += [f"## {TITLES[way]}\n", f"{right} of {len(mine)} cells right.\n"]
         out += ["| fault | " + " | ".join(phases) + " |", "|---" * (len(phases) + 1) + "|"]
         for fault in dict.fromkeys(fault for _, _, fault in mine):
-            row = [found.get((way, phase, fault), "**failed**") for phase in phases]
+            row = [found.get((way, phase, fault), FAILED) for phase in phases]
             out.append(f"| {fault} | " + " | ".join(row) + " |")
         out.append("")
     page.write_text("\n".join(out), encoding="utf-8")
