@@ -88,7 +88,7 @@ def case(seed: int) -> Case:
         ]
         mask = sum(1 << c for c in range(columns) if changed[c] or rng.random() < 0.03)
         masks.append(mask if state[page] != NEVER else 0xFFFFFFFF)
-    allowed = np.array([rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 255)) for _ in chosen], np.uint8)
+    allowed = np.array([rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 231)) for _ in chosen], np.uint8)
     batch = PageBatch(
         np.array(chosen, np.int64), np.array(kinds, np.uint8), np.array(positions, np.int64),
         np.where(np.array(kinds) == 0, 1, 4096).astype(np.int32), np.frombuffer(buffer, np.uint8),

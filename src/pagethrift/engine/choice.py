@@ -17,8 +17,10 @@ from pagethrift.stream.encoding.full import FULL_BYTES
 from pagethrift.stream.encoding.sparse import sparse_bytes
 from pagethrift.stream.encoding.zero import ZERO_BYTES
 
-SKIP, DELTA, SPARSE = int(Allow.SKIP), int(Allow.DELTA), int(Allow.SPARSE)
+SKIP, DELTA, SPARSE, CHANNEL = (int(each) for each in (Allow.SKIP, Allow.DELTA, Allow.SPARSE, Allow.CHANNEL))
 """Numba knows no IntFlag"""
+ONLY_CHANNEL = 16
+"""set by the engine beside Allow's: the page must not travel on main (engine/lanes.py)"""
 
 
 class Payload(IntEnum):
@@ -28,6 +30,8 @@ class Payload(IntEnum):
     """against a page of zeros; 0: the page is all zero"""
     DELTA = 1
     """against the page that the destination holds"""
+    CHANNEL = 2
+    """compressed, over the page's channel; an estimate"""
 
 
 @kernel
@@ -67,6 +71,8 @@ def smallest_method(state: int, mask: int, allowed: int, payloads: I32) -> tuple
     known = state != State.NEVER
     if known and mask == 0 and allowed & SKIP:
         return Method.SKIP, 0
+    if allowed & ONLY_CHANNEL:
+        return Method.CHANNEL, payloads[Payload.CHANNEL.value]
     if sparse == 0:
         return Method.ZERO, ZERO_BYTES
     best = FULL_BYTES
@@ -81,6 +87,9 @@ def smallest_method(state: int, mask: int, allowed: int, payloads: I32) -> tuple
     if allowed & DELTA and known and mask != 0 and DELTA_HEAD_BYTES + delta < best:
         best = DELTA_HEAD_BYTES + delta
         method = Method.DELTA
+    if allowed & CHANNEL and payloads[Payload.CHANNEL.value] < best:
+        best = payloads[Payload.CHANNEL.value]
+        method = Method.CHANNEL
     return method, best
 
 

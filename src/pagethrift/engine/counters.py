@@ -62,6 +62,9 @@ class Counters:
     main_in_bytes: int = 0
     """received on the main channel"""
     out_bytes: int = 0
+    """written to main"""
+    channel_bytes: int = 0
+    """written to compressed channels, as far as packets are compressed already"""
 
     def arrive(self, pages: I64, state: U8, arrivals: U8, before: U8, first: U8) -> None:
         """Count the pages of a batch as arrived; ``before`` receives how often each did earlier.
@@ -73,6 +76,13 @@ class Counters:
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
         """Count what is forwarded of a batch; ``state``: the ledger's, before it records the batch."""
         _account(pages, methods, sizes, state, self.by_method, self.totals)
+
+    def correct(self, estimated_bytes: int, again_bytes: int, taken_bytes: int) -> None:
+        """Replace the estimate of a packet's pages, ``again_bytes`` of it for pages forwarded before."""
+        taken_again = taken_bytes * again_bytes // estimated_bytes if estimated_bytes else 0
+        self.totals[Count.RETRANSFERRED_BYTES] += taken_again - again_bytes
+        self.totals[Count.FIRST_ROUND_BYTES] += (taken_bytes - taken_again) - (estimated_bytes - again_bytes)
+        self.channel_bytes += taken_bytes
 
     def of(self, count: Count) -> int:
         """Return one total."""

@@ -16,6 +16,7 @@ from pagethrift.engine.choice import Payload, choose_methods
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.history import RoundHistory
+from pagethrift.engine.lanes import Lanes
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, U8, U32, Bools, read_only
 from pagethrift.strategies.base import AlwaysAllow, HeldFacts, HoldNothing, PageFacts, Strategy
@@ -75,17 +76,20 @@ class Decisions:
         counters: Counters,
         knows_contents: bool = True,
         insight: Insight | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         """Decide on pages whose ledger states are ``state``, shape (pages,).
 
         ``knows_contents`` False: what the destination holds is unknown, so nothing is skipped or sent as
-        a delta.
+        a delta. ``lanes`` None: the destination takes no compressed channels.
         """
         self.held = held
         self._strategy = strategy
         self._state = state
         self._counters = counters
-        self._forbidden = np.uint8(0 if knows_contents else Allow.SKIP | Allow.DELTA)
+        forbidden = Allow.NOTHING if knows_contents else Allow.SKIP | Allow.DELTA
+        self._forbidden = np.uint8(forbidden if lanes else forbidden | Allow.CHANNEL)
+        self._lanes = lanes
         # what is the same for every batch needs no facts, which cost 5 us a batch
         encode = strategy.encode
         self._always_allows = encode.methods if isinstance(encode, AlwaysAllow) else None
@@ -133,7 +137,13 @@ class Decisions:
             sizes[:] = 0
             allowed[:] = self._strategy.encode.allow(facts)
             allowed &= ~self._forbidden
+        if self._lanes:
+            if self._always_allows is not None:
+                allowed[:] = np.uint8(self._always_allows) & ~self._forbidden
+            self._lanes.restrict(pages, allowed)
         contents.measure(allowed, payloads)
+        if self._lanes:
+            self._lanes.measure(pages, masks, allowed, payloads)
         choose_methods(pages, self._state, masks, allowed, payloads, methods, sizes)
         contents.adjust(methods, sizes)
         if arriving:

@@ -10,10 +10,14 @@ from pagethrift.content.ledger import ALL_CHANGED, Ledger
 from pagethrift.content.signature import Sha256Signer, SubpageSigner
 from pagethrift.engine.choice import measure_payloads
 from pagethrift.engine.counters import Counters
-from pagethrift.engine.decisions import Decisions, Moment
+from pagethrift.engine.decisions import FORWARDED, Decisions, Moment
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.holding import HoldBuffer
+from pagethrift.engine.lanes import Lanes
 from pagethrift.engine.output import Output
+from pagethrift.engine.packing import Packing
+from pagethrift.engine.sync_point import SYNC_ROOM
+from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8, U32, U64, BlockTable, PageBatch
 from pagethrift.strategies.base import Strategy
@@ -58,7 +62,9 @@ class Forwarder:
         hold_budget_pages: int,
         batch_pages: int,
         run_bytes: int,
+        channels: ChannelSettings | None = None,
     ) -> None:
+        """``channels``: those that the destination takes compressed pages over."""
         self._signer = signer
         self._counters = counters
         self._batch_pages = batch_pages
@@ -66,11 +72,13 @@ class Forwarder:
         self.ledger = Ledger(table.total_pages, zero_row)
         self.held = HeldPages(table.total_pages, hold_budget_pages)
         self._hold_buffer = HoldBuffer(self.held)
+        self._subpage_bytes = signer.subpage_bytes if signer else 0
+        self.lanes = Lanes(channels, table.total_pages, self._subpage_bytes) if channels else None
+        self.packing = Packing(channels, table, self.lanes, counters) if channels and self.lanes else None
         self._decisions = Decisions(
-            strategy, self.ledger.state, self.held, counters, knows_contents=signer is not None
+            strategy, self.ledger.state, self.held, counters, signer is not None, lanes=self.lanes
         )
         self._writer = RecordWriter(table, run_bytes=run_bytes)
-        self._subpage_bytes = signer.subpage_bytes if signer else 0
         self._signs: U64 = np.zeros((batch_pages, signer.columns if signer else 0), np.uint64)
         self._masks: U32 = np.full(batch_pages, ALL_CHANGED, np.uint32)
         self._runs: I64 = np.empty((RUNS, 3), np.int64)
@@ -113,19 +121,22 @@ class Forwarder:
         if lender is not None:
             for at, start, stop in runs[:found].tolist():
                 out.borrow(at, lender, start, stop)
+        if self.lanes and self.packing and self.lanes.mark(pages, methods):
+            self.packing.add(batch, methods, sizes, FORWARDED[self.ledger.state[pages]].view(np.uint8))
         self._counters.account(pages, methods, sizes, self.ledger.state)
         self.ledger.commit(pages, signs, methods)
 
     def release(self, out: Output, moment: Moment, everything: bool) -> bool:
         """Forward the held pages that the strategy wants to release, or all of them.
 
-        Returns False when ``out`` is full: call again with an emptier output.
+        Returns False when ``out`` is full: call again with an emptier output. Afterwards ``out`` has room
+        for a sync if it had before.
         """
         if self._to_release is None:
             self._to_release = self._decisions.to_release(moment, everything)
         while len(self._to_release):
             slots = self._to_release[: min(self._batch_pages, RELEASE_PAGES)]
-            if out.free < len(slots) * PAGE_ROOM:
+            if out.free < len(slots) * PAGE_ROOM + SYNC_ROOM:
                 return False
             batch = self._hold_buffer.batch(slots)
             self.forward(batch, out, moment, arriving=False)

@@ -32,6 +32,8 @@ class Output:
         """bytes of ``data`` in use"""
         self.borrowed_bytes = 0
         self._pieces: list[memoryview] = []
+        self._marks: list[tuple[int, int]] = []
+        """(index of the first piece after it, number of the SYNC) of each sync"""
         self._cut = 0
         self._lenders: list[Received] = []
 
@@ -45,6 +47,11 @@ class Output:
         """Bytes of ``data`` that are free."""
         return len(self.data) - self.size
 
+    def append(self, data: bytes) -> None:
+        """Add a few bytes; ``free`` has room for them."""
+        self.data[self.size : self.size + len(data)] = np.frombuffer(data, np.uint8)
+        self.size += len(data)
+
     def borrow(self, at: int, lender: Received, start: int, stop: int) -> None:
         """Insert a piece of a receive buffer behind ``data[:at]``; it stays borrowed until ``clear``."""
         self._cut_at(at)
@@ -53,10 +60,24 @@ class Output:
         self._lenders.append(lender)
         lender.loans += 1
 
+    def mark_sync(self, number: int) -> None:
+        """Let what follows be sent only when every compressed channel has written SYNC ``number``."""
+        self._cut_at(self.size)
+        self._marks.append((len(self._pieces), number))
+
     def pieces(self) -> deque[memoryview]:
         """Return the pieces to send, in order."""
         self._cut_at(self.size)
         return deque(self._pieces)
+
+    def parts(self) -> list[tuple[int, deque[memoryview]]]:
+        """Return the pieces as (number of the SYNC to wait for, 0 for none; pieces after it), in order."""
+        self._cut_at(self.size)
+        begins = [(0, 0), *self._marks]
+        ends = [index for index, _ in self._marks] + [len(self._pieces)]
+        return [
+            (number, deque(self._pieces[begin:end])) for (begin, number), end in zip(begins, ends, strict=True)
+        ]
 
     def clear(self) -> None:
         """Empty the output and give borrowed buffers back."""
@@ -64,6 +85,7 @@ class Output:
             lender.loans -= 1
         self._lenders.clear()
         self._pieces.clear()
+        self._marks.clear()
         self.size = self.borrowed_bytes = self._cut = 0
 
     def _cut_at(self, at: int) -> None:
@@ -97,6 +119,8 @@ class PauseReason(Enum):
 
     NEED_INPUT = "need input"
     OUTPUT_FULL = "output full"
+    PROBE = "probe"
+    """the destination must show how it syncs: call ``Thinner.probed`` first"""
     TAKEN = "taken"
     """a multifd channel's batch was used: give that channel back to its thread and call again"""
     ENDED = "ended"

@@ -175,6 +175,11 @@ class Frame:
         self._own = False
         self._drop_bytes = 0
 
+    @property
+    def closes_own(self) -> bool:
+        """Whether ``put`` will first end a section of our own."""
+        return self._own and bool(self._aside)
+
     def drop(self, count: int) -> None:
         """Leave out the next ``count`` bytes of main."""
         self._drop_bytes += count

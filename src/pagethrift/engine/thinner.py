@@ -18,14 +18,18 @@ from pagethrift.engine.forwarder import Forwarder
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.signing import signer_for
+from pagethrift.engine.packing import Job
 from pagethrift.engine.source_channels import Channel, Channels, Frame
+from pagethrift.engine.sync_point import FLUSH, PROBE, SYNC_ROOM, expected_mode
 from pagethrift.errors import StreamError
+from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
 from pagethrift.model.pages import PAGE_BYTES, U64, BlockTable
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
+from pagethrift.stream.encoding.packet import Packet
 from pagethrift.stream.writer import RUN_BYTES, room_bytes
 
 FLUSH_BYTES = 8
@@ -41,6 +45,9 @@ class Thinner:
     ``room`` and ``received`` take the main channel. With multifd the caller also calls ``add_channel``
     for each channel, before it gives the main bytes that arrived after the channel had connected. When
     ``given_back`` returns a channel, the caller feeds and prepares it (see Channel) before the next ``run``.
+    ``channels``: the destination takes compressed pages over these multifd channels. The caller gives
+    ``jobs`` to their writers after each ``run``, and says ``taken`` for each packet. At RAM's first section
+    ``run`` returns PROBE: the caller finds out how the destination syncs and calls ``probed``.
     After an error, what was already written agrees with the ledger, but the stream cannot go on:
     StreamError says why.
     """
@@ -53,6 +60,7 @@ class Thinner:
         batch_pages: int = BATCH_PAGES,
         run_bytes: int = RUN_BYTES,
         base: Mapping[bytes, U64] | None = None,
+        channels: ChannelSettings | None = None,
     ) -> None:
         self.strategy = strategy
         self.counters = Counters()
@@ -69,6 +77,13 @@ class Thinner:
         self._reader = StreamReader(batch_pages=batch_pages)
         self._signer = signer_for(strategy.signing, secret)
         self._base = base or {}
+        self.compressing = True
+        """set by the caller: False while the link is faster than the compressor"""
+        self._to_destination = channels
+        self._mode: SyncMode | None = None
+        """how the destination syncs; None before the probe"""
+        self._probe_due = self._probing = self._owes_sync = False
+        self._drop_bytes = 0
         self._pending: Event | None = None
         self._raw_done = 0
         self._ended = False
@@ -82,7 +97,7 @@ class Thinner:
         self.table = table
         self._forwarder = Forwarder(
             self.strategy, table, self._signer, self.counters,
-            self._hold_pages, self._batch_pages, self._run_bytes,
+            self._hold_pages, self._batch_pages, self._run_bytes, self._to_destination,
         )  # fmt: skip
         for block in table.blocks:
             if self._signer and block.name in self._base:
@@ -139,6 +154,38 @@ class Thinner:
         """Return the channels whose event was used since the last call."""
         return self._channels.given_back() if self._channels else []
 
+    def jobs(self) -> list[Job]:
+        """Return what the compressed channels are to write after what they were given before."""
+        packing = self._forwarder.packing
+        found = list(packing.jobs) if packing else []
+        if packing:
+            packing.jobs.clear()
+        return found
+
+    def taken(self, packet: Packet, taken_bytes: int) -> None:
+        """Say how many bytes a packet took; any thread may."""
+        if self._forwarder.packing:
+            self._forwarder.packing.taken(packet, taken_bytes)
+
+    @property
+    def open_bytes(self) -> int:
+        """Estimated bytes that wait for their packets to become full."""
+        return self._forwarder.packing.open_bytes if self._forwarder.packing else 0
+
+    @property
+    def expected_mode(self) -> SyncMode | None:
+        """How the destination probably syncs, by the machine type; None if that does not tell."""
+        return expected_mode(self._reader.machine)
+
+    def sync_channels(self) -> None:
+        """Let every compressed channel write a SYNC, without a mark in main: for the probe."""
+        if self._forwarder.packing:
+            self._forwarder.packing.sync()
+
+    def probed(self, mode: SyncMode) -> None:
+        """Say how the destination syncs. A SYNC for the end of RAM's first section was given if it needs one."""
+        self._mode, self._probing = mode, False
+
     def begin_round(self, number: int) -> None:
         """Say that QEMU began a round (0 = first pass)."""
         self.round = number
@@ -150,18 +197,22 @@ class Thinner:
     def run(self, out: Output, now_s: float) -> PauseReason:
         """Process received bytes into ``out``. Raises StreamError."""
         before = out.total_bytes
+        if self._forwarder.packing and self._forwarder.lanes:
+            self._forwarder.packing.settle()
+            self._forwarder.lanes.compressing = self.compressing and self._mode is not None
         try:
             return self._run(out, now_s)
         finally:
             self.counters.out_bytes += out.total_bytes - before
 
     def _run(self, out: Output, now_s: float) -> PauseReason:
-        while True:
+        while not self._probing:
             stuck = self._advance(out, now_s)
             if self._channels and (stuck is None or stuck is PauseReason.NEED_INPUT):
                 stuck = self._take_batch(self._channels, out, now_s) or stuck
             if stuck is not None:
                 return stuck
+        return PauseReason.PROBE
 
     def _advance(self, out: Output, now_s: float) -> PauseReason | None:
         """Handle main's next event; return why that was not possible, or None."""
@@ -173,6 +224,12 @@ class Thinner:
             except NotUnderstood as error:
                 if self.phase is not StreamPhase.PREAMBLE or self._channels:
                     raise
+                if self._to_destination:
+                    raise StreamError(
+                        error.offset,
+                        f"{error.expected}, for a destination with compressed channels (or use --compress off)",
+                        error.got,
+                    ) from error
                 self.phase = StreamPhase.PIPE
                 self.warning = f"{error}; forwarding everything untouched"
                 return None
@@ -205,14 +262,16 @@ class Thinner:
         match event:
             case Raw(data):
                 if self._frame is None or self.phase is StreamPhase.TAIL:
+                    self._leave_out(data)
                     return self._copy(data, out)
                 self._frame.keep(data, self._reader.offset)
             case BodyBegins() | Signal.SECTION_ENDS:
-                return self._frame is None or self._frame.put(out, isinstance(event, BodyBegins))
+                return self._at_section(out, begins=isinstance(event, BodyBegins))
             case Signal.FLUSH:
                 return self._at_mark(flush=True)
             case RamBegins(table, section_id):
                 self._ram_id = section_id
+                self._probe_due = self._to_destination is not None
                 try:
                     self._begin(table)
                 except MemoryError:
@@ -231,10 +290,13 @@ class Thinner:
                 self.phase = StreamPhase.RAM
                 self._forwarder.forward(batch, out, self._moment(now_s), lender=self._reader.received_in)
             case BodyEnds(last):
+                if out.free < SYNC_ROOM:
+                    return False
                 if not self._forwarder.releasing and not self._at_mark(flush=False):
                     return False
                 if not self._forwarder.release(out, self._moment(now_s), everything=last):
                     return False
+                self._end_body(out, last)
                 if self._channels:
                     self._channels.ram_over = last
             case RamEnds():
@@ -245,10 +307,57 @@ class Thinner:
                 raise AssertionError(event)
         return True
 
+    def _at_section(self, out: Output, begins: bool) -> bool:
+        """Put main in a place for page records, at the head or the end of a section; ask the destination once."""
+        if out.free < SYNC_ROOM:
+            return False
+        if self._frame is not None:
+            if self._owes_sync or (self._mode is SyncMode.SECTION and self._frame.closes_own):
+                self._owes_sync = False
+                self._sync(out)
+            if not self._frame.put(out, begins):
+                return False
+        if self._probe_due and not begins:
+            if not self._reader.return_path:
+                expected = "a return path (switch capability return-path on at the source, or use --compress off)"
+                raise StreamError(self._reader.offset, expected, "none")
+            if out.free < SYNC_ROOM:
+                return False
+            out.append(PROBE)
+            self._probe_due, self._probing = False, True
+        return True
+
+    def _end_body(self, out: Output, last: bool) -> None:
+        """Sync the compressed channels before the end mark of a section of RAM, where that is needed."""
+        packing, lanes = self._forwarder.packing, self._forwarder.lanes
+        if packing is None or lanes is None or self._mode is None:
+            return
+        if self._mode is SyncMode.SECTION and self._frame is not None:
+            self._owes_sync = True  # the end mark goes out with the rest of what is set aside
+        elif self._mode is SyncMode.SECTION or last or lanes.bound_pages:
+            self._sync(out)
+        else:
+            packing.flush()
+
+    def _sync(self, out: Output) -> None:
+        packing = self._forwarder.packing
+        assert packing is not None
+        out.mark_sync(packing.sync())
+        if self._mode is SyncMode.ROUND:
+            out.append(FLUSH)
+
+    def _leave_out(self, data: memoryview) -> None:
+        """Leave out bytes of main that the destination must not see, at the beginning of ``data``."""
+        if self._drop_bytes and not self._raw_done:
+            self._raw_done = min(self._drop_bytes, len(data))
+            self._drop_bytes -= self._raw_done
+
     def _at_mark(self, flush: bool) -> bool:
         """Return whether main may pass MULTIFD_FLUSH or the end of a section of RAM."""
         self._sealed = True
         if self._channels is None:
+            if flush and self._to_destination:  # our own syncs take its place
+                self._drop_bytes = FLUSH_BYTES
             return True
         if self._frame is None:
             self._frame = Frame(self._ram_id)

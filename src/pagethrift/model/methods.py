@@ -23,6 +23,8 @@ class Method(IntEnum):
     """an XBZRLE record against a page the destination holds as zero"""
     HOLD = 6
     """nothing for now: the page waits in the hold buffer"""
+    CHANNEL = 7
+    """nothing on main: the page travels compressed over the multifd channel that it is pinned to"""
 
 
 COUNTED_AS: Mapping[Method, str] = {
@@ -32,6 +34,7 @@ COUNTED_AS: Mapping[Method, str] = {
     Method.DELTA: "delta",
     Method.SPARSE: "delta",
     Method.FROM_ZERO: "delta",
+    Method.CHANNEL: "compressed",
 }
 """method -> the field of PageCounters (model/result.py) that counts it; a held page is not counted"""
 
@@ -46,3 +49,5 @@ class Allow(IntFlag):
     """send only changed subpages"""
     SPARSE = 4
     """send a mostly-zero page as ZERO and a delta, an all-zero page as ZERO"""
+    CHANNEL = 8
+    """send a page compressed, where the destination takes compressed channels"""

@@ -62,6 +62,8 @@ class PageCounters:
     """ZERO records"""
     skipped: int = 0
     """not sent because the destination already held them"""
+    compressed: int = 0
+    """pages in packets of a compressed multifd channel"""
 
     @classmethod
     def by_method(cls, counts: Sequence[int]) -> PageCounters:

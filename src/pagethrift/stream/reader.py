@@ -59,6 +59,16 @@ class StreamReader(EventReader[Event]):
         return self._context.other_bytes
 
     @property
+    def machine(self) -> str:
+        """The machine type, as the stream names it; empty before it came."""
+        return self._context.machine
+
+    @property
+    def return_path(self) -> bool:
+        """Whether the stream has asked the destination to answer."""
+        return self._context.return_path
+
+    @property
     def received_in(self) -> Received:
         """The buffer of the latest events; while it is on loan, ``room`` uses another one."""
         return self._in.received_in
@@ -77,7 +87,7 @@ class StreamReader(EventReader[Event]):
                 case Section.CONFIGURATION:
                     yield from sections.configuration(source, context)
                 case Section.COMMAND:
-                    yield from sections.command(source)
+                    yield from sections.command(source, context)
                 case Section.START | Section.FULL:
                     table = yield from sections.start(source, context, section)
                     if table is not None:

@@ -53,6 +53,10 @@ _REFUSED_COMMANDS = {
 class Context:
     """What the grammar remembers between sections."""
 
+    machine: str = ""
+    """the machine type, as the stream names it"""
+    return_path: bool = False
+    """the destination was asked to answer"""
     ram_id: int | None = None
     table: BlockTable | None = None
     ram_over: bool = False
@@ -93,7 +97,8 @@ def configuration(source: StreamInput, context: Context) -> Step[None]:
     length = yield from source.be32()
     if length > MAX_CONFIGURATION_BYTES:
         raise StreamError(source.offset - 4, "a machine name", f"{length} bytes")
-    yield from source.skip(length)
+    name = yield from source.take(length)
+    context.machine = name.decode("ascii", "replace")
     while True:
         yield from source.need(1)
         if source.peek(1)[0] != Section.SUBSECTION:
@@ -128,7 +133,7 @@ def _capabilities(source: StreamInput, context: Context) -> Step[None]:
             raise NotUnderstood(source.offset, "capability x-ignore-shared", repr(name))
 
 
-def command(source: StreamInput) -> Step[None]:
+def command(source: StreamInput, context: Context) -> Step[None]:
     """Read a command of the main channel that may stand before the end of RAM."""
     number = yield from source.be16()
     length = yield from source.be16()
@@ -141,6 +146,7 @@ def command(source: StreamInput) -> Step[None]:
         Command.SWITCHOVER_START,
     ):
         raise NotUnderstood(source.offset - 4, "a known command", str(number))
+    context.return_path |= number == Command.OPEN_RETURN_PATH
     yield from source.skip(length)
 
 

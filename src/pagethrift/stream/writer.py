@@ -99,7 +99,7 @@ def emit_records(
     runs: I64,
     run_bytes: int,
 ) -> tuple[int, int, int]:
-    """Write one record (SPARSE: two) for each page whose method is not SKIP or HOLD.
+    """Write one record (SPARSE: two) for each page whose method is not SKIP, HOLD or CHANNEL.
 
     ``last`` is the block CONTINUE refers to. ``sizes`` receives the bytes written and
     ``methods`` is changed to FULL where a sparse page turned out longer than that.
@@ -128,6 +128,8 @@ def emit_records(
                 continue
         if methods[i] in (Method.SKIP, Method.HOLD):
             sizes[i] = 0
+            continue
+        if methods[i] == Method.CHANNEL:
             continue
         begin = at
         block = block_of(pages[i], last, first_pages)

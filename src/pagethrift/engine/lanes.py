@@ -1,0 +1,164 @@
+"""Lanes: over which connection each page went, and what it would cost over its channel.
+
+The destination reads main and each channel in order, but in no order between them, except at a sync: what was
+written before a sync is applied before anything after it. The time between two syncs is an epoch. Within an
+epoch a page therefore stays in one lane, main or its channel; which of the two is chosen anew in the next.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pagethrift.content.ledger import ALL_CHANGED
+from pagethrift.engine.choice import ONLY_CHANNEL, Payload
+from pagethrift.kernels import kernel
+from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.methods import Allow, Method
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
+from pagethrift.stream.encoding.packet import channel_of
+
+SKIP, SPARSE, CHANNEL = int(Allow.SKIP), int(Allow.SPARSE), int(Allow.CHANNEL)
+WINDOW_SHARE = 0.94
+"""of the window that is counted on: a match must lie in it as a whole, and packets are ahead of the count"""
+NEAR_HEAD_BYTES = 24
+"""what a page costs whose copy is in the window, besides its changed parts: matches and literals' heads"""
+FAR_SHARE, NEAR_SHARE = 0.5, 0.8
+"""guesses until packets have been measured: bytes of a compressed page by its size, and of changed subpages"""
+NEWEST_SHARE = 0.1
+"""weight of the last packet in a running mean"""
+
+
+@kernel
+def restrict_lanes(pages: I64, where: U32, epoch: int, compressing: bool, allowed: U8) -> int:
+    """Take from ``allowed`` what the page's lane in this epoch forbids; return how many pages that concerns.
+
+    ``where``: a word for each page of the guest, twice the epoch of its last copy, plus 1 for its channel.
+    ``compressing`` False: pages that are free to choose go over main.
+    """
+    bound = 0
+    for i in range(len(pages)):
+        if not allowed[i] & CHANNEL:
+            continue
+        last = np.int64(where[pages[i]])
+        if last >> 1 == epoch:
+            bound += 1
+            if last & 1:
+                allowed[i] = (allowed[i] & SKIP) | CHANNEL | ONLY_CHANNEL
+            else:
+                allowed[i] &= ~CHANNEL & 0xFF
+        elif compressing:
+            allowed[i] &= ~SPARSE & 0xFF
+        else:
+            allowed[i] &= ~CHANNEL & 0xFF
+    return bound
+
+
+@kernel
+def measure_channel(
+    pages: I64,
+    masks: U32,
+    allowed: U8,
+    copied_at: U32,
+    given: I64,
+    window_pages: int,
+    subpage_bytes: int,
+    far_bytes: float,
+    near_share: float,
+    payloads: I32,
+    near: U8,
+) -> None:
+    """Write what each page would probably take over its channel; ``near``: whether its last copy is in reach.
+
+    A page in reach is never sent as a delta: the window is the better delta encoder.
+    """
+    channels = len(given)
+    for i in range(len(pages)):
+        near[i] = 0
+        payloads[i, Payload.CHANNEL.value] = PAGE_BYTES
+        if not allowed[i] & CHANNEL:
+            continue
+        last = np.int64(copied_at[pages[i]])
+        if last == 0 or given[channel_of(pages[i], channels)] - last >= window_pages:
+            payloads[i, Payload.CHANNEL.value] = int(far_bytes)
+            continue
+        near[i] = 1
+        changed = PAGE_BYTES
+        if subpage_bytes > 0 and masks[i] != ALL_CHANGED:
+            changed = 0
+            for bit in range(PAGE_BYTES // subpage_bytes):
+                if masks[i] >> np.uint32(bit) & np.uint32(1):
+                    changed += subpage_bytes
+        payloads[i, Payload.CHANNEL.value] = min(PAGE_BYTES, NEAR_HEAD_BYTES + int(changed * near_share))
+        payloads[i, Payload.DELTA.value] = PAGE_BYTES
+
+
+@kernel
+def mark_lanes(pages: I64, methods: U8, where: U32, epoch: int, copied_at: U32, given: I64) -> int:
+    """Note over which lane each page went; return how many went over a channel."""
+    sent = 0
+    for i in range(len(pages)):
+        page = pages[i]
+        if methods[i] == Method.CHANNEL:
+            channel = channel_of(page, len(given))
+            given[channel] += 1
+            copied_at[page] = given[channel]
+            where[page] = 2 * epoch + 1
+            sent += 1
+        elif methods[i] != Method.SKIP and methods[i] != Method.HOLD:
+            where[page] = 2 * epoch
+    return sent
+
+
+class Lanes:
+    """The lane of every page of a guest of ``total_pages`` pages: 8 bytes a page."""
+
+    def __init__(self, settings: ChannelSettings, total_pages: int, subpage_bytes: int) -> None:
+        self.epoch = 1
+        self.bound_pages = 0
+        """pages that were not free to choose since the last sync"""
+        self.compressing = True
+        """False: the link is faster than the compressor, and pages go over main"""
+        self.far_bytes = FAR_SHARE * PAGE_BYTES
+        self.near_share = NEAR_SHARE
+        self.near: U8 = np.zeros(0, np.uint8)
+        """of the last batch measured, which pages had their last copy within the window"""
+        self._subpage_bytes = subpage_bytes
+        self._where: U32 = np.zeros(total_pages, np.uint32)
+        self._copied_at: U32 = np.zeros(total_pages, np.uint32)
+        self._given: I64 = np.zeros(settings.channels, np.int64)
+        self._window_pages = int(settings.window_bytes * WINDOW_SHARE) // PAGE_BYTES
+
+    def restrict(self, pages: I64, allowed: U8) -> None:
+        """Take from ``allowed`` what each page's lane forbids."""
+        self.bound_pages += restrict_lanes(pages, self._where, self.epoch, self.compressing, allowed)
+
+    def measure(self, pages: I64, masks: U32, allowed: U8, payloads: I32) -> None:
+        """Write the channel's column of ``payloads``; see ``measure_channel``."""
+        if len(pages) > len(self.near):
+            self.near = np.zeros(len(pages), np.uint8)
+        measure_channel(
+            pages, masks, allowed, self._copied_at, self._given, self._window_pages,
+            self._subpage_bytes, self.far_bytes, self.near_share, payloads, self.near,
+        )  # fmt: skip
+
+    def mark(self, pages: I64, methods: U8) -> int:
+        """Note the lane of each page that is forwarded; return how many pages go over channels."""
+        return mark_lanes(pages, methods, self._where, self.epoch, self._copied_at, self._given)
+
+    def next_epoch(self) -> None:
+        """Begin another epoch: a sync is in the stream."""
+        self.epoch += 1
+        self.bound_pages = 0
+
+    def learn(self, near_bytes: int, far_bytes: int, taken_bytes: int) -> None:
+        """Compare a packet's estimate with the bytes it took; each kind of page bears its share of the error."""
+        estimated = near_bytes + far_bytes
+        if estimated <= 0:
+            return
+        off = NEWEST_SHARE * (taken_bytes / estimated - 1) / estimated
+        self.far_bytes = _within(self.far_bytes * (1 + off * far_bytes), 16, PAGE_BYTES)
+        self.near_share = _within(self.near_share * (1 + off * near_bytes), 0.01, 4)
+
+
+def _within(value: float, least: float, most: float) -> float:
+    return min(most, max(least, value))

@@ -1,0 +1,94 @@
+"""Packing: gathers pages into packets, and puts packets and SYNCs in order for each channel."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from pagethrift.engine.counters import Counters
+from pagethrift.engine.lanes import Lanes
+from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.pages import I32, U8, BlockTable, PageBatch
+from pagethrift.stream.encoding.head import block_of
+from pagethrift.stream.encoding.packet import Estimate, Packet, gather_pages
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a channel is to write next: a packet of pages, or with None a SYNC."""
+
+    channel: int
+    packet: Packet | None
+    sync: int = 0
+    """the number of a SYNC, from 1"""
+
+
+class Packing:
+    """The packets of all channels. ``taken`` may be called by any thread, the rest by the thinner's."""
+
+    def __init__(self, settings: ChannelSettings, table: BlockTable, lanes: Lanes, counters: Counters) -> None:
+        self.jobs: deque[Job] = deque()
+        """for the channels' writers, in order"""
+        self.syncs = 0
+        """SYNCs so far"""
+        self._table = table
+        self._lanes = lanes
+        self._counters = counters
+        self._open: list[Packet] = [Packet() for _ in range(settings.channels)]
+        self._spare: deque[Packet] = deque()
+        self._taken: deque[tuple[Packet, int]] = deque()
+
+    @property
+    def open_bytes(self) -> int:
+        """Estimated bytes of the packets that are not full yet."""
+        return sum(packet.estimated_bytes for packet in self._open if packet.count)
+
+    def add(self, batch: PageBatch, methods: U8, sizes: I32, again: U8) -> None:
+        """Copy a batch's pages with method CHANNEL into packets; ``again``: they were forwarded before."""
+        pages, firsts, channels = batch.page, self._table.first_pages, len(self._open)
+        for channel in range(channels):
+            start = 0
+            while True:
+                packet = self._open[channel]
+                first, end = packet.first_page, packet.end_page
+                start, packet.count = gather_pages(
+                    batch.buffer, batch.position, batch.kind, pages, methods, sizes, self._lanes.near, again,
+                    start, channel, channels, first, end, packet.data, packet.head, packet.count, packet.estimates,
+                )  # fmt: skip
+                if start == len(pages):
+                    break
+                self._close(channel)
+                block = block_of(int(pages[start]), -1, firsts)
+                self._open[channel].begin(self._table.blocks[block])
+
+    def flush(self) -> None:
+        """Give every page so far to its channel's writer."""
+        for channel in range(len(self._open)):
+            self._close(channel)
+
+    def sync(self) -> int:
+        """Let every channel write a SYNC after the pages so far; return its number."""
+        self.flush()
+        self.syncs += 1
+        self.jobs.extend(Job(channel, None, self.syncs) for channel in range(len(self._open)))
+        self._lanes.next_epoch()
+        return self.syncs
+
+    def taken(self, packet: Packet, taken_bytes: int) -> None:
+        """Say how many bytes a packet took on the link; the packet is given back."""
+        self._taken.append((packet, taken_bytes))
+
+    def settle(self) -> None:
+        """Count packets with the bytes they took, where they were counted as estimated."""
+        while self._taken:
+            packet, taken_bytes = self._taken.popleft()
+            near, far, again = (packet.estimate(each) for each in Estimate)
+            self._counters.correct(near + far, again, taken_bytes)
+            self._lanes.learn(near, far, taken_bytes)
+            self._spare.append(packet)
+
+    def _close(self, channel: int) -> None:
+        if self._open[channel].count:
+            self.jobs.append(Job(channel, self._open[channel]))
+            self._open[channel] = self._spare.popleft() if self._spare else Packet()
+            self._open[channel].clear()

@@ -1,0 +1,93 @@
+"""Compressed channels: the destination's RAM is the source's, whatever order its sockets are read in."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagethrift.engine import lanes
+from pagethrift.model.channels import ChannelSettings, SyncMode
+from pagethrift.model.methods import Allow
+from pagethrift.strategies.base import AlwaysAllow, Strategy
+from pagethrift.strategies.pagethrift import pagethrift
+from pagethrift.stream.image import image
+from tests.destination import UUID, Carried, Hung, load, thin_over_channels, with_return_path
+from tests.streams import ChaosHold, before, chaos, random_stream, seeds
+
+PACES = ("main", "channels", "random")
+
+
+def strategies(seed: int) -> Strategy:
+    rng = random.Random(seed)
+    ours = pagethrift()
+    return rng.choice(
+        (
+            ours,
+            replace(ours, hold=ChaosHold(rng)),
+            replace(ours, encode=AlwaysAllow(Allow.CHANNEL)),
+            replace(ours, encode=AlwaysAllow(Allow.CHANNEL | Allow.DELTA), hold=ChaosHold(rng)),
+            chaos(seed),
+        )
+    )
+
+
+def settings_of(seed: int) -> ChannelSettings:
+    rng = random.Random(seed)
+    return ChannelSettings(
+        channels=rng.randint(1, 4), uuid=UUID, level=rng.choice((-5, 1, 3)), window_log=rng.choice((20, 27)),
+        long_distance=rng.random() < 0.7,
+    )  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=seeds, mode=st.sampled_from(SyncMode))
+def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMode) -> None:
+    stream = with_return_path(random_stream(seed))
+    expected = image(stream, before)
+    carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
+    for pace in PACES:
+        memory, tail = load(carried, before, pace, seed)
+        assert np.array_equal(memory, expected.memory), pace
+        assert tail == bytes(expected.tail)
+
+
+def _wrong(seed: int, mode: SyncMode) -> bool:
+    stream = with_return_path(random_stream(seed, records=200))
+    expected = image(stream, before)
+    carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
+    try:
+        return any(
+            not np.array_equal(load(carried, before, pace, seed)[0], expected.memory) for pace in PACES
+        )
+    except Hung:
+        return True
+
+
+@pytest.mark.parametrize("mode", SyncMode)
+def test_pages_that_change_their_lane_without_a_sync_are_noticed(
+    mode: SyncMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above could not fail otherwise."""
+    monkeypatch.setattr(lanes.Lanes, "restrict", _restrict_nothing)
+    assert any(_wrong(seed, mode) for seed in range(60))
+
+
+def _restrict_nothing(self: lanes.Lanes, pages: np.ndarray, allowed: np.ndarray) -> None:  # type: ignore[type-arg]
+    self._where[:] = 0
+    lanes.restrict_lanes(pages, self._where, self.epoch, self.compressing, allowed)
+
+
+@pytest.mark.parametrize("mode", SyncMode)
+def test_a_stream_for_the_other_mode_is_noticed(mode: SyncMode) -> None:
+    other = next(each for each in SyncMode if each is not mode)
+    stream = with_return_path(random_stream(3, records=200))
+    expected = image(stream, before)
+    carried = thin_over_channels(stream, pagethrift(), 3, mode, settings_of(3))
+    wrong = Carried(carried.main, carried.channels, other)
+    with pytest.raises((Hung, AssertionError)):
+        assert np.array_equal(load(wrong, before, "main", 3)[0], expected.memory)
