@@ -11,6 +11,13 @@ import typer
 
 from pagethrift.address import parse_address
 from pagethrift.cli.collecting import collecting_later
+from pagethrift.cli.channels import (
+    DEFAULT_WINDOW,
+    Channels,
+    CompressOption,
+    Window,
+    channel_settings,
+)
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
@@ -21,6 +28,7 @@ from pagethrift.cli.common import (
 )
 from pagethrift.engine.warmup import warm_up
 from pagethrift.errors import LinkError
+from pagethrift.model.channels import Compress
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay.control import Speaker, obey
 from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
@@ -47,6 +55,12 @@ def relay(
         str,
         typer.Option(help="The longest downtime that you accept; it bounds how much the relay holds back."),
     ] = DEFAULT_DOWNTIME_LIMIT,
+    channels: Channels = 0,
+    compress: CompressOption = Compress.AUTO,
+    window: Window = DEFAULT_WINDOW,
+    guest_uuid: Annotated[
+        str, typer.Option(help="The guest's UUID, if its QEMU was started with -uuid; for --channels.")
+    ] = "",
     stall_timeout: Annotated[
         str, typer.Option(help="Fail when the destination takes nothing for this long.")
     ] = (f"{STALL_TIMEOUT_S:.0f}s"),
@@ -65,13 +79,14 @@ def relay(
 
     def make() -> Relay:
         chosen = chosen_strategy(strategy, param)
+        over = channel_settings(channels, compress, window, guest_uuid)
         near, far = parse_address(listen, listening=True), parse_address(connect)
         bandwidth_bps = parse_bandwidth(bandwidth) if bandwidth else 0.0
         stall_timeout_s, downtime_limit_s = parse_seconds(stall_timeout), parse_seconds(downtime_limit)
         with collecting_later():
             warm_up()
         report = speaker.status if speaker else _Words()
-        return Relay(near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s)
+        return Relay(near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s, over)
 
     try:
         _serve(make(), speaker is not None, interrupted)

@@ -173,6 +173,11 @@ class Thinner:
         return self._forwarder.packing.open_bytes if self._forwarder.packing else 0
 
     @property
+    def compressed_page_bytes(self) -> float:
+        """What a page takes that travels compressed for the first time, on average."""
+        return self._forwarder.lanes.far_bytes if self._forwarder.lanes else PAGE_BYTES
+
+    @property
     def expected_mode(self) -> SyncMode | None:
         """How the destination probably syncs, by the machine type; None if that does not tell."""
         return expected_mode(self._reader.machine)

@@ -1,7 +1,7 @@
 """The outlet: sends what the thinner made, bounded in seconds of link.
 
 QEMU judges the bandwidth by how fast the relay reads. What the relay has read and not
-yet sent must therefore stay small: its own queue and the sockets' unsent bytes together.
+yet sent must therefore stay small: its own queues and the sockets' unsent bytes together.
 The kernel's send buffer would grow to megabytes by itself; TCP_NOTSENT_LOWAT bounds it.
 """
 
@@ -10,23 +10,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pagethrift.engine.output import Output
+from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
+from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.rate import LinkRate
+from pagethrift.relay.writing import WAIT_S, Writing
+from pagethrift.stream.encoding.packet import Packet, PacketEncoder
 
 BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
 BUSY_BYTES = 256 << 10
 """1 ms of a link of 2 Gbit/s"""
-POLL_S = 0.2
-WAIT_S = 0.5
+HUNGRY_SHARE = 0.125
+"""of what may wait: with less than that to send, the link may soon run dry"""
+BACKLOG_PACKETS = 2
+"""waiting on every channel: the compressor is behind"""
+MUCH_FASTER = 2.0
+"""a link that is so much faster than the compressor gets plain pages only, and the guests get the processor"""
 
 
 class Outlet:
-    """Owns the connections to the destination and a thread that writes to the main one."""
+    """Owns the connections to the destination, and the threads that write to them."""
 
     def __init__(
         self,
@@ -34,22 +42,35 @@ class Outlet:
         stall_timeout_s: float,
         on_error: Callable[[LinkError], None],
         bandwidth_bps: float = 0.0,
+        channels: Sequence[tuple[Connection, PacketEncoder]] = (),
+        taken: Callable[[Packet, int], None] = lambda packet, taken_bytes: None,
+        may_send_plain: bool = True,
     ) -> None:
-        """Take over a connection; ``on_error`` is called once, from the writing thread."""
+        """Take over connections; ``on_error`` is called once, from a writing thread.
+
+        ``channels``: compressed channels; ``taken`` gets each packet back with the bytes it took.
+        ``may_send_plain`` False: pages are compressed even where the link then runs dry.
+        """
         self._main = main
-        self._connections = [main]
+        self._connections = [main, *(connection for connection, _ in channels)]
         self.rate = LinkRate(self._connections, time.monotonic(), bandwidth_bps)
-        self._on_error = on_error
-        self._stall_timeout_s = stall_timeout_s
+        self._writing = Writing(stall_timeout_s, on_error)
+        self._changed = self._writing.changed
+        self._may_send_plain = may_send_plain
         self._queue: deque[Output] = deque()
         self._pool: deque[Output] = deque(Output() for _ in range(BUFFERS))
         self._queued_bytes = 0
-        self._changed = threading.Condition()
         self._closing = False
-        self._error: LinkError | None = None
-        self._drained = (time.monotonic(), 0)
+        self._acknowledged = (time.monotonic(), 0)
         self.rate.bound_sockets()
-        self._thread = threading.Thread(target=self._write_all, name="link", daemon=True)
+        self._rate_lock = threading.Lock()
+        self.channels = [
+            ChannelSender(connection, encoder, self._writing, taken, self._measure)
+            for connection, encoder in channels
+        ]
+        self._thread = threading.Thread(
+            target=self._writing.guard, args=(self._write_all,), name="link", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -59,8 +80,9 @@ class Outlet:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes in the queue and in the sockets that are not on the link yet."""
-        return self._queued_bytes + sum(connection.unsent_bytes() for connection in self._connections)
+        """Bytes in the queues, estimated before they are compressed, and in the sockets, not on the link yet."""
+        waiting = sum(channel.estimated_bytes for channel in self.channels)
+        return waiting + self._made_bytes()
 
     def busy(self) -> bool:
         """Whether a fast link has enough to send for a while.
@@ -70,20 +92,43 @@ class Outlet:
         """
         return self.rate.fast and self.unsent_bytes >= BUSY_BYTES
 
+    def compressing(self, bytes_per_page: float) -> bool:
+        """Whether pages that may travel either way are to be compressed.
+
+        ``bytes_per_page``: what a compressed page takes. They are not while the link would run dry before
+        the compressor catches up, and on a link much faster than the compressor.
+        """
+        if not self._may_send_plain:
+            return True
+        speed_bps = compressor_bps(self.channels, bytes_per_page)
+        return not self._behind() and not (speed_bps and self.rate.bps > MUCH_FASTER * speed_bps)
+
+    def drained(self) -> bool:
+        """Whether the destination has everything that was written to channels."""
+        return all(
+            not channel.queued_bytes and not channel.connection.unacknowledged_bytes()
+            for channel in self.channels
+        )
+
     def take(self) -> Output:
         """Return an empty output, once what is unsent is within the bound. Raises LinkError."""
         with self._changed:
-            while not self._pool or self._queued_bytes > self.rate.bound_bytes // 2:
-                self._check()
+            while not self._pool or self._full():
+                self._writing.check()
                 self._changed.wait(WAIT_S)
-            self._check()
+            self._writing.check()
             output = self._pool.popleft()
         output.clear()
         return output
 
-    def put(self, output: Output) -> None:
-        """Queue an output for sending; an empty one goes straight back into the pool."""
+    def put(self, output: Output, jobs: Sequence[Job] = ()) -> None:
+        """Queue an output for sending; an empty one goes straight back into the pool.
+
+        ``jobs``: what goes over the channels before the marks in the output.
+        """
         with self._changed:
+            for job in jobs:
+                self.channels[job.channel].put(job)
             if output.total_bytes:
                 self._queue.append(output)
                 self._queued_bytes += output.total_bytes
@@ -97,14 +142,14 @@ class Outlet:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        self._check()
+        for channel in self.channels:
+            channel.finish()
+        self._writing.check()
         self._main.finish()
 
     def abandon(self) -> None:
         """Stop writing at once, and close the connections."""
-        with self._changed:
-            self._error = self._error or LinkError("the link was given up")
-            self._changed.notify_all()
+        self._writing.give_up(LinkError("the link was given up"))
         self.close()
 
     def close(self) -> None:
@@ -112,67 +157,66 @@ class Outlet:
         for connection in self._connections:
             connection.close()
 
-    def _check(self) -> None:
-        if self._error is not None:
-            raise self._error
+    def _full(self) -> bool:
+        waiting = self._queued_bytes + sum(channel.queued_bytes for channel in self.channels)
+        if waiting <= self.rate.bound_bytes // 2:
+            return False
+        return not (self._may_send_plain and self._behind())
+
+    def _behind(self) -> bool:
+        """Whether the compressor cannot feed the link."""
+        if not self.channels or min(channel.waiting for channel in self.channels) < BACKLOG_PACKETS:
+            return False
+        return self._made_bytes() < HUNGRY_SHARE * self.rate.bound_bytes
+
+    def _made_bytes(self) -> int:
+        ready = self._queued_bytes + sum(channel.ready_bytes for channel in self.channels)
+        return ready + sum(connection.unsent_bytes() for connection in self._connections)
 
     def _write_all(self) -> None:
-        try:
-            while True:
-                with self._changed:
-                    while not self._queue:
-                        if self._closing or self._error:
-                            return
-                        self._changed.wait(WAIT_S)
-                        now_s = time.monotonic()
-                        self.rate.measure(now_s, busy=False)
-                        self._check_draining(now_s)
-                    output = self._queue[0]
-                self._write(output)
-                with self._changed:
-                    self._queue.popleft()
-                    self._pool.append(output)
-                    self._changed.notify_all()
-        except (OSError, ValueError, LinkError) as error:
-            reason = str(error)
-            if not isinstance(error, LinkError):
-                reason = f"the destination closed the link: {getattr(error, 'strerror', None) or reason}"
+        while True:
             with self._changed:
-                self._error = self._error or LinkError(reason)
-                self._changed.notify_all()
-            self._on_error(self._error)
-
-    def _write(self, output: Output) -> None:
-        pieces = output.pieces()
-        last_progress_s = time.monotonic()
-        while pieces:
-            self._check()
-            writable = self._main.wait_writable(POLL_S)
-            now_s = time.monotonic()
-            if not writable:
-                if now_s - last_progress_s > self._stall_timeout_s:
-                    raise self._stalled()
-                continue
-            count = self._main.write(pieces)
-            if not count:
-                continue
-            last_progress_s = now_s
+                while not self._queue:
+                    if self._closing or self._writing.error:
+                        return
+                    self._changed.wait(WAIT_S)
+                    now_s = time.monotonic()
+                    self._measure(now_s, any(channel.ready_bytes for channel in self.channels))
+                    self._check_acknowledged(now_s)
+                output = self._queue[0]
+            for sync, pieces in output.parts():
+                self._wait_for_sync(sync)
+                self._writing.write(self._main, pieces, self._wrote)
             with self._changed:
-                self._queued_bytes -= count
+                self._queue.popleft()
+                self._pool.append(output)
                 self._changed.notify_all()
-            self.rate.measure(now_s, busy=True)
 
-    def _check_draining(self, now_s: float) -> None:
-        """Raise LinkError when the destination takes nothing, even if the socket took everything.
+    def _wait_for_sync(self, number: int) -> None:
+        """Wait until every channel has written a SYNC: the destination waits for them at main's mark."""
+        with self._changed:
+            while any(channel.synced < number for channel in self.channels):
+                self._writing.check()
+                self._changed.wait(WAIT_S)
+
+    def _wrote(self, count: int, now_s: float) -> None:
+        with self._changed:
+            self._queued_bytes -= count
+            self._changed.notify_all()
+        self._measure(now_s, True)
+
+    def _measure(self, now_s: float, busy: bool) -> None:
+        with self._rate_lock:
+            self.rate.measure(now_s, busy)
+
+    def _check_acknowledged(self, now_s: float) -> None:
+        """Raise LinkError when the destination takes nothing, even if the sockets took everything.
 
         All of the device state may fit into a send buffer.
         """
-        since_s, left_before = self._drained
-        left = self._main.unacknowledged_bytes()
+        since_s, left_before = self._acknowledged
+        left = sum(connection.unacknowledged_bytes() for connection in self._connections)
         if left == 0 or left != left_before:
-            self._drained = (now_s, left)
-        elif now_s - since_s > self._stall_timeout_s:
-            raise self._stalled()
-
-    def _stalled(self) -> LinkError:
-        return LinkError(f"the destination has taken nothing for {self._stall_timeout_s:.0f} s")
+            self._acknowledged = (now_s, left)
+        else:
+            self._writing.check_stall(now_s, since_s)

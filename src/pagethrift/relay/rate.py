@@ -49,7 +49,8 @@ class LinkRate:
             return
         left = sum(connection.unacknowledged_bytes() for connection in self._connections)
         drained = sum(connection.sent_bytes for connection in self._connections) - left
-        bps = (drained - drained_before) / (now_s - began_s)
+        # Other threads write between the two sums: what one window misses, the next one has too much.
+        bps = max(0, drained - drained_before) / (now_s - began_s)
         if busy and left:
             self.bps = bps if self.bps <= 0 else (1 - NEWEST_SHARE) * self.bps + NEWEST_SHARE * bps
             self.bound_sockets()

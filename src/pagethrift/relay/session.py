@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pagethrift.address import Address
 from pagethrift.engine.counters import Count
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
+from pagethrift.engine.sync_point import PROBE_VALUE
 from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.model.channels import ChannelSettings, Compress, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
@@ -26,8 +28,10 @@ from pagethrift.process_memory import memory_bytes
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
+from pagethrift.relay.probe import Probe
 from pagethrift.sockets import connect
 from pagethrift.strategies.base import Strategy
+from pagethrift.stream.encoding.packet import PacketEncoder
 from pagethrift.stream.reader import BUFFER_BYTES
 from pagethrift.stream.return_path import ReturnPath
 
@@ -60,16 +64,21 @@ class Relay:
         bandwidth_bps: float = 0.0,
         stall_timeout_s: float = STALL_TIMEOUT_S,
         downtime_limit_s: float = DOWNTIME_LIMIT_S,
+        channels: ChannelSettings | None = None,
     ) -> None:
+        """``channels``: the compressed channels that the destination expects."""
         self._destination = destination
         self._report = report
         self._bandwidth_bps = bandwidth_bps
         self._stall_timeout_s = stall_timeout_s
-        self._thinner = Thinner(strategy, secrets.token_bytes(32))
+        self._channels = channels
+        self._probe = Probe()
+        self._thinner = Thinner(strategy, secrets.token_bytes(32), channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
         self._connection: Connection | None = None
+        self._channel_connections: list[Connection] = []
         self._outlet: Outlet | None = None
         self._answers = ReturnPath()
         self._over = threading.Event()
@@ -120,8 +129,7 @@ class Relay:
         if self._outlet:
             self._outlet.abandon()
         self._intake.stop()
-        if self._connection:
-            self._connection.close()
+        self._close_link()
 
     def status(self) -> RelayStatus:
         """Return the counters as they are now."""
@@ -133,7 +141,7 @@ class Relay:
             now_s=time.monotonic(),
             in_bytes=thinner.in_bytes,
             out_bytes=outlet.sent_bytes if outlet else 0,
-            unsent_bytes=outlet.unsent_bytes if outlet and not self._over.is_set() else 0,
+            unsent_bytes=outlet.unsent_bytes + thinner.open_bytes if outlet and not self._over.is_set() else 0,
             link_bps=outlet.rate.bps if outlet else self._bandwidth_bps,
             pages_in=counters.of(Count.PAGES_IN),
             pages=counters.pages,
@@ -150,18 +158,22 @@ class Relay:
 
     def _forward(self, source: socket.socket) -> None:
         # Connect only with bytes in hand: to the destination, even an idle connection is its one migration.
-        self._connection = connection = Connection(connect(self._destination, given_up=self._is_aborted))
-        self._outlet = outlet = Outlet(connection, self._stall_timeout_s, self.abort, self._bandwidth_bps)
+        self._connection = connection = self._open()
+        self._outlet = outlet = self._open_outlet(connection, self._channels)
         if self._error:  # abort() may have looked for a connection before there was one
             outlet.abandon()
             raise self._error
+        if self._channels:
+            self._answers.await_pong(PROBE_VALUE)
         back = threading.Thread(
             target=self._carry_back, args=(source, connection), name="return", daemon=True
         )
         back.start()
         self._state = RelayState.RAM
         while (progress := self._thin_received(outlet)) is not PauseReason.ENDED:
-            if progress is PauseReason.NEED_INPUT:
+            if progress is PauseReason.PROBE:
+                self._thinner.probed(self._ask_mode(outlet))
+            elif progress is PauseReason.NEED_INPUT:
                 self._intake.receive_bytes = min(BUFFER_BYTES, outlet.rate.bound_bytes // 2)
                 self._intake.fill(outlet.busy)
             else:
@@ -173,6 +185,60 @@ class Relay:
         if self._error:
             raise self._error
 
+    def _open(self) -> Connection:
+        """Connect to the destination once. Raises LinkError."""
+        return Connection(connect(self._destination, given_up=self._is_aborted))
+
+    def _open_outlet(self, main: Connection, channels: ChannelSettings | None) -> Outlet:
+        """Connect the channels, after main: QEMU 7.2 knows main by its coming first. Raises LinkError."""
+        if channels is None:
+            return Outlet(main, self._stall_timeout_s, self.abort, self._bandwidth_bps)
+        for number in range(channels.channels):
+            self._channel_connections.append(self._open())
+            threading.Thread(
+                target=self._watch_channel, args=(number,), name="channel-in", daemon=True
+            ).start()
+        encoders = [PacketEncoder(number, channels) for number in range(channels.channels)]
+        return Outlet(
+            main, self._stall_timeout_s, self.abort, self._bandwidth_bps,
+            list(zip(self._channel_connections, encoders, strict=True)), self._thinner.taken,
+            may_send_plain=channels.compress is not Compress.ON,
+        )  # fmt: skip
+
+    def _ask_mode(self, outlet: Outlet) -> SyncMode:
+        """Find out how the destination syncs; the PING is on its way."""
+
+        def send_sync() -> None:
+            self._thinner.sync_channels()
+            outlet.put(outlet.take(), self._thinner.jobs())
+
+        def check() -> None:
+            if self._error:
+                raise self._error
+
+        return self._probe.mode(self._thinner.expected_mode, send_sync, check)
+
+    def _watch_channel(self, number: int) -> None:
+        """Abort at once when the destination closes a channel: it hangs otherwise, and waits for a SYNC."""
+        connection = self._channel_connections[number]
+        while not self._over.is_set():
+            try:
+                data = connection.receive(RECEIVE_TIMEOUT_S)
+            except (OSError, ValueError):
+                data = b""
+            if data != b"":
+                continue
+            outlet = self._outlet
+            loaded = self._thinner.phase is StreamPhase.TAIL and outlet is not None and outlet.drained()
+            if not loaded and not self._over.is_set():
+                self.abort(
+                    LinkError(
+                        f"the destination closed multifd channel {number} before it had all of RAM; see its log,"
+                        " and end that QEMU: it may hang for good"
+                    )
+                )
+            return
+
     def _is_aborted(self) -> bool:
         return self._error is not None
 
@@ -180,10 +246,12 @@ class Relay:
         """Thin what was received into one output."""
         output: Output = outlet.take()
         self._thinner.link_bps = outlet.rate.bps
+        if outlet.channels:
+            self._thinner.compressing = outlet.compressing(self._thinner.compressed_page_bytes)
         try:
             return self._thinner.run(output, time.monotonic())
         finally:
-            outlet.put(output)
+            outlet.put(output, self._thinner.jobs())
 
     def _carry_back(self, source: socket.socket, link: Connection) -> None:
         """Forward the return path; abort if the load fails or the path ends early."""
@@ -196,13 +264,15 @@ class Relay:
                 continue
             if not data:
                 break
-            self._answers.feed(data)
+            forward = self._answers.feed(data)
+            if self._answers.pong:
+                self._probe.answered()
             if self._answers.postcopy:
                 return self.abort(LinkError("the destination asks for what only a post-copy migration has"))
             if self._answers.shut:
                 return self.abort(LinkError("the destination failed to load the stream; see its log"))
             try:
-                source.sendall(data)
+                source.sendall(forward)
             except OSError as error:
                 return self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror}"))
         if self._thinner.phase not in (StreamPhase.TAIL, StreamPhase.PIPE):
@@ -223,5 +293,9 @@ class Relay:
 
     def _close(self) -> None:
         self._intake.close()
-        if self._connection:
-            self._connection.close()
+        self._close_link()
+
+    def _close_link(self) -> None:
+        for connection in (self._connection, *self._channel_connections):
+            if connection is not None:
+                connection.close()

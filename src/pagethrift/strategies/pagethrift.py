@@ -54,7 +54,7 @@ def pagethrift(
         status=Status.OURS,
         signing=Signing.SUBPAGES,
         hold=HoldHot(hot_rounds, hold_share),
-        encode=AlwaysAllow(Allow.SKIP | Allow.DELTA | Allow.SPARSE),
+        encode=AlwaysAllow(Allow.SKIP | Allow.DELTA | Allow.SPARSE | Allow.CHANNEL),
         stop=DowntimePredicted(margin, accept, patience),
         parameters={
             "margin": margin,

@@ -1,0 +1,122 @@
+"""A compressed channel to the destination: a thread that compresses packets and writes them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pagethrift.engine.packing import Job
+from pagethrift.model.pages import PAGE_BYTES
+from pagethrift.relay.connection import Connection
+from pagethrift.relay.writing import WAIT_S, Writing
+from pagethrift.stream.encoding.packet import Packet, PacketEncoder
+
+NEWEST_SHARE = 0.2
+"""weight of the last packet in the running mean of the compressor's speed"""
+
+
+class ChannelSender:
+    """Owns one connection to the destination. What is queued here was promised: nothing is dropped or moved."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        encoder: PacketEncoder,
+        writing: Writing,
+        taken: Callable[[Packet, int], None],
+        measure: Callable[[float, bool], None],
+    ) -> None:
+        """``taken`` gets each packet back with the bytes it took; ``measure`` the time and whether the link was full."""
+        self.synced = 0
+        """the number of the last SYNC written"""
+        self.waiting = 0
+        """packets that wait for the compressor"""
+        self.ready_bytes = 0
+        """compressed, and not yet taken by the socket"""
+        self.estimated_bytes = 0
+        """of the packets that wait"""
+        self.pages_per_s = 0.0
+        """how fast the compressor has been lately; 0 while unknown"""
+        self.connection = connection
+        self._encoder = encoder
+        self._writing = writing
+        self._taken = taken
+        self._measure = measure
+        self._queue: deque[Job] = deque()
+        self._closing = False
+        self._thread = threading.Thread(
+            target=writing.guard, args=(self._write_all,), name="channel-out", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What the socket has not taken yet, estimated where it is not compressed."""
+        return self.ready_bytes + self.estimated_bytes
+
+    def put(self, job: Job) -> None:
+        """Queue a packet or a SYNC. Call with ``Writing.changed`` held."""
+        self._queue.append(job)
+        if job.packet is not None:
+            self.waiting += 1
+            self.estimated_bytes += job.packet.estimated_bytes
+
+    def finish(self) -> None:
+        """Wait until everything is written. The connection stays open: its end would be an error."""
+        with self._writing.changed:
+            self._closing = True
+            self._writing.changed.notify_all()
+        self._thread.join()
+
+    def _write_all(self) -> None:
+        writing = self._writing
+        self._write([self._encoder.handshake()])
+        while True:
+            with writing.changed:
+                while not self._queue:
+                    if self._closing or writing.error:
+                        return
+                    writing.changed.wait(WAIT_S)
+                job = self._queue.popleft()
+            if job.packet is None:
+                self._write([self._encoder.sync()])
+                with writing.changed:
+                    self.synced = job.sync
+                    writing.changed.notify_all()
+            else:
+                self._write(self._compress(job.packet))
+
+    def _compress(self, packet: Packet) -> list[bytes]:
+        began_s, pages, estimated = time.monotonic(), packet.count, packet.estimated_bytes
+        pieces = self._encoder.pages(packet)
+        took_s = max(1e-6, time.monotonic() - began_s)
+        speed = pages / took_s
+        self.pages_per_s = speed if not self.pages_per_s else (
+            self.pages_per_s + NEWEST_SHARE * (speed - self.pages_per_s)
+        )  # fmt: skip
+        taken_bytes = sum(map(len, pieces))
+        with self._writing.changed:
+            self.waiting -= 1
+            self.estimated_bytes -= estimated
+            self.ready_bytes += taken_bytes
+            self._writing.changed.notify_all()
+        self._taken(packet, taken_bytes)
+        return pieces
+
+    def _write(self, pieces: list[bytes]) -> None:
+        self._writing.write(self.connection, deque(memoryview(piece) for piece in pieces), self._wrote)
+
+    def _wrote(self, count: int, now_s: float) -> None:
+        with self._writing.changed:
+            self.ready_bytes = max(0, self.ready_bytes - count)
+            self._writing.changed.notify_all()
+        self._measure(now_s, self.connection.unsent_bytes() > 0)
+
+
+def compressor_bps(senders: list[ChannelSender], bytes_per_page: float) -> float:
+    """Return how many bytes a second the compressors could give the link; 0 while unknown."""
+    if not all(sender.pages_per_s for sender in senders):
+        return 0.0
+    return sum(sender.pages_per_s for sender in senders) * min(bytes_per_page, PAGE_BYTES)

@@ -1,0 +1,73 @@
+"""What all writers to one destination share: the first error, and how long nothing at all has moved."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pagethrift.errors import LinkError
+from pagethrift.relay.connection import Connection
+
+POLL_S = 0.2
+WAIT_S = 0.5
+
+
+class Writing:
+    """Guards the queues of all writers; ``changed`` is notified when one of them, or the error, changes."""
+
+    def __init__(self, stall_timeout_s: float, on_error: Callable[[LinkError], None]) -> None:
+        """``on_error`` is called once, from the writer that failed."""
+        self.changed = threading.Condition()
+        self.error: LinkError | None = None
+        self._on_error = on_error
+        self._stall_timeout_s = stall_timeout_s
+        self._progress_s = time.monotonic()
+
+    def check(self) -> None:
+        """Raise the error if one of the writers has failed."""
+        if self.error is not None:
+            raise self.error
+
+    def give_up(self, error: LinkError) -> bool:
+        """Let all writers end; False if they end already."""
+        with self.changed:
+            first = self.error is None
+            self.error = self.error or error
+            self.changed.notify_all()
+        return first
+
+    def guard(self, write_all: Callable[[], None]) -> None:
+        """Run a writer; its error ends the others and is reported."""
+        try:
+            write_all()
+        except (OSError, ValueError, LinkError) as error:
+            reason = error
+            if not isinstance(error, LinkError):
+                said = getattr(error, "strerror", None) or str(error)
+                reason = LinkError(f"the destination closed the link: {said}")
+            assert isinstance(reason, LinkError)
+            self.give_up(reason)
+            assert self.error is not None
+            self._on_error(self.error)
+
+    def write(self, connection: Connection, pieces: deque[memoryview], wrote: Callable[[int, float], None]) -> None:
+        """Write all of ``pieces``; ``wrote`` gets the bytes of each write and its time. Raises OSError, LinkError."""
+        self._progress_s = max(self._progress_s, time.monotonic() - POLL_S)
+        while pieces:
+            self.check()
+            writable = connection.wait_writable(POLL_S)
+            now_s = time.monotonic()
+            if not writable:
+                self.check_stall(now_s, self._progress_s)
+                continue
+            count = connection.write(pieces)
+            if count:
+                self._progress_s = now_s
+                wrote(count, now_s)
+
+    def check_stall(self, now_s: float, since_s: float) -> None:
+        """Raise LinkError when the destination has taken nothing since ``since_s``, which is too long."""
+        if now_s - since_s > self._stall_timeout_s:
+            raise LinkError(f"the destination has taken nothing for {self._stall_timeout_s:.0f} s")
