@@ -80,7 +80,12 @@ class Writers:
 
 
 def thin_over_channels(
-    stream: bytes, strategy: Strategy, seed: int, mode: SyncMode, settings: ChannelSettings, hold_pages: int = 3
+    stream: bytes,
+    strategy: Strategy,
+    seed: int,
+    mode: SyncMode,
+    settings: ChannelSettings,
+    hold_pages: int = 3,
 ) -> Carried:
     """Thin a stream in random pieces for a destination with compressed channels."""
     rng = random.Random(seed)
@@ -169,7 +174,10 @@ def _read_channel(data: bytes, number: int, table: BlockTable) -> list[object]:
     assert not any(data[25:64])
     found: list[object] = []
     # as migration/multifd-zstd.c: one decoder for all packets; QEMU's refuses a window of more than 2^27
-    decoder, at = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(read_across_frames=True), 64
+    decoder, at = (
+        zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(read_across_frames=True),
+        64,
+    )
     blocks = {block.name: block for block in table.blocks}
     while at < len(data):
         magic, version, flags, alloc, normal, size, _, zero, name, *offsets = HEAD.unpack_from(data, at)
@@ -198,7 +206,9 @@ def _read_channel(data: bytes, number: int, table: BlockTable) -> list[object]:
     return found
 
 
-def load(carried: Carried, before: Callable[[Block], U8 | None] | None, pace: str, seed: int) -> tuple[U8, bytes]:
+def load(
+    carried: Carried, before: Callable[[Block], U8 | None] | None, pace: str, seed: int
+) -> tuple[U8, bytes]:
     """Return a destination's RAM and the bytes after it.
 
     ``pace``: "main" and "channels" let the one run as far ahead of the other as syncs allow, "random" both.
@@ -222,7 +232,9 @@ def load(carried: Carried, before: Callable[[Block], U8 | None] | None, pace: st
             if lane and (synced[i] <= passed if i else lane[0] is not MARK or min(synced[1:]) > passed)
         ]  # fmt: skip
         if not ready:
-            raise Hung(f"{[len(lane) for lane in lanes]} events left, {passed} marks passed, SYNCs {synced[1:]}")
+            raise Hung(
+                f"{[len(lane) for lane in lanes]} events left, {passed} marks passed, SYNCs {synced[1:]}"
+            )
         first = {"main": min(ready), "channels": max(ready), "random": rng.choice(ready)}[pace]
         event = lanes[first].popleft()
         if event is MARK:

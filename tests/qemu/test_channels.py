@@ -11,7 +11,6 @@ from pagethrift.model.relay_protocol import RelayState
 from tests.qemu.machines import (
     Machine,
     QemuLike,
-    assert_failed_and_running,
     begin,
     destination,
     differing_pages,
@@ -61,7 +60,7 @@ def test_ram_is_equal(old: str, new: str, machine: str, channels: int, short_pat
         a.wait_ready()
         prepare(b, channels)
         begin(a, b, short_path, to=relay_at, listen=incoming, parameters=SLOW_LINK)
-        deadline_s = time.monotonic() + 2.5
+        deadline_s = time.monotonic() + 4.5
         while time.monotonic() < deadline_s and a.qmp.execute("query-migrate")["status"] in (
             "setup",
             "active",

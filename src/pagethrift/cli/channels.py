@@ -54,7 +54,9 @@ def window_log(window: str) -> int:
     return log
 
 
-def channel_settings(channels: int, compress: Compress, window: str, guest_uuid: str) -> ChannelSettings | None:
+def channel_settings(
+    channels: int, compress: Compress, window: str, guest_uuid: str
+) -> ChannelSettings | None:
     """Return the settings, None without channels. Raises UsageError."""
     log = window_log(window)
     try:
@@ -66,5 +68,7 @@ def channel_settings(channels: int, compress: Compress, window: str, guest_uuid:
     if not channels:
         return None
     if compress is Compress.OFF:
-        raise UsageError(f"--channels {channels}: its destination takes compressed pages, so not with --compress off")
+        raise UsageError(
+            f"--channels {channels}: its destination takes compressed pages, so not with --compress off"
+        )
     return ChannelSettings(channels, number, compress, window_log=log)

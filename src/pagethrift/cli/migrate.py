@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window, window_log
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
@@ -27,6 +28,7 @@ from pagethrift.live.check import check as check_migration
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
+from pagethrift.model.channels import Compress
 from pagethrift.model.result import MigrationResult
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
@@ -85,6 +87,17 @@ def migrate(
         str | None,
         typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
     ] = None,
+    compress: CompressOption = Compress.AUTO,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            help="Compressed channels to the destination (default: 2). Without --destination-qmp: how many"
+            " multifd channels the destination was started with, with compression zstd.",
+            metavar="N",
+            rich_help_panel=_LINK,
+        ),
+    ] = None,
+    window: Window = DEFAULT_WINDOW,
     relay_folder: Annotated[
         Path | None,
         typer.Option(
@@ -188,6 +201,9 @@ def migrate(
         force_after_s=parse_seconds(force_after) if force_after else None,
         timeout_s=parse_seconds(timeout) if timeout else None,
         switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,
+        compress=compress,
+        channels=channels,
+        window_log=window_log(window),
         plain=plain,
         features=PlainFeatures(
             xbzrle_cache_bytes=parse_size(xbzrle_cache) if xbzrle_cache else None,

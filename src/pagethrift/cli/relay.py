@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from pagethrift.address import parse_address
-from pagethrift.cli.collecting import collecting_later
 from pagethrift.cli.channels import (
     DEFAULT_WINDOW,
     Channels,
@@ -18,6 +17,7 @@ from pagethrift.cli.channels import (
     Window,
     channel_settings,
 )
+from pagethrift.cli.collecting import collecting_later
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,

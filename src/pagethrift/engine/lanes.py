@@ -23,7 +23,7 @@ WINDOW_SHARE = 0.94
 NEAR_HEAD_BYTES = 24
 """what a page costs whose copy is in the window, besides its changed parts: matches and literals' heads"""
 FAR_SHARE, NEAR_SHARE = 0.5, 0.8
-"""guesses until packets have been measured: bytes of a compressed page by its size, and of changed subpages"""
+"""guesses until packets have been measured: of a page compressed for the first time, of changed subpages"""
 NEWEST_SHARE = 0.1
 """weight of the last packet in a running mean"""
 
@@ -151,7 +151,7 @@ class Lanes:
         self.bound_pages = 0
 
     def learn(self, near_bytes: int, far_bytes: int, taken_bytes: int) -> None:
-        """Compare a packet's estimate with the bytes it took; each kind of page bears its share of the error."""
+        """Compare a packet's estimate with the bytes it took; near and far pages share the error."""
         estimated = near_bytes + far_bytes
         if estimated <= 0:
             return

@@ -76,7 +76,8 @@ class Output:
         begins = [(0, 0), *self._marks]
         ends = [index for index, _ in self._marks] + [len(self._pieces)]
         return [
-            (number, deque(self._pieces[begin:end])) for (begin, number), end in zip(begins, ends, strict=True)
+            (number, deque(self._pieces[begin:end]))
+            for (begin, number), end in zip(begins, ends, strict=True)
         ]
 
     def clear(self) -> None:

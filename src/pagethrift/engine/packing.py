@@ -26,7 +26,9 @@ class Job:
 class Packing:
     """The packets of all channels. ``taken`` may be called by any thread, the rest by the thinner's."""
 
-    def __init__(self, settings: ChannelSettings, table: BlockTable, lanes: Lanes, counters: Counters) -> None:
+    def __init__(
+        self, settings: ChannelSettings, table: BlockTable, lanes: Lanes, counters: Counters
+    ) -> None:
         self.jobs: deque[Job] = deque()
         """for the channels' writers, in order"""
         self.syncs = 0
@@ -50,10 +52,10 @@ class Packing:
             start = 0
             while True:
                 packet = self._open[channel]
-                first, end = packet.first_page, packet.end_page
                 start, packet.count = gather_pages(
                     batch.buffer, batch.position, batch.kind, pages, methods, sizes, self._lanes.near, again,
-                    start, channel, channels, first, end, packet.data, packet.head, packet.count, packet.estimates,
+                    start, channel, channels, packet.first_page, packet.end_page,
+                    packet.data, packet.head, packet.count, packet.estimates,
                 )  # fmt: skip
                 if start == len(pages):
                     break

@@ -17,8 +17,8 @@ from pagethrift.engine.decisions import Moment
 from pagethrift.engine.forwarder import Forwarder
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
-from pagethrift.engine.signing import signer_for
 from pagethrift.engine.packing import Job
+from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.engine.sync_point import FLUSH, PROBE, SYNC_ROOM, expected_mode
 from pagethrift.errors import StreamError
@@ -26,10 +26,10 @@ from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
 from pagethrift.model.pages import PAGE_BYTES, U64, BlockTable
 from pagethrift.strategies.base import Strategy
+from pagethrift.stream.encoding.packet import Packet
 from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
-from pagethrift.stream.encoding.packet import Packet
 from pagethrift.stream.writer import RUN_BYTES, room_bytes
 
 FLUSH_BYTES = 8
@@ -188,7 +188,7 @@ class Thinner:
             self._forwarder.packing.sync()
 
     def probed(self, mode: SyncMode) -> None:
-        """Say how the destination syncs. A SYNC for the end of RAM's first section was given if it needs one."""
+        """Say how the destination syncs. The SYNC for RAM's first section, if it needs one, was given."""
         self._mode, self._probing = mode, False
 
     def begin_round(self, number: int) -> None:
@@ -232,7 +232,7 @@ class Thinner:
                 if self._to_destination:
                     raise StreamError(
                         error.offset,
-                        f"{error.expected}, for a destination with compressed channels (or use --compress off)",
+                        f"{error.expected}, for compressed channels (--compress off goes without)",
                         error.got,
                     ) from error
                 self.phase = StreamPhase.PIPE
@@ -313,7 +313,7 @@ class Thinner:
         return True
 
     def _at_section(self, out: Output, begins: bool) -> bool:
-        """Put main in a place for page records, at the head or the end of a section; ask the destination once."""
+        """Put main in a place for page records, at the head or the end of a section; send the probe once."""
         if out.free < SYNC_ROOM:
             return False
         if self._frame is not None:
@@ -324,7 +324,9 @@ class Thinner:
                 return False
         if self._probe_due and not begins:
             if not self._reader.return_path:
-                expected = "a return path (switch capability return-path on at the source, or use --compress off)"
+                expected = (
+                    "a return path (switch capability return-path on at the source, or use --compress off)"
+                )
                 raise StreamError(self._reader.offset, expected, "none")
             if out.free < SYNC_ROOM:
                 return False

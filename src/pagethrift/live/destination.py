@@ -11,6 +11,10 @@ from pagethrift.live.qmp import QmpEvent, QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
 
 CONT_TRIES, CONT_AGAIN_S = 5, 0.5
+HUNG = (
+    "the destination QEMU does not answer: with a multifd channel broken it hangs for good; kill that process"
+    " and start it anew"
+)
 TAKE_OVER_S = 60.0
 """a limit only: a destination that has loaded everything starts its guest within milliseconds"""
 
@@ -21,6 +25,8 @@ class Destination:
     def __init__(self, monitor: QmpMonitor) -> None:
         self.monitor = monitor
         self.resumed_s: float | None = None
+        self.has_channels = False
+        """compressed channels lead to this QEMU"""
         self.told_to_start = False
         """`cont` was sent: this QEMU may run the guest"""
         self._resumed = asyncio.Event()
@@ -58,6 +64,10 @@ class Destination:
         except QmpError as error:  # 7.2 tells by this error alone that it listens
             if "already been started" not in str(error):
                 raise
+
+    async def listens(self) -> bool:
+        """Whether this QEMU waits for a connection already: not with -incoming defer. Raises QmpError."""
+        return (await self.monitor.query_migrate()).status == "setup"
 
     async def listens_at(self) -> str:
         """Return where this QEMU says it listens, as text; empty: it does not say."""
@@ -109,7 +119,9 @@ class Destination:
         try:
             return (await self.monitor.query_migrate(timeout_s=1.0)).error
         except QmpError:
-            return "" if self.monitor.alive else "the destination QEMU has ended"
+            if not self.monitor.alive:
+                return "the destination QEMU has ended"
+            return HUNG if self.has_channels else ""
 
     def _on_event(self, event: QmpEvent) -> None:
         if event.name == "RESUME":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pagethrift.address import parse_address
 from pagethrift.errors import QmpError
+from pagethrift.live.channels import prepare_channels
 from pagethrift.live.compatibility import unlike
 from pagethrift.live.destination import Destination
 from pagethrift.live.kept import claimed
@@ -18,6 +19,7 @@ from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.live.settings import BorrowedSettings
 from pagethrift.live.undisturbed import undisturbed
+from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.relay_protocol import RelayStatus
 
 
@@ -35,6 +37,8 @@ class Ends:
     uri: str = ""
     """what the source is told to migrate to"""
     relay: RelayProcess | None = None
+    channels: ChannelSettings | None = None
+    """the compressed channels between relay and destination"""
     borrowed: list[BorrowedSettings] = field(default_factory=list)
     """settings of both ends, to be restored"""
     warnings: list[str] = field(default_factory=list)
@@ -90,8 +94,12 @@ async def open_ends(
             if options.compare_machines and (lines := await unlike(source, destination.monitor)):
                 raise QmpError(f"destination {destination.monitor.path}: {'; '.join(lines)}; make them equal")
             ends.borrowed.append(theirs)
-            await prepare_destination(theirs, options)
+            ends.channels = await prepare_channels(options, source, destination, theirs, warnings)
+            destination.has_channels = ends.channels is not None
+            await prepare_destination(theirs, options, ends.channels)
             await destination.listen(options)
+        else:
+            ends.channels = await prepare_channels(options, source, None, None, warnings)
         if options.plain:
             ends.uri = parse_address(options.destination).qemu_uri
         else:
@@ -117,6 +125,7 @@ async def _start_relay(
         options.parameters,
         options.bandwidth_bps,
         options.downtime_limit_s,
+        ends.channels,
     )
     relay = await RelayProcess.start(argv, on_relay)
     stack.push_async_callback(lambda: undisturbed(relay.close()))

@@ -9,6 +9,7 @@ from pagethrift.live.host import host_facts
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.watch import Watch
+from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.model.result import MigrationResult, Mode, Outcome, recorded_parameters
 
@@ -55,6 +56,7 @@ def build_result(
     source_cpu_s: float | None,
     error: str = "",
     warnings: tuple[str, ...] = (),
+    channels: ChannelSettings | None = None,
 ) -> MigrationResult:
     """Return the record of one live migration; times are CLOCK_MONOTONIC seconds."""
     now_s, now_unix_s = time.monotonic(), time.time()
@@ -95,6 +97,8 @@ def build_result(
         predicted_downtime_s=predicted_s,
         error=error,
         warnings=warnings,
+        channels=channels.channels if channels else 0,
+        window_bytes=channels.window_bytes if channels else 0,
         bandwidth_bps=options.bandwidth_bps,
         ram_bytes=watch.info.total_bytes,
         pages=watch.counters(),

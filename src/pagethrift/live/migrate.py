@@ -251,6 +251,7 @@ class _LiveMigration:
             source_cpu_s=cpu_s - before_s if cpu_s is not None and before_s is not None else None,
             error=error,
             warnings=tuple(filter(None, warnings)),
+            channels=self._ends.channels,
         )
         return self._written(result)
 

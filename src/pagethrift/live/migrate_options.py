@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pagethrift.address import check_incoming_uri, parse_address, parse_qmp_path
 from pagethrift.errors import UsageError
+from pagethrift.model.channels import CHANNELS_MAX, WINDOW_LOG, WINDOW_LOG_MIN, Compress
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.result import ParameterValue
 
@@ -75,6 +76,12 @@ class MigrateOptions:
     """break the migration off after this time"""
     switchover_deadline_s: float | None = None
     """break off a switchover that takes longer; default: see `switchover_deadline`"""
+    compress: Compress = Compress.AUTO
+    """send pages compressed, where the destination can be set up for it"""
+    channels: int | None = None
+    """compressed channels; without ``destination_qmp``, those that the destination was started with"""
+    window_log: int = WINDOW_LOG
+    """how far back in a channel the compressor looks, as a power of two"""
     plain: bool = False
     """without the relay: QEMU connects straight to the destination, and decides by itself"""
     features: PlainFeatures = PlainFeatures()
@@ -110,6 +117,12 @@ class MigrateOptions:
             raise UsageError(f"xbzrle cache of {cache} bytes: QEMU wants a power of two, e.g. 512MiB")
         if self.features.multifd_channels is not None and not 1 <= self.features.multifd_channels <= 255:
             raise UsageError("multifd channels: QEMU takes 1 to 255")
+        if self.channels is not None and not 1 <= self.channels <= CHANNELS_MAX:
+            raise UsageError(f"--channels {self.channels}: choose 1 to {CHANNELS_MAX}")
+        if self.channels is not None and (self.plain or self.compress is Compress.OFF):
+            raise UsageError("--channels is about compressed pages: not with --plain or --compress off")
+        if not WINDOW_LOG_MIN <= self.window_log <= WINDOW_LOG:
+            raise UsageError(f"a window of 2^{self.window_log} bytes: QEMU takes 2^{WINDOW_LOG} at most")
         if self.features.post_copy and self.destination_qmp is None:
             raise UsageError("post-copy must be prepared at both ends: give --destination-qmp too")
 

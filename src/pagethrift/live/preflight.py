@@ -6,6 +6,7 @@ from pagethrift.errors import QmpError
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
+from pagethrift.model.channels import ChannelSettings
 
 # Each of these changes the stream or its sockets into something the relay does not rewrite, or makes
 # QEMU wait for a command to continue.
@@ -83,12 +84,14 @@ async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) ->
         await settings.set({"xbzrle-cache-size": wanted.xbzrle_cache_bytes})
 
 
-async def prepare_destination(settings: BorrowedSettings, options: MigrateOptions) -> None:
+async def prepare_destination(
+    settings: BorrowedSettings, options: MigrateOptions, channels: ChannelSettings | None
+) -> None:
     """Set the destination's side of the same settings, before it listens. Raises QmpError."""
     await settings.switch(return_path=True)
     if options.plain:
         await _switch_features(settings, options)
-    elif settings.capabilities.get("multifd"):  # the relay's output is one socket, no multifd
+    elif channels is None and settings.capabilities.get("multifd"):  # the relay's output is one socket
         await settings.switch(multifd=False)
 
 

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import uuid
 from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import assert_never
 from pagethrift.address import parse_address
 from pagethrift.errors import LinkError, PagethriftError, UsageError
 from pagethrift.model.bounded_lines import BoundedLines
+from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.error_data import from_data
 from pagethrift.model.relay_protocol import (
     LINE_MAX_BYTES,
@@ -138,6 +140,7 @@ def relay_command(
     parameters: Mapping[str, float],
     bandwidth_bps: int | None,
     downtime_limit_s: float | None = None,
+    channels: ChannelSettings | None = None,
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
@@ -148,6 +151,9 @@ def relay_command(
         argv += ["--bandwidth", f"{bandwidth_bps}B/s"]
     if downtime_limit_s is not None:
         argv += ["--downtime-limit", f"{downtime_limit_s:.9f}s"]
+    if channels is not None:
+        argv += ["--channels", f"{channels.channels}", "--guest-uuid", str(uuid.UUID(bytes=channels.uuid))]
+        argv += ["--compress", channels.compress, "--window", f"{channels.window_bytes}B"]
     return [*argv, "--json"]
 
 

@@ -182,6 +182,10 @@ class MigrationResult:
     error: str = ""
     """one line, when the outcome is not completed"""
     warnings: tuple[str, ...] = ()
+    channels: int = 0
+    """compressed channels to the destination; 0: pages travelled plain"""
+    window_bytes: int = 0
+    """how far back in each channel the compressor looked: so much memory a channel, at both ends"""
     bandwidth_bps: float | None = None
     """link bandwidth as configured, bytes per second"""
     ram_bytes: int = 0

@@ -18,7 +18,7 @@ NEWEST_SHARE = 0.2
 
 
 class ChannelSender:
-    """Owns one connection to the destination. What is queued here was promised: nothing is dropped or moved."""
+    """Owns one connection to the destination. Nothing that is queued may be dropped or sent elsewhere."""
 
     def __init__(
         self,
@@ -28,7 +28,11 @@ class ChannelSender:
         taken: Callable[[Packet, int], None],
         measure: Callable[[float, bool], None],
     ) -> None:
-        """``taken`` gets each packet back with the bytes it took; ``measure`` the time and whether the link was full."""
+        """Take over a connection.
+
+        ``taken`` gets each packet back with the bytes it took, ``measure`` the time of each write and whether
+        the link was full.
+        """
         self.synced = 0
         """the number of the last SYNC written"""
         self.waiting = 0

@@ -30,7 +30,7 @@ HUNGRY_SHARE = 0.125
 BACKLOG_PACKETS = 2
 """waiting on every channel: the compressor is behind"""
 MUCH_FASTER = 2.0
-"""a link that is so much faster than the compressor gets plain pages only, and the guests get the processor"""
+"""a link so much faster than the compressor gets plain pages only; the guests get the processor"""
 
 
 class Outlet:
@@ -80,7 +80,7 @@ class Outlet:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes in the queues, estimated before they are compressed, and in the sockets, not on the link yet."""
+        """Bytes that are not on the link yet: in the queues, estimated or compressed, and in the sockets."""
         waiting = sum(channel.estimated_bytes for channel in self.channels)
         return waiting + self._made_bytes()
 

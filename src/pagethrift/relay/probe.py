@@ -13,8 +13,6 @@ SECTION_SILENCE_S = 1.5
 """how long a destination must not answer, that is expected to wait at the end of a section"""
 ROUND_SILENCE_S = 15.0
 """the same, where nothing says so: a busy destination may answer late"""
-ANSWER_S = 60.0
-"""after the SYNC every destination answers at once, unless it is hung"""
 STEP_S = 0.05
 
 
@@ -29,27 +27,32 @@ class Probe:
         self._answer.set()
 
     def mode(
-        self, expected: SyncMode | None, send_sync: Callable[[], None], check: Callable[[], None]
+        self,
+        expected: SyncMode | None,
+        answer_s: float,
+        send_sync: Callable[[], None],
+        check: Callable[[], None],
     ) -> SyncMode:
         """Return how the destination syncs, once the PING is queued.
 
-        ``expected``: what the machine type says. ``send_sync`` lets every channel write a SYNC. ``check``
-        raises when the relay ends. Raises LinkError when the destination does not answer, or answers as
-        its machine type rules out.
+        ``expected``: what the machine type says. After ``send_sync``, which lets every channel write a SYNC,
+        each destination answers at once unless it hangs; ``answer_s`` is how long that may take. ``check``
+        raises when the relay ends. Raises LinkError when the destination does not answer, or answers as its
+        machine type rules out.
         """
         silence_s = SECTION_SILENCE_S if expected is SyncMode.SECTION else ROUND_SILENCE_S
         if self._wait(silence_s, check):
             return SyncMode.ROUND  # no destination of the other kind can answer before a SYNC
         send_sync()
-        if not self._wait(ANSWER_S, check):
+        if not self._wait(answer_s, check):
             raise LinkError(
-                f"the destination does not answer within {ANSWER_S:.0f} s and may hang for good: end that QEMU,"
-                " and start one with the capability multifd, compression zstd and as many channels as --channels"
+                f"the destination does not answer within {answer_s:.0f} s and may hang for good: end that"
+                " QEMU; --channels must be its multifd-channels, with multifd-compression zstd"
             )
         if expected is SyncMode.ROUND:
             raise LinkError(
-                f"the destination did not answer for {silence_s:.0f} s, and how it reads compressed channels is"
-                " not certain; it may be overloaded: start it anew, and use --compress off"
+                f"the destination did not answer for {silence_s:.0f} s, so that it is not certain how it"
+                " reads compressed channels; perhaps it is overloaded: start it anew, use --compress off"
             )
         return SyncMode.SECTION
 

@@ -133,7 +133,7 @@ class Relay:
 
     def status(self) -> RelayStatus:
         """Return the counters as they are now."""
-        thinner, outlet = self._thinner, self._outlet
+        thinner, outlet, over = self._thinner, self._outlet, self._over.is_set()
         counters = thinner.counters
         state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
         return RelayStatus(
@@ -141,7 +141,7 @@ class Relay:
             now_s=time.monotonic(),
             in_bytes=thinner.in_bytes,
             out_bytes=outlet.sent_bytes if outlet else 0,
-            unsent_bytes=outlet.unsent_bytes + thinner.open_bytes if outlet and not self._over.is_set() else 0,
+            unsent_bytes=0 if outlet is None or over else outlet.unsent_bytes + thinner.open_bytes,
             link_bps=outlet.rate.bps if outlet else self._bandwidth_bps,
             pages_in=counters.of(Count.PAGES_IN),
             pages=counters.pages,
@@ -216,7 +216,7 @@ class Relay:
             if self._error:
                 raise self._error
 
-        return self._probe.mode(self._thinner.expected_mode, send_sync, check)
+        return self._probe.mode(self._thinner.expected_mode, self._stall_timeout_s, send_sync, check)
 
     def _watch_channel(self, number: int) -> None:
         """Abort at once when the destination closes a channel: it hangs otherwise, and waits for a SYNC."""
@@ -233,8 +233,8 @@ class Relay:
             if not loaded and not self._over.is_set():
                 self.abort(
                     LinkError(
-                        f"the destination closed multifd channel {number} before it had all of RAM; see its log,"
-                        " and end that QEMU: it may hang for good"
+                        f"the destination closed multifd channel {number} before it had all of RAM; see its"
+                        " log, and end that QEMU: it may hang for good"
                     )
                 )
             return

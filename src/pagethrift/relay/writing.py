@@ -52,8 +52,13 @@ class Writing:
             assert self.error is not None
             self._on_error(self.error)
 
-    def write(self, connection: Connection, pieces: deque[memoryview], wrote: Callable[[int, float], None]) -> None:
-        """Write all of ``pieces``; ``wrote`` gets the bytes of each write and its time. Raises OSError, LinkError."""
+    def write(
+        self, connection: Connection, pieces: deque[memoryview], wrote: Callable[[int, float], None]
+    ) -> None:
+        """Write all of ``pieces``; ``wrote`` gets the bytes of each write and its time.
+
+        Raises OSError or LinkError.
+        """
         self._progress_s = max(self._progress_s, time.monotonic() - POLL_S)
         while pieces:
             self.check()

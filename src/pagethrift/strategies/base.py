@@ -168,6 +168,11 @@ class Strategy:
     """name of the stop rule that replaced the row's own"""
     stop_parameters: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def compresses(self) -> bool:
+        """Whether pages may travel compressed, where the destination takes compressed channels."""
+        return isinstance(self.encode, AlwaysAllow) and Allow.CHANNEL in self.encode.methods
+
 
 @dataclass(frozen=True, slots=True)
 class HoldNothing:

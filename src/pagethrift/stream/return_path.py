@@ -34,7 +34,7 @@ class ReturnPath:
         """the beginning of a frame that is not whole yet: less than 4 + MAX_FRAME_BYTES"""
 
     def await_pong(self, value: int) -> None:
-        """Take the answer to a PING of ours out of the bytes, whenever it comes: the source must not see it."""
+        """Take the answer to a PING of ours out of the bytes: the source must not see it."""
         self._awaited = value
 
     def feed(self, data: bytes | memoryview) -> bytes | memoryview:

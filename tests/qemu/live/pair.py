@@ -116,13 +116,13 @@ class After:
 
 @contextlib.asynccontextmanager
 async def slow_link(pair: Pair) -> AsyncIterator[MigrateOptions]:
-    """Carry one migration at SLOW_BPS; yields the options that go through it."""
-    far = pair.folder / "far.sock"
+    """Carry one migration at SLOW_BPS, over all its sockets; yields the options that go through it."""
+    far, pace = pair.folder / "far.sock", Pace(SLOW_BPS)
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_unix_connection(far)
         back = asyncio.create_task(_copy(far_reader, writer, None))
-        await _copy(reader, far_writer, SLOW_BPS)
+        await _copy(reader, far_writer, pace)
         await back
 
     server = await asyncio.start_unix_server(carry, pair.folder / "link.sock", limit=65536)
@@ -132,13 +132,27 @@ async def slow_link(pair: Pair) -> AsyncIterator[MigrateOptions]:
         server.close()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_per_s: int | None) -> None:
+class Pace:
+    """One link's rate, shared by its connections."""
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self.bytes_per_s = bytes_per_s
+        self._free_s = 0.0
+
+    async def carry(self, count: int) -> None:
+        """Return when the link has carried so many bytes more."""
+        now_s = asyncio.get_running_loop().time()
+        self._free_s = max(self._free_s, now_s) + count / self.bytes_per_s
+        await asyncio.sleep(self._free_s - now_s)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pace: Pace | None) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-            if bytes_per_s is not None:
-                await asyncio.sleep(len(data) / bytes_per_s)
+            if pace is not None:
+                await pace.carry(len(data))
     writer.close()
 
 

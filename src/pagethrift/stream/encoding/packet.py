@@ -1,4 +1,4 @@
-"""A multifd packet of pages compressed with zstd, as QEMU's own multifd sends them (migration/multifd-zstd.c).
+"""A packet of pages compressed with zstd, as QEMU's own multifd sends them (migration/multifd-zstd.c).
 
 The pages of one channel are one zstd stream: what one packet carries may refer to the pages of earlier
 packets, as far back as the window reaches. Packets of a channel may therefore not be dropped or reordered.
