@@ -24,7 +24,6 @@ from pagethrift.stream.encoding.packet import PacketEncoder
 from pagethrift.stream.events import BodyEnds, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.image import _apply
 from pagethrift.stream.reader import StreamReader
-from pagethrift.stream.wire import Command, Section
 from pagethrift.stream.writer import RUN_BYTES
 
 UUID = bytes(range(16))
@@ -41,13 +40,6 @@ class Carried:
     mode: SyncMode
     packets: int = 0
     syncs: int = 0
-
-
-def with_return_path(stream: bytes) -> bytes:
-    """Let a synthetic stream ask for answers, as QEMU's does with the capability return-path."""
-    at = stream.index(bytes([Section.START]) + (2).to_bytes(4, "big") + b"\x03ram")
-    ask = bytes([Section.COMMAND]) + Command.OPEN_RETURN_PATH.to_bytes(2, "big") + bytes(2)
-    return stream[:at] + ask + stream[at:]
 
 
 @dataclass

@@ -73,12 +73,12 @@ def chaos(seed: int, signing: Signing | None = None) -> Strategy:
     )  # fmt: skip
 
 
-def random_stream(seed: int, records: int = 60) -> bytes:
+def random_stream(seed: int, records: int = 60, return_path: bool = False) -> bytes:
     """A legal stream: flips, small edits, zeroing, sparse pages, several blocks, repeats."""
     rng = random.Random(seed)
     pages_of = [rng.randint(1, 6) for _ in range(rng.randint(1, 3))]
     names = ["pc.ram", "pc.bios", "/rom@etc/acpi/tables"]
-    builder = StreamBuilder([(names[i], count) for i, count in enumerate(pages_of)])
+    builder = StreamBuilder([(names[i], count) for i, count in enumerate(pages_of)], return_path=return_path)
     content: dict[tuple[int, int], bytearray] = {}
     pool = [_page(rng) for _ in range(4)]
     bodies = rng.randint(1, 5)

@@ -16,7 +16,7 @@ from pagethrift.model.methods import Allow
 from pagethrift.strategies.base import AlwaysAllow, Strategy
 from pagethrift.strategies.pagethrift import pagethrift
 from pagethrift.stream.image import image
-from tests.destination import UUID, Carried, Hung, load, thin_over_channels, with_return_path
+from tests.destination import UUID, Carried, Hung, load, thin_over_channels
 from tests.streams import ChaosHold, before, chaos, random_stream, seeds
 
 PACES = ("main", "channels", "random")
@@ -47,7 +47,7 @@ def settings_of(seed: int) -> ChannelSettings:
 @settings(max_examples=150, deadline=None)
 @given(seed=seeds, mode=st.sampled_from(SyncMode))
 def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMode) -> None:
-    stream = with_return_path(random_stream(seed))
+    stream = random_stream(seed, return_path=True)
     expected = image(stream, before)
     carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
     for pace in PACES:
@@ -57,7 +57,7 @@ def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMod
 
 
 def _wrong(seed: int, mode: SyncMode) -> bool:
-    stream = with_return_path(random_stream(seed, records=200))
+    stream = random_stream(seed, 200, return_path=True)
     expected = image(stream, before)
     carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
     try:
@@ -85,7 +85,7 @@ def _restrict_nothing(self: lanes.Lanes, pages: np.ndarray, allowed: np.ndarray)
 @pytest.mark.parametrize("mode", SyncMode)
 def test_a_stream_for_the_other_mode_is_noticed(mode: SyncMode) -> None:
     other = next(each for each in SyncMode if each is not mode)
-    stream = with_return_path(random_stream(3, records=200))
+    stream = random_stream(3, 200, return_path=True)
     expected = image(stream, before)
     carried = thin_over_channels(stream, pagethrift(), 3, mode, settings_of(3))
     wrong = Carried(carried.main, carried.channels, other)

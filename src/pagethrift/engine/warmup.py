@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from pagethrift.engine.thinner import thin
+from pagethrift.engine.output import Output, PauseReason
+from pagethrift.engine.thinner import Thinner, thin
+from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.pages import PAGE_BYTES, BlockTable
 from pagethrift.strategies.base import HeldFacts, PageFacts
 from pagethrift.strategies.pagethrift import pagethrift
@@ -25,7 +27,7 @@ class _HoldEverything:
 
 def warm_up() -> None:
     """Run a tiny stream through every kernel, so that none compiles during a migration."""
-    builder = StreamBuilder([("warm", 4)])
+    builder = StreamBuilder([("warm", 4)], return_path=True)
     for last in (False, True):
         builder.begin_body(last)
         for page, step in enumerate((1, 5, 7)):
@@ -38,8 +40,21 @@ def warm_up() -> None:
     strategy = pagethrift()
     thin(stream, strategy, bytes(32))
     thin(stream, replace(strategy, hold=_HoldEverything()), bytes(32))
+    _thin_over_channels(stream)
     reader = ChannelReader()
     reader.table = BlockTable.of([(b"warm", 2 * PAGE_BYTES)])
     data = handshake(0) + packet(flags=PacketFlag.SYNC) + packet("warm", zero=(0, 1))
     for _ in reader.feed(data):
         pass
+
+
+def _thin_over_channels(stream: bytes) -> None:
+    thinner, out = Thinner(pagethrift(), bytes(32), channels=ChannelSettings(1)), Output()
+    thinner.room()[: len(stream)] = stream
+    thinner.received(len(stream))
+    while (why := thinner.run(out, 0.0)) is not PauseReason.NEED_INPUT:
+        if why is PauseReason.PROBE:
+            thinner.probed(SyncMode.ROUND)
+        for job in thinner.jobs():
+            if job.packet is not None:
+                thinner.taken(job.packet, 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pagethrift.model.pages import PAGE_BYTES, U8
 from pagethrift.stream.packets import HANDSHAKE_BYTES, MULTIFD_VERSION, NAME_BYTES, PACKET_PAGES
-from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, RAM_VERSION, VERSION, RamFlag, Section
+from pagethrift.stream.wire import MAGIC, MULTIFD_MAGIC, RAM_VERSION, VERSION, Command, RamFlag, Section
 
 RAM_ID = 2
 TAIL = bytes([Section.FULL]) + b"device state is opaque" + bytes([Section.EOF])
@@ -18,16 +18,23 @@ class StreamBuilder:
     """Writes a stream piece by piece, as QEMU does without XBZRLE.
 
     ``blocks``: (name, pages) pairs. ``page`` takes a page's content, or b"" for ZERO.
-    ``flush``: RAM's first section carries a MULTIFD_FLUSH.
+    ``flush``: RAM's first section carries a MULTIFD_FLUSH. ``return_path``: the destination is to answer.
     """
 
-    def __init__(self, blocks: Iterable[tuple[str, int]] = (("pc.ram", 16),), flush: bool = False) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[tuple[str, int]] = (("pc.ram", 16),),
+        flush: bool = False,
+        return_path: bool = False,
+    ) -> None:
         self.blocks = [(name.encode(), pages) for name, pages in blocks]
         self.parts: list[bytes | U8] = []
         self._last = -1
         head = MAGIC.to_bytes(4, "big") + VERSION.to_bytes(4, "big")
         machine = b"synthetic"
         head += bytes([Section.CONFIGURATION]) + len(machine).to_bytes(4, "big") + machine
+        if return_path:
+            head += bytes([Section.COMMAND]) + Command.OPEN_RETURN_PATH.to_bytes(2, "big") + bytes(2)
         head += bytes([Section.START]) + RAM_ID.to_bytes(4, "big") + b"\x03ram" + bytes(4)
         head += RAM_VERSION.to_bytes(4, "big")
         total = sum(pages for _, pages in self.blocks) * PAGE_BYTES
