@@ -8,9 +8,10 @@ import pytest
 
 from pagethrift.errors import LabError
 from pagethrift.lab.guest import packages
+from tests.qemu.machines import SERIES
 
 
-@pytest.mark.parametrize("series", ["7.2", "10.0", "11.1"])
+@pytest.mark.parametrize("series", SERIES)
 def test_a_qemu_at_hand_runs_and_knows_its_machines(series: packages.QemuSeries) -> None:
     try:
         found = packages.qemu(series, fetch=False)

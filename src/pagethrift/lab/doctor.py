@@ -27,7 +27,7 @@ _SETUP = "run scripts/setup-system.sh as root"
 _GIB = 2**30
 # Two guests of 1 GiB, a relay, a client and the page cache.
 _MEMORY_WANTED_BYTES = 4 * _GIB
-# Unpacked QEMU 90 MB, kernel 110 MB, package lists 20 MB, images; the rest is for results.
+# Unpacked QEMU 90 MB (11.1: 160 MB), kernel 110 MB, package lists 20 MB, images; the rest is for results.
 _DISK_WANTED_BYTES = _GIB
 # With fewer than one core each, source, destination, relay and client disturb one another.
 _CORES_WANTED = 4
