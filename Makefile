@@ -8,7 +8,7 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test test-fast check bench wheel lock licences fault-matrix fuzz soak clean
+.PHONY: help setup demo test test-all test-fast check bench wheel lock licences fault-matrix fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ demo: setup ## the main job: a memcached guest migrates in four modes, side by s
 # Three workers also on two cores: most tests wait for QEMUs.
 test: setup ## all tests: unit, property, clean installs, real QEMUs, migrations of a real guest
 	$(BIN)/pytest -q -n 3 --dist loadfile
+
+test-all: setup ## the same on all three QEMUs: 7.2, 10.0 and 11.1, which is fetched first (35 MB)
+	$(BIN)/python -c 'from pagethrift.lab.guest.packages import qemu; qemu("11.1")'
+	PAGETHRIFT_QEMUS=7.2,10.0,11.1 $(BIN)/pytest -q -n 3 --dist loadfile
 
 test-fast: setup ## while you work, under a minute: unit and property tests, few examples, nothing slow
 	PAGETHRIFT_EXAMPLES=0.1 $(BIN)/pytest -q -n 3 --dist loadfile -m "not slow" tests/unit tests/property

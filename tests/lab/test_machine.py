@@ -11,14 +11,15 @@ from pagethrift.lab.guest import image, machine, packages
 from pagethrift.lab.guest.acceleration import Accelerator, accelerator
 from pagethrift.lab.hosts.network import GUEST_ADDRESS, TwoHosts
 from pagethrift.lab.hosts.processes import ProcessGroup
+from tests.qemu.machines import SERIES
 
 MIB = 2**20
 
 
-@pytest.mark.parametrize("series", ["7.2", "10.0"])
+@pytest.mark.parametrize("series", SERIES)
 def test_a_guest_starts_and_serves_the_client(series: packages.QemuSeries, tmp_path: Path) -> None:
     try:
-        qemu = packages.qemu(series, fetch=series == "10.0")
+        qemu = packages.qemu(series, fetch=series != "7.2")
     except LabError as error:
         pytest.skip(f"QEMU {series}: {error}")
     guest = machine.GuestSpec(memory_bytes=256 * MIB, memcached_bytes=64 * MIB, memcached_args=("-c", "77"))

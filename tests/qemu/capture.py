@@ -59,6 +59,7 @@ CAPTURES = (
     Capture("qemu-10.0-q35", "10.0", "q35"),
     Capture("qemu-10.0-pc-xbzrle", "10.0", "pc", capabilities=XBZRLE),
     Capture("qemu-10.0-q35-bitmap", "10.0", "q35", capabilities={"dirty-bitmaps": True}, extra=DISK),
+    Capture("qemu-11.1-q35", "11.1", "q35"),
     Capture("qemu-10.0-pc-allpages", "10.0", "pc", 4 * MIB, parameters={"zero-page-detection": "none"}),
 )
 

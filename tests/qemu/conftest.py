@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.qemu.machines import QemuLike, find_qemu
-
-VERSIONS = ("7.2", "10.0")
+from tests.qemu.machines import SERIES, QemuLike, find_qemu
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("qemu")
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
+@pytest.fixture(scope="session", params=SERIES)
 def qemu_binary(request: pytest.FixtureRequest) -> QemuLike:
     """Each QEMU version in turn; skips, saying so, when this machine has none of it."""
     found = find_qemu(request.param)

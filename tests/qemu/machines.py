@@ -16,9 +16,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -30,27 +29,23 @@ from tests.qemu.tiny import MIB, PAGE_BYTES, READY_MAGIC, STATUS, TinyGuest
 HOLE = range(0xA0000, MIB)
 """VGA window and BIOS shadow: not plain RAM, left out of comparisons"""
 
+SERIES: tuple[packages.QemuSeries, ...] = tuple(
+    series
+    for series in get_args(packages.QemuSeries)
+    if series in os.environ.get("PAGETHRIFT_QEMUS", "7.2,10.0").split(",")
+)
+"""the QEMUs that the tests run on; `make test-all` names all in PAGETHRIFT_QEMUS"""
+
 _serial = itertools.count()
 
 
 class QemuLike(Protocol):
-    """What a QEMU to start is: binary, arguments that go first, environment (lab.packages.QemuBinary)."""
+    """What a QEMU to start is: how a command line begins, environment (lab.packages.QemuBinary)."""
 
     @property
-    def path(self) -> Path | str: ...
-    @property
-    def args_prefix(self) -> Sequence[str]: ...
+    def command(self) -> Sequence[str]: ...
     @property
     def env(self) -> Mapping[str, str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SystemQemu:
-    """A QEMU found in the file system."""
-
-    path: str
-    args_prefix: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
 class Machine:
@@ -64,7 +59,7 @@ class Machine:
         self.name = f"{name}{next(_serial)}"
         self.log = directory / f"{self.name}.log"
         self.qmp_path = directory / f"{self.name}.qmp"
-        command = [*_end_with_parent(), str(binary.path), *binary.args_prefix, *arguments]
+        command = [*_end_with_parent(), *binary.command, *arguments]
         command += ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

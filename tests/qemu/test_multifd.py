@@ -11,6 +11,7 @@ import pytest
 
 from pagethrift.model.relay_protocol import RelayState
 from tests.qemu.machines import (
+    SERIES,
     Machine,
     QemuLike,
     assert_failed_and_running,
@@ -46,10 +47,14 @@ DIALECTS = (
     Dialect("10.0-per-section-zero-in-packets", "10.0", "pc-i440fx-7.2", "multifd"),
     Dialect("10.0-per-section-zero-on-main", "10.0", "pc-i440fx-7.2", "legacy"),
     Dialect("10.0-per-round-no-zero", "10.0", "q35", "none"),
+    Dialect("11.1-per-round-zero-in-packets", "11.1", "q35", "multifd"),
+    Dialect("11.1-per-section-zero-on-main", "11.1", "pc-i440fx-7.2", "legacy"),
 )
 
 
-@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.fixture(
+    params=[spoken for spoken in DIALECTS if spoken.series in SERIES], ids=lambda dialect: dialect.name
+)
 def dialect(request: pytest.FixtureRequest) -> tuple[Dialect, QemuLike]:
     """Each dialect with a QEMU that speaks it; skips, saying so, when there is none."""
     found = find_qemu(request.param.series)

@@ -8,9 +8,10 @@ import pytest
 
 from pagethrift.errors import LabError
 from pagethrift.lab.guest import packages
+from tests.qemu.machines import SERIES
 
 
-@pytest.mark.parametrize("series", ["7.2", "10.0"])
+@pytest.mark.parametrize("series", SERIES)
 def test_a_qemu_at_hand_runs_and_knows_its_machines(series: packages.QemuSeries) -> None:
     try:
         found = packages.qemu(series, fetch=False)
@@ -18,7 +19,7 @@ def test_a_qemu_at_hand_runs_and_knows_its_machines(series: packages.QemuSeries)
         pytest.skip(f"QEMU {series}: {error}")
     assert found.series == series
     machines = subprocess.run(
-        [found.path, *found.args_prefix, "-machine", "help"],
+        [*found.command, "-machine", "help"],
         env=dict(found.env),
         capture_output=True,
         text=True,

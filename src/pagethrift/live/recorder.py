@@ -1,10 +1,10 @@
 """Recording a trace of a live guest: a dry migration that reads QEMU's rounds at a chosen pace.
 
-QEMU is told to hold (live/switchover.py) and, from 8.1 on, to wait for an acknowledgement that never
-comes, so it cannot switch over. The recorder reads a round as fast as it comes, except for its last
-pages. QEMU blocks on these until the interval is over, finishes the round, reads its dirty bitmap (the
-sweep's time) and sends the next round at once. Slow reading, or a pause between rounds, would leave time
-between bitmap and content, and pages written in that time would come again unchanged.
+QEMU is told to hold (live/switchover.py) and, where it does wait for one, to wait for an acknowledgement
+that never comes, so it cannot switch over. The recorder reads a round as fast as it comes, except for its
+last pages. QEMU blocks on these until the interval is over, finishes the round, reads its dirty bitmap
+(the sweep's time) and sends the next round at once. Slow reading, or a pause between rounds, would leave
+time between bitmap and content, and pages written in that time would come again unchanged.
 
 When nothing is dirty, a held QEMU reads its bitmap thousands of times a second, and sends an empty
 section and an event each time; it pauses only while we leave those sections unread.
@@ -25,7 +25,7 @@ from pagethrift.live.live_result import identify
 from pagethrift.live.preflight import check_source
 from pagethrift.live.qmp import MigrateInfo, QmpEvent, QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
-from pagethrift.live.switchover import Switchover
+from pagethrift.live.switchover import Switchover, acknowledgement_holds
 from pagethrift.live.tap import HOLD_PAGES, NEAR_END_PAGES, Tap, end_dry_migration
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.model.pages import PAGE_BYTES, U8, BlockTable, PageBatch
@@ -40,8 +40,6 @@ from pagethrift.trace.write import TraceWriter
 SLOW_START_S = 0.25
 """QEMU knows no bandwidth in its first 100 ms and would switch over after a shorter pass (live/pilot.py)"""
 READ_TIMEOUT_S = 0.05
-ACK_VERSION = (8, 1, 0)
-"""the first QEMU with the capability switchover-ack"""
 UNKNOWN = 1 << 62
 LEAST_SWEEPS = 3
 """a shorter trace cannot be played"""
@@ -107,7 +105,10 @@ async def record(
         identity = await identify(monitor, None)
         warnings: list[str] = []
         stack.push_async_callback(lambda: undisturbed(_give_back(settings, warnings)))
-        recorder = Recorder(options, monitor, settings, progress)
+        acknowledged = "switchover-ack" in settings.capabilities and acknowledgement_holds(
+            monitor.version, identity.machine
+        )
+        recorder = Recorder(options, monitor, settings, progress, acknowledged)
         stack.callback(recorder.discard)
         stack.push_async_callback(lambda: undisturbed(recorder.end()))
         try:
@@ -136,12 +137,15 @@ class Recorder:
         monitor: QmpMonitor,
         settings: BorrowedSettings,
         progress: Callable[[RecordProgress], None],
+        acknowledged: bool,
     ) -> None:
+        """``acknowledged``: QEMU waits for an acknowledgement, and so holds an idle guest too."""
         self.warnings: list[str] = []
         self._options = options
         self._monitor = monitor
         self._settings = settings
         self._progress = progress
+        self._acknowledged = acknowledged
         self._tap = Tap()
         self._reader = StreamReader()
         self._writer: TraceWriter | None = None
@@ -161,7 +165,7 @@ class Recorder:
         self._unix_s = time.time()
 
     async def run(self) -> None:
-        """Record until the time is over or QEMU begins a switchover (7.2 and 8.0 with an idle guest)."""
+        """Record until the time is over or QEMU begins a switchover, as it may of an idle guest."""
         await self._start()
         count = 1
         round_began_s = self._began_s
@@ -214,13 +218,10 @@ class Recorder:
         return writer.header
 
     async def _start(self) -> None:
-        acknowledged = (
-            "switchover-ack" in self._settings.capabilities and self._monitor.version >= ACK_VERSION
-        )
         await self._settings.switch(return_path=True, events=True)
         if self._settings.capabilities.get("multifd"):  # the tap is one socket pair
             await self._settings.switch(multifd=False)
-        if acknowledged:
+        if self._acknowledged:
             await self._settings.switch(switchover_ack=True)
         await self._settings.set({"max-bandwidth": 0})
         await Switchover(self._settings.set, self._monitor.version).hold()
@@ -237,9 +238,12 @@ class Recorder:
             self._tap.cut()
 
     def _note_switchover(self) -> None:
+        remedy = "keep it busy"
+        if self._monitor.version >= (11, 1, 0):
+            remedy += ", or use a machine type before 11.1"
         self.warnings.append(
             f"QEMU {self._monitor.version_text} found the guest idle and began to switch over: the switchover"
-            " was stopped, the guest runs on, the recording ends here"
+            f" was stopped, the guest runs on, the recording ends here; {remedy}"
         )
 
     async def _read_round(self, count: int, began_s: float) -> float:

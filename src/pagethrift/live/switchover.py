@@ -2,10 +2,14 @@
 
 QEMU switches over when its pending bytes are below bandwidth x downtime-limit. Since 8.2 that
 bandwidth can be set (avail-switchover-bandwidth); before 8.2 it is always the measured one.
+
+What is left is a guest that has written nothing: with nothing pending, no threshold holds. Only a
+destination that withholds its acknowledgement does, which the recorder is (see `acknowledgement_holds`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +41,18 @@ _LIMIT_ONLY = SwitchoverSettings(hold={"downtime-limit": 1}, go={"downtime-limit
 def switchover_settings(version: Version) -> SwitchoverSettings:
     """Return what holds and releases a QEMU of ``version``."""
     return _WITH_BANDWIDTH if version >= (8, 2, 0) else _LIMIT_ONLY
+
+
+def acknowledgement_holds(version: Version, machine: str) -> bool:
+    """Say whether withholding the acknowledgement (capability switchover-ack) keeps QEMU from switching over.
+
+    QEMU 8.1 to 11.0 waits for it. From 11.1 on QEMU waits for those of its devices that asked for it, and
+    the machine types of older QEMUs wait as before. ``machine`` is the full name, such as pc-q35-11.1.
+    """
+    if version < (11, 1, 0):
+        return version >= (8, 1, 0)
+    series = re.search(r"-(\d+)\.(\d+)$", machine)
+    return series is not None and (int(series[1]), int(series[2])) < (11, 1)
 
 
 DEFAULTS: Mapping[str, int] = {

@@ -1,4 +1,4 @@
-"""Numbers of QEMU's migration stream (migration/qemu-file, savevm.c, ram.c of QEMU 7.2 .. 10.0)."""
+"""Numbers of QEMU's migration stream (migration/qemu-file, savevm.c, ram.c of QEMU 7.2 .. 11.1)."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.qemu.live.pair import Pair, running_pair
-from tests.qemu.machines import QemuLike, find_qemu
+from tests.qemu.machines import SERIES, QemuLike, find_qemu
 
 
-@pytest.fixture(scope="session", params=("7.2", "10.0"))
+@pytest.fixture(scope="session", params=SERIES)
 def binary(request: pytest.FixtureRequest) -> QemuLike:
     """Each QEMU version in turn."""
     found = find_qemu(request.param)

@@ -60,12 +60,19 @@ def running_pair(
     destination_ram_bytes: int = 64 * MIB,
     incoming: str = "defer",
     paused: bool = True,
+    machine: str = "pc",
+    destination_binary: machines.QemuLike | None = None,
 ) -> Iterator[Pair]:
-    """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``."""
+    """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``.
+
+    ``binary`` is the source's, and without ``destination_binary`` the destination's too.
+    """
     monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp")]
     with (
-        machines.source(binary, WRITER, folder, extra=monitors) as source,
-        _destination(binary, folder, destination_ram_bytes, incoming, paused) as destination,
+        machines.source(binary, WRITER, folder, machine, extra=monitors) as source,
+        _destination(
+            destination_binary or binary, folder, destination_ram_bytes, incoming, paused, machine
+        ) as destination,
     ):
         source.wait_ready()
         yield Pair(source, destination, folder)
@@ -78,10 +85,15 @@ def destination_of(binary: machines.QemuLike, pair: Pair) -> machines.Machine:
 
 
 def _destination(
-    binary: machines.QemuLike, folder: Path, ram_bytes: int, incoming: str, paused: bool
+    binary: machines.QemuLike,
+    folder: Path,
+    ram_bytes: int,
+    incoming: str,
+    paused: bool,
+    machine: str = "pc",
 ) -> machines.Machine:
     image = WRITER.write(folder / "guest.bin")
-    arguments = f"-machine pc -accel tcg -cpu qemu64 -m {ram_bytes // 1024}k -nodefaults"
+    arguments = f"-machine {machine} -accel tcg -cpu qemu64 -m {ram_bytes // 1024}k -nodefaults"
     arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
     return machines.Machine(
         binary, [*arguments.split(), *_monitor(folder / "b.qmp")], folder, ram_bytes, "destination"

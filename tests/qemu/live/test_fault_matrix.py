@@ -311,11 +311,11 @@ def table() -> Iterator[None]:
         fault_table.write(Path(TABLE), RESULTS, OUTCOMES, cells())
 
 
-@pytest.fixture(scope="module")
-def binary() -> machines.QemuLike:
-    found = machines.find_qemu("10.0")
+@pytest.fixture(scope="module", params=[series for series in machines.SERIES if series != "7.2"])
+def binary(request: pytest.FixtureRequest) -> machines.QemuLike:
+    found = machines.find_qemu(request.param)
     if found is None:
-        pytest.skip("NO QEMU 10.0 HERE: the fault matrix is not tested; apt install qemu-system-x86")
+        pytest.skip(f"NO QEMU {request.param} HERE: the fault matrix is not tested on it")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,10 @@ def test_migrate_info_reads_what_qemu_leaves_out() -> None:
     failed = MigrateInfo.from_answer({"status": "failed", "error-desc": "no route"})
     assert (failed.status, failed.error, failed.total_bytes) == ("failed", "no route", 0)
     ram = {"remaining": 8192, "total": 1 << 20, "mbps": 80.0, "duplicate": 3, "normal": 4, "page-size": 4096}
-    info = MigrateInfo.from_answer({"status": "active", "ram": ram, "downtime": 12})
+    answer = {"status": "active", "ram": ram, "downtime": 12, "expected-downtime": 2**63 - 1}
+    info = MigrateInfo.from_answer(answer)
     assert info.link_bps == pytest.approx(1e7)
     assert (info.remaining_bytes, info.zero_pages, info.normal_pages, info.downtime_s) == (8192, 3, 4, 0.012)
+    assert not [value for value in astuple(info) if isinstance(value, int | float) and value > 1e15], (
+        "QEMU 11.1 expects INT64_MAX ms of downtime while it switches over"
+    )

@@ -168,6 +168,17 @@ def test_an_end_is_final_and_keeps_the_counters() -> None:
     assert watch.info.total_bytes == TOTAL
 
 
+def test_failing_is_not_an_end_yet() -> None:
+    """QEMU 11.1 says so while it cleans up; its guest may not run yet, and why it failed is not known."""
+    watch = watching()
+    watch.on_event(event("MIGRATION", 102.0, status="failing"))
+    assert not watch.ended
+    watch.on_info(info(2, 10), 102.1)
+    watch.on_event(event("MIGRATION", 102.2, status="failed"))
+    watch.on_info(MigrateInfo(status="failed", error="no route"), 102.3)
+    assert (watch.status, watch.ended_s, watch.error) == ("failed", 102.2, "no route")
+
+
 def test_stop_and_resume_of_the_source() -> None:
     watch = watching()
     watch.on_event(event("STOP", 101.0))

@@ -11,7 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from pagethrift.errors import LabError
-from pagethrift.lab.guest.packages import QemuBinary, cache_dir, kernel, locked
+from pagethrift.lab.guest.cache import cache_dir, locked
+from pagethrift.lab.guest.packages import QemuBinary, kernel
 from pagethrift.lab.hosts.processes import command_line
 
 # A kernel without initramfs panics about 0.5 s after a start under KVM, and panic=-1 ends QEMU.
@@ -69,8 +70,7 @@ def probe_kvm(qemu: QemuBinary, *, cpu: str = "max") -> KvmProbe:
 
 def _boot_once(qemu: QemuBinary, cpu: str, bzimage: Path) -> KvmProbe:
     command: list[str | Path] = [
-        qemu.path,
-        *qemu.args_prefix,
+        *qemu.command,
         "-nodefaults",
         "-nographic",
         "-no-reboot",

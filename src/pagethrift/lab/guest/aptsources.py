@@ -19,13 +19,15 @@ def read_sources(root: Path = Path("/etc/apt")) -> list[str]:
     return texts
 
 
-def derive_sources(texts: Iterable[str], codename: str) -> str:
+def derive_sources(texts: Iterable[str], codename: str, release: str = "") -> str:
     """Return deb822 sources: the release's own entries, its archive with the backports suite added.
 
     ``texts`` are deb822 sources, ``codename`` is the release such as bookworm. Everything but the
     suites (address, components, keys) is kept as found; third-party entries are left out.
-    Raises LabError when no entry names the release.
+    With ``release``, the suites are those of that release of the same archive.
+    Raises LabError when no entry names the release ``codename``.
     """
+    release = release or codename
     kept: list[str] = []
     found = False
     for text in texts:
@@ -40,7 +42,8 @@ def derive_sources(texts: Iterable[str], codename: str) -> str:
                 found = True
                 wanted = [*wanted, *({f"{codename}-backports"} - set(wanted))]
             if wanted:
-                kept.append(_with_fields(stanza, {"Types": "deb", "Suites": " ".join(wanted)}))
+                named = (release + suite.removeprefix(codename) for suite in wanted)
+                kept.append(_with_fields(stanza, {"Types": "deb", "Suites": " ".join(named)}))
     if not found:
         raise LabError(
             f"no apt source of this machine names Debian {codename or '(unknown release)'}; "

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pagethrift.errors import LabError
-from pagethrift.lab.guest.packages import GuestKernel, cache_dir, kernel, locked, shared_libraries
+from pagethrift.lab.guest.cache import cache_dir, locked
+from pagethrift.lab.guest.packages import GuestKernel, kernel, shared_libraries
 
 READY_MARKER = "pagethrift: guest is ready"
 """the line on the serial console once memcached accepts connections and the activity is prepared"""

@@ -137,8 +137,7 @@ def start_qemu(
     for stale in (qmp_path, observer_path, serial_path):
         stale.unlink(missing_ok=True)
     command: list[str | Path] = [
-        qemu.path,
-        *qemu.args_prefix,
+        *qemu.command,
         "-name",
         # Named threads, so that their CPU time can be told apart.
         f"{name},debug-threads=on",

@@ -22,7 +22,7 @@ _LOOK_EVERY_S = 0.1
 def thread_kind(name: str) -> str:
     """Return vcpu, migration, multifd or other for QEMU's name of a thread (debug-threads=on).
 
-    Names of QEMU 7.2 (accel/*, migration/migration.c, multifd.c) and 10.0 (migration/migration.h).
+    Names of QEMU 7.2 (accel/*, migration/migration.c, multifd.c) and 10.0 to 11.1 (migration/migration.h).
     """
     if name.startswith(("CPU ", "ALL CPUs")):
         return "vcpu"

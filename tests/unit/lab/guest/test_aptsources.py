@@ -41,6 +41,13 @@ def test_backports_already_there_are_not_doubled() -> None:
     assert derive_sources([text], "bookworm").count("bookworm-backports") == 1
 
 
+def test_another_release_of_the_same_archive() -> None:
+    archive, security = derive_sources([DEB822], "bookworm", "trixie").strip().split("\n\n")
+    assert "Suites: trixie trixie-updates trixie-backports" in archive
+    assert "URIs: http://mirror.example/debian" in archive
+    assert "Suites: trixie-security" in security
+
+
 def test_third_party_disabled_and_source_only_entries_are_left_out() -> None:
     other = DEB822.replace("bookworm", "nodistro").replace("mirror", "other")
     disabled = "Enabled: no\n" + DEB822.split("\n\n")[0].replace("mirror", "disabled")

@@ -46,8 +46,8 @@ def test_a_server_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPat
 
 def test_a_qemu_without_a_driver_for_nfs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGETHRIFT_CACHE", str(tmp_path))
-    monkeypatch.setattr(packages, "_apt_options", list)
-    monkeypatch.setattr(packages, "_run", lambda command, what: "7.2\nDepends: libc6, librbd1 (>= 1)\n")
+    monkeypatch.setattr(packages, "apt_options", lambda _: [])
+    monkeypatch.setattr(packages, "run", lambda command, what: "7.2\nDepends: libc6, librbd1 (>= 1)\n")
     with pytest.raises(LabError, match="no driver for NFS"):
         packages.with_nfs_driver(packages.QemuBinary(Path("/a/usr/bin/qemu-system-x86_64"), "7.2.1"))
 

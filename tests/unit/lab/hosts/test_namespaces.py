@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pagethrift.errors import LabError
-from pagethrift.lab.guest import packages
+from pagethrift.lab.guest import cache
 from pagethrift.lab.hosts.namespaces import require_rights
 
 
@@ -58,7 +58,7 @@ def test_a_cache_that_cannot_be_made_is_a_lab_error(tmp_path: Path, monkeypatch:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PAGETHRIFT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(LabError, match=r"cannot make the cache .*set PAGETHRIFT_CACHE"):
-        packages.cache_dir()
+        cache.cache_dir()
 
 
 @pytest.mark.slow
