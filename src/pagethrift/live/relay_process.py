@@ -138,6 +138,8 @@ def relay_command(
     parameters: Mapping[str, float],
     bandwidth_bps: int | None,
     downtime_limit_s: float | None = None,
+    tls_folder: Path | None = None,
+    tls_hostname: str = "",
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
@@ -148,6 +150,10 @@ def relay_command(
         argv += ["--bandwidth", f"{bandwidth_bps}B/s"]
     if downtime_limit_s is not None:
         argv += ["--downtime-limit", f"{downtime_limit_s:.9f}s"]
+    if tls_folder is not None:
+        argv += ["--tls-dir", str(tls_folder)]
+    if tls_hostname:
+        argv += ["--tls-hostname", tls_hostname]
     return [*argv, "--json"]
 
 

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pagethrift.address import Address
 from pagethrift.engine.counters import Count
@@ -23,13 +24,16 @@ from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
+from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
-from pagethrift.sockets import connect
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.reader import BUFFER_BYTES
 from pagethrift.stream.return_path import ReturnPath
+
+if TYPE_CHECKING:
+    from pagethrift.tls import TlsClient
 
 REPORT_S = 0.1
 RECEIVE_TIMEOUT_S = 0.5
@@ -60,8 +64,10 @@ class Relay:
         bandwidth_bps: float = 0.0,
         stall_timeout_s: float = STALL_TIMEOUT_S,
         downtime_limit_s: float = DOWNTIME_LIMIT_S,
+        tls: TlsClient | None = None,
     ) -> None:
         self._destination = destination
+        self._tls = tls
         self._report = report
         self._bandwidth_bps = bandwidth_bps
         self._stall_timeout_s = stall_timeout_s
@@ -150,7 +156,7 @@ class Relay:
 
     def _forward(self, source: socket.socket) -> None:
         # Connect only with bytes in hand: to the destination, even an idle connection is its one migration.
-        self._connection = connection = Connection(connect(self._destination, given_up=self._is_aborted))
+        self._connection = connection = open_connection(self._destination, self._tls, self._is_aborted)
         self._outlet = outlet = Outlet(connection, self._stall_timeout_s, self.abort, self._bandwidth_bps)
         if self._error:  # abort() may have looked for a connection before there was one
             outlet.abandon()
@@ -206,7 +212,9 @@ class Relay:
             except OSError as error:
                 return self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror}"))
         if self._thinner.phase not in (StreamPhase.TAIL, StreamPhase.PIPE):
-            return self.abort(LinkError("the destination closed the link before the end of RAM"))
+            return self.abort(
+                LinkError(f"the destination closed the link before the end of RAM{link.hint()}")
+            )
         if self._answers.seen and self._answers.understood and self._answers.shut is None:
             return self.abort(LinkError("the destination closed the link before it had loaded the guest"))
         with contextlib.suppress(OSError):
