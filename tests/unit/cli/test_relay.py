@@ -55,6 +55,9 @@ def last_word(process: subprocess.Popen[bytes]) -> PagethriftError:
         (["--strategy", "nobodys"], "nobodys"),
         (["--bandwidth", "much"], "'much' is not a bandwidth"),
         (["--connect", "nowhere"], "is not an address"),
+        (["--tls-dir", "/nowhere", "--tls-hostname", "host2"], "no ca-cert.pem in it; it must hold"),
+        (["--tls-dir", "/nowhere"], "give --tls-hostname too"),
+        (["--tls-hostname", "host2"], "give --tls-dir too"),
     ],
 )
 def test_what_cannot_be_done_is_said_as_data_and_in_words(
