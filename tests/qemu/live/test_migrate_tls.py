@@ -136,3 +136,20 @@ def test_a_wrong_certificate_and_the_guest_runs_on(place: Place, wrong: str) -> 
         (place.client / "ca-cert.pem").write_bytes(place.ours.pem + stranger.pem)
     place.credentials(place.server)
     place.refused(LinkError, says)
+
+
+def test_plain_with_qemus_own_tls_at_both_ends(place: Place) -> None:
+    """TLS comes from the source itself; pagethrift leaves its settings as they are."""
+    pair = place.pair
+    pair.source.qmp.command(
+        "object-add",
+        {"qom-type": "tls-creds-x509", "id": "own", "dir": str(place.client), "endpoint": "client"},
+    )
+    pair.source.qmp.command("migrate-set-parameters", {"tls-creds": "own", "tls-hostname": "localhost"})
+    place.refused(QmpError, "expects no TLS", plain=True, tls_folder=None, tls_hostname="")
+    place.credentials(place.server)
+    assert asyncio.run(check(pair.options(plain=True))) == []
+    result = asyncio.run(migrate(pair.options(plain=True)))
+    assert result.outcome is Outcome.COMPLETED
+    assert pair.states() == ("postmigrate", "running")
+    assert pair.parameter("tls-creds") == "own"

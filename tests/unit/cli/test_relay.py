@@ -123,3 +123,9 @@ def test_a_line_is_an_object_with_type_and_version(folder: Path) -> None:
         assert process.stdout is not None
         data = json.loads(process.stdout.readline())
         assert (data["type"], data["protocol"], data["state"]) == ("status", 1, "listening")
+
+
+def test_a_relay_without_tls_does_not_load_openssl() -> None:
+    program = "import sys, pagethrift.cli.relay, pagethrift.relay.connecting; print('_ssl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""The encrypted connection against real TLS servers: OpenSSL's, and what answers without TLS."""
+"""The encrypted connection: bytes both ways, what counts, how it ends, and who listens in."""
 
 from __future__ import annotations
 
@@ -9,114 +9,22 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pagethrift.address import Address
-from pagethrift.errors import LinkError
-from pagethrift.relay import tls_connection
 from pagethrift.relay.connecting import open_connection
-from pagethrift.relay.connection import SEND_BYTES, Connection
 from pagethrift.relay.tls_connection import TlsConnection
 from pagethrift.tls import load_tls
-from tests.certificates import Authority, client_folder, server_folder
-
-Serve = Callable[[socket.socket], None]
-
-
-@dataclass
-class Scene:
-    """A listening destination; each ``serve`` plays it for one connection."""
-
-    folder: Path
-    listener: socket.socket
-    threads: list[threading.Thread] = field(default_factory=list)
-    opened: list[Connection] = field(default_factory=list)
-    ours: Authority = field(default_factory=Authority)
-
-    @property
-    def address(self) -> Address:
-        return Address(host="localhost", port=self.listener.getsockname()[1])
-
-    def serve(self, serve: Serve) -> None:
-        def run() -> None:
-            with contextlib.suppress(OSError), self.listener.accept()[0] as accepted:
-                serve(accepted)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        self.threads.append(thread)
-
-    def open(self, folder: Path | None = None, hostname: str = "") -> Connection:
-        tls = load_tls(folder or client_folder(self.folder / "client", self.ours), self.address, hostname)
-        self.opened.append(open_connection(self.address, tls))
-        return self.opened[-1]
-
-    def server(self, folder: Path | None = None) -> ssl.SSLContext:
-        """Return the settings of a server that verifies its peer, as QEMU's does."""
-        folder = folder or server_folder(self.folder / "server", self.ours)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server-cert.pem", folder / "server-key.pem")
-        context.load_verify_locations(folder / "ca-cert.pem")
-        context.verify_mode = ssl.CERT_REQUIRED
-        return context
+from tests.certificates import client_folder
+from tests.unit.relay.tls_destination import Scene, echo, playing, receive, write_all
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        scene = Scene(tmp_path, listener)
+    with playing(tmp_path) as scene:
         yield scene
-        for each in scene.opened:
-            each.close()
-    for thread in scene.threads:
-        thread.join(5)
-        assert not thread.is_alive()
-
-
-def write_all(connection: Connection, pieces: deque[memoryview], timeout_s: float = 20.0) -> int:
-    """Write as the outlet does; return the plain bytes that were taken."""
-    taken, deadline_s = 0, time.monotonic() + timeout_s
-    while pieces:
-        assert time.monotonic() < deadline_s
-        if connection.wait_writable(0.2):
-            before = sum(map(len, pieces))
-            count = connection.write(pieces)
-            assert 0 <= count <= SEND_BYTES
-            assert before - count == sum(map(len, pieces))
-            taken += count
-    return taken
-
-
-def receive(connection: Connection, size: int, timeout_s: float = 10.0) -> bytes:
-    """Return ``size`` bytes that came back, or all up to the end."""
-    data, deadline_s = bytearray(), time.monotonic() + timeout_s
-    while len(data) < size:
-        assert time.monotonic() < deadline_s
-        more = connection.receive(0.2)
-        if more == b"":
-            break
-        data += more or b""
-    return bytes(data)
-
-
-def echo(server: ssl.SSLContext, versions: list[str] | None = None) -> Serve:
-    """Return a destination that sends everything back, up to close_notify."""
-
-    def serve(accepted: socket.socket) -> None:
-        with server.wrap_socket(accepted, server_side=True, suppress_ragged_eofs=False) as encrypted:
-            if versions is not None:
-                versions.append(str(encrypted.version()))
-            while data := encrypted.recv(65536):
-                encrypted.sendall(data)
-            if versions is not None:
-                versions.append("close_notify")
-            encrypted.sendall(b"late")
-
-    return serve
 
 
 def test_bytes_both_ways_at_once_and_an_orderly_end(scene: Scene) -> None:
@@ -243,146 +151,6 @@ def test_a_second_connection_of_the_same_migration(scene: Scene) -> None:
     for number, connection in enumerate(scene.opened):
         write_all(connection, deque([memoryview(b"%d" % number)]))
     assert [receive(connection, 1) for connection in scene.opened] == [b"0", b"1", b"2"]
-
-
-def refused(scene: Scene, says: str, folder: Path | None = None, hostname: str = "") -> None:
-    with pytest.raises(LinkError, match=says) as caught:
-        scene.open(folder, hostname)
-    line = str(caught.value)
-    assert line.startswith(f"TLS with {scene.address}: ")
-    assert "\n" not in line
-    assert "_ssl" not in line
-
-
-def handshake(context: ssl.SSLContext) -> Serve:
-    def serve(accepted: socket.socket) -> None:
-        with context.wrap_socket(accepted, server_side=True) as encrypted:
-            encrypted.recv(1)
-
-    return serve
-
-
-def test_a_destination_of_another_authority(scene: Scene) -> None:
-    """Somebody in its place, with a certificate of his own making."""
-    stranger = server_folder(scene.folder / "server", scene.ours, issuer=Authority("stranger"))
-    scene.serve(handshake(scene.server(stranger)))
-    refused(scene, "its certificate is of no authority in .*/client/ca-cert.pem")
-
-
-def test_a_destination_whose_certificate_has_expired(scene: Scene) -> None:
-    scene.serve(handshake(scene.server(server_folder(scene.folder / "server", scene.ours, days=-1))))
-    refused(scene, "its certificate is refused: certificate has expired")
-
-
-def test_a_destination_whose_certificate_was_revoked(scene: Scene) -> None:
-    server = server_folder(scene.folder / "server", scene.ours)
-    revoked = scene.ours.issue(server, "server", ["localhost"])
-    scene.serve(handshake(scene.server(server)))
-    folder = client_folder(scene.folder / "client", scene.ours)
-    scene.ours.revoke(folder, revoked)
-    refused(scene, "its certificate is refused: certificate revoked", folder)
-
-
-def test_another_host_with_a_good_certificate(scene: Scene) -> None:
-    scene.serve(handshake(scene.server(server_folder(scene.folder / "server", scene.ours, ["host3"]))))
-    refused(scene, "its certificate is not for localhost; .*--tls-hostname")
-
-
-def test_the_name_that_is_given_is_the_one_that_counts(scene: Scene) -> None:
-    scene.serve(echo(scene.server(server_folder(scene.folder / "server", scene.ours, ["host3"]))))
-    connection = scene.open(hostname="host3")
-    write_all(connection, deque([memoryview(b"x")]))
-    assert receive(connection, 1) == b"x"
-
-
-def test_a_certificate_that_names_a_client_only(scene: Scene) -> None:
-    folder = server_folder(scene.folder / "server", scene.ours)
-    scene.ours.issue(folder, "client", ["localhost"])
-    for kind in ("cert", "key"):
-        (folder / f"client-{kind}.pem").rename(folder / f"server-{kind}.pem")
-    scene.serve(handshake(scene.server(folder)))
-    refused(scene, "its certificate is refused: .*purpose")
-
-
-def test_only_tls_1_2(scene: Scene) -> None:
-    context = scene.server()
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    scene.serve(handshake(context))
-    refused(scene, "it offers no TLS 1.3")
-
-
-def test_a_plain_destination_that_closes(scene: Scene) -> None:
-    """As QEMU without tls-creds does: a ClientHello is no migration stream."""
-    scene.serve(lambda accepted: print(accepted.recv(1)))
-    refused(scene, "it closed the connection during the handshake .*set tls-creds there, or leave --tls-dir")
-
-
-def test_a_plain_destination_that_answers(scene: Scene) -> None:
-    scene.serve(lambda accepted: accepted.sendall(b"220 mail.example ESMTP\r\n" * 10))
-    refused(scene, "it does not speak TLS; set tls-creds there, or leave --tls-dir out")
-
-
-def test_a_destination_that_is_silent(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_connection, "HANDSHAKE_S", 0.4)
-    scene.serve(lambda accepted: time.sleep(1.5))
-    refused(scene, "no answer within 0.4 s; does it expect TLS")
-
-
-def test_a_handshake_can_be_given_up(scene: Scene) -> None:
-    scene.serve(lambda accepted: time.sleep(1))
-    tls = load_tls(client_folder(scene.folder / "client", scene.ours), scene.address)
-    began_s = time.monotonic()
-    with pytest.raises(LinkError, match="given up"):
-        open_connection(scene.address, tls, lambda: time.monotonic() > began_s + 0.2)
-    assert time.monotonic() - began_s < 0.8
-
-
-def ends_with(connection: Connection) -> str:
-    """Write and read until an error; return its words."""
-    try:
-        for _ in range(50):
-            if connection.wait_writable(0.1):
-                connection.write(deque([memoryview(bytes(4096))]))
-            if connection.receive(0.05) == b"":
-                return connection.hint()
-    except OSError as error:
-        return str(error.strerror)
-    pytest.fail("it goes on")
-
-
-def test_a_refusal_of_our_certificate_after_our_handshake(scene: Scene) -> None:
-    """The server says why, in an alert."""
-    server = server_folder(scene.folder / "server", Authority("theirs"), issuer=scene.ours)
-    scene.serve(handshake(scene.server(server)))
-    line = ends_with(scene.open())
-    assert "it refused " in line
-    assert "client/client-cert.pem (tlsv1 alert unknown ca)" in line
-
-
-def test_a_refusal_without_a_word(scene: Scene) -> None:
-    """As QEMU's: it closes."""
-
-    def serve(accepted: socket.socket) -> None:
-        context = scene.server()
-        context.verify_mode = ssl.CERT_NONE
-        context.num_tickets = 0
-        encrypted = context.wrap_socket(accepted, server_side=True)
-        encrypted.close()
-
-    scene.serve(serve)
-    line = ends_with(scene.open())
-    assert ", without an answer: it may have refused " in line
-    assert "client/client-cert.pem; see its log" in line
-
-
-def test_one_that_expects_tls_is_named_when_we_speak_plainly(scene: Scene) -> None:
-    """Without its monitor only this tells: no answer, or a TLS alert."""
-    scene.serve(handshake(scene.server()))
-    connection = open_connection(scene.address)
-    scene.opened.append(connection)
-    line = ends_with(connection)
-    assert "give --tls-dir" in line
-    assert "tls-creds" in line
 
 
 def test_who_listens_in_sees_nothing_of_the_guest(scene: Scene) -> None:
