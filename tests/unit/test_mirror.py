@@ -42,6 +42,7 @@ ELSEWHERE = {
     "live/logging_decider.py": "qemu/live/test_logging_decider.py",
     "live/recorder.py": "qemu/test_record.py",
     "live/settings.py": "qemu/live/test_switchover.py",
+    "relay/connecting.py": "unit/relay/test_tls_connection.py",
     "relay/session.py": "unit/relay/test_session_faults.py",
     "simulator/simulate_options.py": "unit/simulator/test_virtual_migration.py",
     "strategies/kvm_auto_converge.py": "unit/strategies/test_kvm.py",

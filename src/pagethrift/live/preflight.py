@@ -29,12 +29,18 @@ REFUSED_PLAIN = ("mapped-ram", "x-colo", "background-snapshot", "pause-before-sw
 
 
 async def check_source(
-    monitor: QmpMonitor, settings: BorrowedSettings, *, read_here: bool, multifd_set: bool
+    monitor: QmpMonitor,
+    settings: BorrowedSettings,
+    *,
+    read_here: bool,
+    multifd_set: bool,
+    link_encrypted: bool = False,
 ) -> str:
     """Return the source's run state (running or paused); raise QmpError when it cannot migrate now.
 
     ``read_here``: a relay or a recorder reads the stream; it does not go straight to a destination.
     ``multifd_set``: multifd will be set as we need it, so its present setting does not matter.
+    ``link_encrypted``: the relay speaks TLS with the destination, so the source's tls-creds are set aside.
     """
     where = f"source {monitor.path}"
     status = await monitor.query_status()
@@ -49,10 +55,10 @@ async def check_source(
             f"{where}: migration capability {', '.join(found)} is on and cannot be used here;"
             " switch it off with migrate-set-capabilities"
         )
-    if settings.parameters.get("tls-creds") and read_here:
+    if settings.parameters.get("tls-creds") and read_here and not link_encrypted:
         raise QmpError(
-            f"{where}: tls-creds is set, so the relay would see ciphertext; set tls-creds to an empty"
-            " string and protect the link itself"
+            f"{where}: tls-creds is set, so pagethrift would see ciphertext; let migrate encrypt the link"
+            " instead, with --tls-dir, or set tls-creds to an empty string"
         )
     compression = settings.parameters.get("multifd-compression", "none")
     kept = read_here and not multifd_set
@@ -73,6 +79,8 @@ async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) ->
     wanted = options.features
     if not options.plain:
         await settings.set({"max-bandwidth": 0})
+        if options.tls_folder is not None and settings.parameters.get("tls-creds"):
+            await settings.set({"tls-creds": ""})  # the local socket to the relay; the link is encrypted
         if wanted.multifd_channels is not None:
             await settings.switch(multifd=True)
             await settings.set({"multifd-channels": wanted.multifd_channels, "multifd-compression": "none"})

@@ -141,6 +141,8 @@ def relay_command(
     bandwidth_bps: int | None,
     downtime_limit_s: float | None = None,
     channels: ChannelSettings | None = None,
+    tls_folder: Path | None = None,
+    tls_hostname: str = "",
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
@@ -154,6 +156,10 @@ def relay_command(
     if channels is not None:
         argv += ["--channels", f"{channels.channels}", "--guest-uuid", str(uuid.UUID(bytes=channels.uuid))]
         argv += ["--compress", channels.compress, "--window", f"{channels.window_bytes}B"]
+    if tls_folder is not None:
+        argv += ["--tls-dir", str(tls_folder)]
+    if tls_hostname:
+        argv += ["--tls-hostname", tls_hostname]
     return [*argv, "--json"]
 
 

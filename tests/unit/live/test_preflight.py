@@ -53,9 +53,22 @@ def with_qemu(
     return value, [each for each in asked if each[0].startswith("migrate-set")]
 
 
-def checked(folder: Path, *, read_here: bool = True, multifd_set: bool = False, **state: Any) -> str:
+def checked(
+    folder: Path,
+    *,
+    read_here: bool = True,
+    multifd_set: bool = False,
+    link_encrypted: bool = False,
+    **state: Any,
+) -> str:
     async def check(monitor: QmpMonitor, settings: BorrowedSettings) -> str:
-        return await check_source(monitor, settings, read_here=read_here, multifd_set=multifd_set)
+        return await check_source(
+            monitor,
+            settings,
+            read_here=read_here,
+            multifd_set=multifd_set,
+            link_encrypted=link_encrypted,
+        )
 
     value, changes = with_qemu(folder, check, **state)
     assert changes == []
@@ -98,6 +111,7 @@ def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says
         {"on": ("xbzrle", "postcopy-ram", "compress"), "read_here": False},
         {"parameters": {"tls-creds": "tls0"}, "read_here": False},
         {"parameters": {"tls-creds": ""}},
+        {"parameters": {"tls-creds": "tls0"}, "link_encrypted": True},
         {"on": ("multifd",), "parameters": {"multifd-compression": "none"}},
         {"parameters": {"multifd-compression": "zstd"}},
         {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}, "read_here": False},
@@ -107,6 +121,7 @@ def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says
         "QEMU's own features",
         "TLS end to end",
         "no TLS",
+        "TLS from the relay on",
         "uncompressed",
         "multifd off",
         "plain",
@@ -117,14 +132,20 @@ def test_what_does_no_harm(tmp_path: Path, state: dict[str, Any]) -> None:
     assert checked(tmp_path, **state) == "running"
 
 
-def prepared(folder: Path, at_source: bool, on: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
+def prepared(
+    folder: Path,
+    at_source: bool,
+    on: tuple[str, ...] = (),
+    parameters: dict[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Return what is set for a migration, by QEMU's names."""
     wanted = MigrateOptions("/qmp", "host:1", **options)
 
     async def prepare(monitor: QmpMonitor, settings: BorrowedSettings) -> None:
         await (prepare_source if at_source else prepare_destination)(settings, wanted)
 
-    _, changes = with_qemu(folder, prepare, on=on)
+    _, changes = with_qemu(folder, prepare, on=on, parameters=parameters)
     found: dict[str, Any] = {}
     for command, arguments in changes:
         if command == "migrate-set-capabilities":
@@ -144,6 +165,14 @@ def test_a_relayed_source_is_not_slowed_down_and_sends_no_compressed_pages(tmp_p
     assert prepared(tmp_path, True, features=FOUR) == OURS | {
         "max-bandwidth": 0, "multifd": True, "multifd-channels": 4, "multifd-compression": "none",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("present", "changed"), [("tls0", {"tls-creds": ""}), ("", {})])
+def test_a_source_with_tls_speaks_plainly_to_a_relay_that_encrypts(
+    tmp_path: Path, present: str, changed: dict[str, Any]
+) -> None:
+    found = prepared(tmp_path, True, parameters={"tls-creds": present}, tls_folder=Path("/etc/pki"))
+    assert found == OURS | {"max-bandwidth": 0} | changed
 
 
 def test_a_plain_source_has_the_features_asked_for_and_no_others(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ def test_command_line() -> None:
     limited = relay_command("unix:/a", "host:1", "hu", {}, None, 0.25)
     assert limited[limited.index("--downtime-limit") + 1] == "0.250000000s"
     assert "--bandwidth" not in limited
+    assert "--tls-dir" not in limited
+    encrypted = relay_command("unix:/a", "unix:/b", "hu", {}, None, None, Path("/etc/pki"), "host2")
+    assert encrypted[-5:] == ["--tls-dir", "/etc/pki", "--tls-hostname", "host2", "--json"]
 
 
 def test_hears_states_and_is_told_rounds_and_go() -> None:
