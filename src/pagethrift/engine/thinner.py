@@ -193,7 +193,7 @@ class Thinner:
             return None
         batch, signs = found
         # room_bytes allows for the head of a PART section, too
-        if out.free < room_bytes(batch.kind):
+        if out.free < room_bytes(batch.kind, batch.length):
             return PauseReason.OUTPUT_FULL
         self._frame.open(out)
         self.phase = StreamPhase.RAM
@@ -222,11 +222,9 @@ class Thinner:
                 if self._channels:
                     self._channels.begin(table)
             case Pages(batch):
-                room = room_bytes(batch.kind)
-                if room < 0:
-                    got = "XBZRLE (switch capability xbzrle off at the source)"
-                    raise StreamError(self._reader.offset, "full pages", got)
-                if out.free < room:
+                if not self._forwarder.release_before(batch, out, self._moment(now_s)):
+                    return False
+                if out.free < room_bytes(batch.kind, batch.length):
                     return False
                 self.phase = StreamPhase.RAM
                 self._forwarder.forward(batch, out, self._moment(now_s), lender=self._reader.received_in)

@@ -23,6 +23,8 @@ class Method(IntEnum):
     """an XBZRLE record against a page the destination holds as zero"""
     HOLD = 6
     """nothing for now: the page waits in the hold buffer"""
+    SOURCE_DELTA = 7
+    """the source's own XBZRLE record, as it came"""
 
 
 COUNTED_AS: Mapping[Method, str] = {
@@ -32,6 +34,7 @@ COUNTED_AS: Mapping[Method, str] = {
     Method.DELTA: "delta",
     Method.SPARSE: "delta",
     Method.FROM_ZERO: "delta",
+    Method.SOURCE_DELTA: "delta",
 }
 """method -> the field of PageCounters (model/result.py) that counts it; a held page is not counted"""
 
