@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.model.relay_protocol import RelayState
 from tests.qemu.machines import (
     Machine,
@@ -33,7 +34,7 @@ class Dialect:
     """One way in which QEMU speaks multifd."""
 
     name: str
-    series: str
+    series: QemuSeries
     machine: str
     zero_pages: str = ""
     """parameter zero-page-detection; empty: this QEMU has none"""

@@ -27,6 +27,7 @@ from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegi
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
 from pagethrift.stream.writer import RUN_BYTES, room_bytes
+from pagethrift.stream.xbzrle import first_broken
 
 FLUSH_BYTES = 8
 """a MULTIFD_FLUSH record"""
@@ -69,6 +70,7 @@ class Thinner:
         self._reader = StreamReader(batch_pages=batch_pages)
         self._signer = signer_for(strategy.signing, secret)
         self._base = base or {}
+        self._scratch: npt.NDArray[np.uint8] = np.zeros(PAGE_BYTES, np.uint8)
         self._pending: Event | None = None
         self._raw_done = 0
         self._ended = False
@@ -222,6 +224,10 @@ class Thinner:
                 if self._channels:
                     self._channels.begin(table)
             case Pages(batch):
+                bad = first_broken(batch.buffer, batch.position, batch.kind, batch.length, self._scratch)
+                if bad >= 0:
+                    got = f"a broken one for page {batch.page[bad]}"
+                    raise StreamError(self._reader.offset, "an XBZRLE payload", got)
                 if not self._forwarder.release_before(batch, out, self._moment(now_s)):
                     return False
                 if out.free < room_bytes(batch.kind, batch.length):

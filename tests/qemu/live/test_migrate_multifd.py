@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pagethrift.live.migrate import migrate
 from pagethrift.live.migrate_options import PlainFeatures
-from pagethrift.model.result import Mode, Outcome
-from tests.qemu.live.pair import Pair
+from pagethrift.model.result import MigrationResult, Mode, Outcome
+from tests.qemu.live.pair import Pair, slow_link
 from tests.qemu.machines import Machine, differing_pages
 
 
@@ -65,8 +66,13 @@ def test_as_a_manager_set_it_with_compression(pair: Pair, compression: str) -> N
 def test_as_a_manager_set_it_with_xbzrle(pair: Pair) -> None:
     for machine in (pair.source, pair.destination):
         machine.qmp.set_capabilities(xbzrle=True)
-    options = pair.options(start_destination=False, strategy="kvm-default", force_after_s=3.0)
-    result = asyncio.run(migrate(options))
+
+    async def run() -> MigrationResult:
+        async with slow_link(pair) as options:
+            slowly = replace(options, strategy="kvm-default", force_after_s=6.0, start_destination=False)
+            return await migrate(slowly)
+
+    result = asyncio.run(run())
     assert (result.mode, result.outcome) == (Mode.RELAY, Outcome.COMPLETED)
     assert pair.source.qmp.execute("query-migrate")["xbzrle-cache"]["bytes"] > 0
     assert differing_pages(pair.source.dump_ram(), pair.destination.dump_ram()) == []

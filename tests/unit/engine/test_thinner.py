@@ -357,6 +357,11 @@ def test_a_sources_delta_for_a_page_never_sent_goes_on() -> None:
     assert bench.memory()[1] == b"\x0f" * 5 + b"x" + b"\x0f" * 4090
 
 
+def test_a_broken_delta_of_the_sources_is_refused() -> None:
+    with pytest.raises(StreamError, match="an XBZRLE payload, got a broken one for page 1"):
+        Bench.of(Script().row()).feed(HEAD + part(zero(0), delta(1, b"\x05\x02x")))
+
+
 def test_a_held_page_is_sent_before_the_sources_delta_against_it() -> None:
     """Other held pages stay."""
     bench = Bench.of(Script(hold_pages={1, 2}).row())
