@@ -11,7 +11,6 @@ from pagethrift.model.channels import ChannelSettings
 # Each of these changes the stream or its sockets into something the relay does not rewrite, or makes
 # QEMU wait for a command to continue.
 REFUSED_READ_HERE = (
-    "xbzrle",
     "postcopy-ram",
     "postcopy-preempt",
     "mapped-ram",
@@ -25,6 +24,8 @@ REFUSED_READ_HERE = (
     "background-snapshot",
     "pause-before-switchover",
 )
+UNPACKED = ("none", "zlib", "zstd")
+"""values of multifd-compression that the relay reads"""
 REFUSED_PLAIN = ("mapped-ram", "x-colo", "background-snapshot", "pause-before-switchover")
 
 
@@ -35,12 +36,14 @@ async def check_source(
     read_here: bool,
     multifd_set: bool,
     link_encrypted: bool = False,
+    whole_pages: bool = False,
 ) -> str:
     """Return the source's run state (running or paused); raise QmpError when it cannot migrate now.
 
     ``read_here``: a relay or a recorder reads the stream; it does not go straight to a destination.
     ``multifd_set``: multifd will be set as we need it, so its present setting does not matter.
     ``link_encrypted``: the relay speaks TLS with the destination, so the source's tls-creds are set aside.
+    ``whole_pages``: whoever reads needs the contents of pages, so the source may not send its own deltas.
     """
     where = f"source {monitor.path}"
     status = await monitor.query_status()
@@ -49,6 +52,7 @@ async def check_source(
     if (await monitor.query_migrate()).status not in ("", "none", "completed", "failed", "cancelled"):
         raise QmpError(f"{where}: a migration is running; wait for it, or cancel it with migrate_cancel")
     refused = REFUSED_READ_HERE if read_here else REFUSED_PLAIN
+    refused = ("xbzrle", *refused) if whole_pages else refused
     found = [name for name in refused if settings.capabilities.get(name)]
     if found:
         raise QmpError(
@@ -62,10 +66,10 @@ async def check_source(
         )
     compression = settings.parameters.get("multifd-compression", "none")
     kept = read_here and not multifd_set
-    if settings.capabilities.get("multifd") and compression != "none" and kept:
+    if settings.capabilities.get("multifd") and compression not in UNPACKED and kept:
         raise QmpError(
-            f"{where}: multifd-compression is {compression}, and the relay cannot look into compressed pages;"
-            " set it to none with migrate-set-parameters"
+            f"{where}: multifd-compression is {compression}, which the relay cannot unpack; set it to none,"
+            " zlib or zstd with migrate-set-parameters"
         )
     return status
 

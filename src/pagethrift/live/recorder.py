@@ -98,7 +98,8 @@ async def record(
         stack.push_async_callback(lambda: undisturbed(monitor.close()))
         settings = await BorrowedSettings.of(monitor)
         # the recorder switches multifd off
-        if await check_source(monitor, settings, read_here=True, multifd_set=True) != "running":
+        state = await check_source(monitor, settings, read_here=True, multifd_set=True, whole_pages=True)
+        if state != "running":
             raise QmpError(
                 f"source {monitor.path}: its guest is paused and would write nothing; send cont first"
             )

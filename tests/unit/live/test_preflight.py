@@ -59,6 +59,7 @@ def checked(
     read_here: bool = True,
     multifd_set: bool = False,
     link_encrypted: bool = False,
+    whole_pages: bool = False,
     **state: Any,
 ) -> str:
     async def check(monitor: QmpMonitor, settings: BorrowedSettings) -> str:
@@ -68,6 +69,7 @@ def checked(
             read_here=read_here,
             multifd_set=multifd_set,
             link_encrypted=link_encrypted,
+            whole_pages=whole_pages,
         )
 
     value, changes = with_qemu(folder, check, **state)
@@ -89,13 +91,16 @@ def test_a_guest_that_can_be_migrated(tmp_path: Path, guest: str, migration: str
         ({"guest": "inmigrate"}, "its guest is inmigrate"),
         ({"migration": "active"}, "a migration is running"),
         ({"migration": "postcopy-paused"}, "a migration is running"),
-        ({"on": ("xbzrle", "events")}, "capability xbzrle is on"),
+        ({"on": ("xbzrle", "events"), "whole_pages": True}, "capability xbzrle is on"),
         ({"on": ("compress", "postcopy-ram")}, "capability postcopy-ram, compress is on"),
         ({"on": ("mapped-ram",), "read_here": False}, "capability mapped-ram is on"),
         ({"on": ("background-snapshot",), "read_here": False}, "capability background-snapshot is on"),
         ({"on": ("pause-before-switchover",), "read_here": False}, "pause-before-switchover is on"),
         ({"parameters": {"tls-creds": "tls0"}}, "tls-creds is set"),
-        ({"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}}, "multifd-compression is zstd"),
+        (
+            {"on": ("multifd",), "parameters": {"multifd-compression": "qpl"}},
+            "is qpl, .* none, zlib",
+        ),
     ],
 )
 def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says: str) -> None:
@@ -113,9 +118,12 @@ def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says
         {"parameters": {"tls-creds": ""}},
         {"parameters": {"tls-creds": "tls0"}, "link_encrypted": True},
         {"on": ("multifd",), "parameters": {"multifd-compression": "none"}},
-        {"parameters": {"multifd-compression": "zstd"}},
-        {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}, "read_here": False},
-        {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}, "multifd_set": True},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "zlib"}},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}},
+        {"on": ("xbzrle", "events")},
+        {"parameters": {"multifd-compression": "qpl"}},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "qpl"}, "read_here": False},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "qpl"}, "multifd_set": True},
     ],
     ids=[
         "QEMU's own features",
@@ -123,6 +131,9 @@ def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says
         "no TLS",
         "TLS from the relay on",
         "uncompressed",
+        "zlib",
+        "zstd",
+        "xbzrle",
         "multifd off",
         "plain",
         "set by us",
