@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
+import os
 import sys
 
 import typer
 
 from pagethrift import __version__
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.cli.exits import exit_code_of
+from pagethrift.cli.exits import TRACEBACK, exit_code_of
 
 _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
@@ -42,6 +44,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names and labels may hold any character
+    if os.environ.get(TRACEBACK) != "1":
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # what it would say is raised, too
     arguments = sys.argv[1:]
     command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     sys.exit(exit_code_of(lambda: _run(command, arguments), command))
