@@ -33,6 +33,8 @@ class Pair:
     source: machines.Machine
     destination: machines.Machine
     folder: Path
+    disk: Path | None = None
+    """an image that both have as a disk"""
 
     def options(self, **changes: Any) -> MigrateOptions:
         """Return options for this pair: by relay unless ``plain``."""
@@ -60,32 +62,53 @@ def running_pair(
     destination_ram_bytes: int = 64 * MIB,
     incoming: str = "defer",
     paused: bool = True,
+    with_disk: bool = False,
+    extra: Sequence[str] = (),
 ) -> Iterator[Pair]:
-    """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``."""
-    monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp")]
+    """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``.
+
+    ``extra`` are more of the source's arguments.
+    """
+    disk = None
+    if with_disk:
+        disk = folder / "disk.img"
+        with disk.open("wb") as file:
+            file.truncate(MIB)
+    monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp"), *_disk(disk), *extra]
     with (
         machines.source(binary, WRITER, folder, extra=monitors) as source,
-        _destination(binary, folder, destination_ram_bytes, incoming, paused) as destination,
+        _destination(binary, folder, destination_ram_bytes, incoming, paused, disk) as destination,
     ):
         source.wait_ready()
-        yield Pair(source, destination, folder)
+        yield Pair(source, destination, folder, disk)
 
 
 def destination_of(binary: machines.QemuLike, pair: Pair) -> machines.Machine:
     """Start one more destination for a pair whose first one is gone."""
     (pair.folder / "b.qmp").unlink(missing_ok=True)
-    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True)
+    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True, pair.disk)
 
 
 def _destination(
-    binary: machines.QemuLike, folder: Path, ram_bytes: int, incoming: str, paused: bool
+    binary: machines.QemuLike,
+    folder: Path,
+    ram_bytes: int,
+    incoming: str,
+    paused: bool,
+    disk: Path | None,
 ) -> machines.Machine:
     image = WRITER.write(folder / "guest.bin")
     arguments = f"-machine pc -accel tcg -cpu qemu64 -m {ram_bytes // 1024}k -nodefaults"
     arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
-    return machines.Machine(
-        binary, [*arguments.split(), *_monitor(folder / "b.qmp")], folder, ram_bytes, "destination"
-    )
+    more = [*_monitor(folder / "b.qmp"), *_disk(disk)]
+    return machines.Machine(binary, [*arguments.split(), *more], folder, ram_bytes, "destination")
+
+
+def _disk(image: Path | None) -> Sequence[str]:
+    if image is None:
+        return ()
+    node = f"driver=raw,node-name=disk,file.driver=file,file.filename={image},file.locking=on"
+    return ("-blockdev", node, "-device", "virtio-blk-pci,drive=disk")
 
 
 def _run_state(machine: machines.Machine) -> str:
