@@ -121,7 +121,12 @@ class _LiveMigration:
             resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
         except Exception as error:
             resumed_s = await self._take_over_failed(said_of(error))
-        if self._ends.destination is None:
+        if self._pilot.shutdown_reason and not self._watch.runs:  # -no-shutdown keeps such a source
+            self._ends.warnings.append(
+                f"the guest was powered off ({self._pilot.shutdown_reason}) during the migration:"
+                " it is at the destination, and does not run"
+            )
+        elif self._ends.destination is None:
             self._ends.warnings.append(UNASKED)
         try:
             return await self._completed(resumed_s)

@@ -64,10 +64,11 @@ def running_pair(
     paused: bool = True,
     with_disk: bool = False,
     extra: Sequence[str] = (),
+    destination_extra: Sequence[str] = (),
 ) -> Iterator[Pair]:
     """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``.
 
-    ``extra`` are more of the source's arguments.
+    ``extra`` are more of the source's arguments, ``destination_extra`` of the destination's.
     """
     disk = None
     if with_disk:
@@ -77,7 +78,9 @@ def running_pair(
     monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp"), *_disk(disk), *extra]
     with (
         machines.source(binary, WRITER, folder, extra=monitors) as source,
-        _destination(binary, folder, destination_ram_bytes, incoming, paused, disk) as destination,
+        _destination(
+            binary, folder, destination_ram_bytes, incoming, paused, [*_disk(disk), *destination_extra]
+        ) as destination,
     ):
         source.wait_ready()
         yield Pair(source, destination, folder, disk)
@@ -86,7 +89,7 @@ def running_pair(
 def destination_of(binary: machines.QemuLike, pair: Pair) -> machines.Machine:
     """Start one more destination for a pair whose first one is gone."""
     (pair.folder / "b.qmp").unlink(missing_ok=True)
-    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True, pair.disk)
+    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True, _disk(pair.disk))
 
 
 def _destination(
@@ -95,12 +98,12 @@ def _destination(
     ram_bytes: int,
     incoming: str,
     paused: bool,
-    disk: Path | None,
+    extra: Sequence[str],
 ) -> machines.Machine:
     image = WRITER.write(folder / "guest.bin")
     arguments = f"-machine pc -accel tcg -cpu qemu64 -m {ram_bytes // 1024}k -nodefaults"
     arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
-    more = [*_monitor(folder / "b.qmp"), *_disk(disk)]
+    more = [*_monitor(folder / "b.qmp"), *extra]
     return machines.Machine(binary, [*arguments.split(), *more], folder, ram_bytes, "destination")
 
 
