@@ -23,7 +23,11 @@ _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
-    "restore": (_MIGRATE, "pagethrift.cli.restore", "Put back settings that a killed run left."),
+    "restore": (
+        _MIGRATE,
+        "pagethrift.cli.restore",
+        "Put back what a killed run left; say where the guest is.",
+    ),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),

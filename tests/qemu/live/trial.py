@@ -183,16 +183,20 @@ def _limit(pid: int, what: int, bytes_: int) -> None:
 
 
 @contextlib.contextmanager
-def trial(pair: Pair, way: str, phase: str, fault: str = "") -> Iterator[Trial]:
-    """Start the command against a link and monitors that can fail; end them all."""
+def trial(pair: Pair, way: str, phase: str, fault: str = "", straight: bool = False) -> Iterator[Trial]:
+    """Start the command against a link and monitors that can fail; end them all.
+
+    ``straight`` True: the monitors are QEMU's own, as on one host, and cannot fail.
+    """
     folder = pair.folder
     for old in ("link.sock", "far.sock", "qa", "qb"):
         (folder / old).unlink(missing_ok=True)
     rate = NEVER_BPS if phase == "later rounds" else FAST_BPS
     hold = {"setup": "start", "device state": "device"}.get(phase, "")
     link = Link(folder / "link.sock", folder / "far.sock", rate, hold)
-    monitors = {"source": Monitor(folder / "qa", folder / "a.qmp")}
-    command = [sys.executable, "-m", "pagethrift", "migrate", "--qmp", f"{folder}/qa", "--json"]
+    monitors = {} if straight else {"source": Monitor(folder / "qa", folder / "a.qmp")}
+    source, destination = ("a.qmp", "b.qmp") if straight else ("qa", "qb")
+    command = [sys.executable, "-m", "pagethrift", "migrate", "--qmp", f"{folder}/{source}", "--json"]
     command += ["--to", f"unix:{folder}/link.sock", "--downtime-limit", "500ms"]
     if way == "no destination monitor":
         if pair.destination.qmp.execute("query-status")["status"] != "running":
@@ -200,8 +204,9 @@ def trial(pair: Pair, way: str, phase: str, fault: str = "") -> Iterator[Trial]:
             pair.destination.qmp.execute("migrate-incoming", uri=f"unix:{folder}/far.sock")
             pair.destination.qmp.execute("cont")  # as one that was started without -S
     else:
-        monitors["destination"] = Monitor(folder / "qb", folder / "b.qmp")
-        command += ["--destination-qmp", f"{folder}/qb", "--incoming", f"unix:{folder}/far.sock"]
+        if not straight:
+            monitors["destination"] = Monitor(folder / "qb", folder / "b.qmp")
+        command += ["--destination-qmp", f"{folder}/{destination}", "--incoming", f"unix:{folder}/far.sock"]
     if way == "multifd":
         command += ["--multifd", "2"]
     if fault == DISK_FULL:
