@@ -25,9 +25,9 @@ guest stayed at the source.
 
 A cell says where the guest ran afterwards, and in how many trials. *Said*: it ran nowhere, and one
 `cont`, as the error line advises, started it. A command that ended by SIGKILL says nothing;
-`pagethrift restore` with both monitors tells where the guest is, and puts the settings back
-([operating.md](operating.md#after-a-kill)). After SIGKILL, and when the source's monitor is gone, the
-suite calls `pagethrift restore`.
+`pagethrift restore --start` with both monitors started its guest ([operating.md](operating.md#after-a-kill)).
+After SIGKILL, without memory, and when the source's monitor is gone, the suite puts the settings back by
+`pagethrift restore`.
 
 Each cell was tried {fewest} to {most} times, {trials} trials in all: docs/results/fault-matrix.json adds them
 up over the runs. A cell that fails loses what it counted before, and so does one that is mended.
