@@ -74,7 +74,9 @@ class RecordOptions:
         parse_qmp_path(self.source_qmp, "--qmp")
         check_output(self.out, "--out")
         if self.page_classes is not None and not os.access(self.page_classes, os.R_OK):
-            raise UsageError(f"--page-classes {self.page_classes}: cannot be read")
+            raise UsageError(
+                f"--page-classes {self.page_classes}: cannot be read; copy the guest's /proc/kpageflags"
+            )
 
 
 @dataclass(frozen=True, slots=True)
