@@ -53,8 +53,8 @@ def count(results: Path, cell: tuple[str, str, str], outcome: str = FAILED) -> N
     """
     with results.open("r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # two halves of the matrix may run side by side
-        known: dict[str, dict[str, int]] = json.loads(file.read() or "{}")
-        counts = known.setdefault(", ".join(cell), {})
+        known: dict[str, dict[str, dict[str, int]]] = json.loads(file.read() or "{}")
+        counts = known.setdefault(", ".join(cell[:2]), {}).setdefault(cell[2], {})
         if (outcome == FAILED) != (FAILED in counts):
             counts.clear()
         counts[outcome] = counts.get(outcome, 0) + 1
@@ -71,7 +71,7 @@ def write(page: Path, results: Path, cells: Sequence[tuple[str, str, str]]) -> N
     """
     known = json.loads(results.read_text())
     found: dict[tuple[str, str, str], dict[str, int]] = {
-        cell: known.get(", ".join(cell), {FAILED: 0}) for cell in cells
+        cell: known.get(", ".join(cell[:2]), {}).get(cell[2], {FAILED: 0}) for cell in cells
     }
     trials = {cell: sum(counts.values()) for cell, counts in found.items()}
     out = [HEAD.format(fewest=min(trials.values()), most=max(trials.values()), trials=sum(trials.values()))]
