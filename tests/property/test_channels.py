@@ -53,9 +53,8 @@ def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMod
     try:
         carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
     except StreamError as error:  # a page twice in RAM's last section, as QEMU never sends it
-        assert deltas
-        assert mode is SyncMode.SECTION
-        assert "each page once in the last section" in str(error)
+        if not deltas or mode is SyncMode.ROUND or "each page once in the last section" not in str(error):
+            raise
         return
     for pace in PACES:
         memory, tail = load(carried, before, pace, seed)

@@ -54,7 +54,7 @@ class SyncPoints:
         self._ram_id = 0
 
     def ram_begins(self, ram_id: int) -> None:
-        """Send the probe after RAM's first section, the one that begins now; ``ram_id`` is RAM's section id."""
+        """Send the probe after RAM's first section, which begins now; ``ram_id`` is its section id."""
         self._due, self._ram_id = True, ram_id
 
     def probed(self, mode: SyncMode) -> None:

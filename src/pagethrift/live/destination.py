@@ -132,9 +132,19 @@ class Destination:
         try:
             return (await self.monitor.query_migrate(timeout_s=1.0)).error
         except QmpError:
-            if not self.monitor.alive:
+            if self.monitor.alive:
+                return HUNG if self.has_channels else ""
+            return await self._hung_up()
+
+    async def _hung_up(self) -> str:
+        """A process whose sockets have closed takes some milliseconds to end, if that is why they closed."""
+        if self.monitor.process is None:
+            return "its monitor has hung up"
+        for _ in range(10):
+            if self.monitor.process_ended:
                 return "the destination QEMU has ended"
-            return HUNG if self.has_channels else ""
+            await asyncio.sleep(0.05)
+        return "its monitor has hung up, but its process goes on"
 
     def _on_event(self, event: QmpEvent) -> None:
         if event.name == "RESUME":

@@ -13,6 +13,7 @@ from pagethrift.model.channels import CHANNELS_MAX, WINDOW_LOG, WINDOW_LOG_MIN, 
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.result import ParameterValue
 from pagethrift.tls import host_to_verify, load_tls
+from pagethrift.whole_file import check_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,9 @@ class MigrateOptions:
         if self.incoming_uri is not None:
             check_incoming_uri(self.incoming_uri)
         parse_qmp_path(self.source_qmp, "--qmp")
+        for path, name in ((self.result_path, "the result"), (self.facts_log, "the facts log")):
+            if path is not None:
+                check_output(path, name, stream=True)
         if self.destination_qmp is not None:
             parse_qmp_path(self.destination_qmp, "--destination-qmp")
         if not self.downtime_limit_s > 0:

@@ -195,15 +195,18 @@ class RelayProcess:
 
         Raises the error the relay ended with, or LinkError when it is not ready in time.
         """
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            # its own session: Ctrl-C must reach only the driver, which ends the relay properly
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                # its own session: Ctrl-C must reach only the driver, which ends the relay properly
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except OSError as error:  # no memory, no process number, no descriptor
+            raise LinkError(f"the relay cannot be started: {error.strerror or error}") from error
         relay = cls(process, on_news)
         try:
             async with asyncio.timeout(timeout_s):

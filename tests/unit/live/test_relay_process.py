@@ -395,3 +395,8 @@ def _as_nobody(act: Callable[[], object]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_relay_that_cannot_be_started_is_said() -> None:
+    with pytest.raises(LinkError, match="the relay cannot be started: No such file or directory"):
+        asyncio.run(RelayProcess.start(["/nonexistent/python"], lambda _: None))
