@@ -14,6 +14,7 @@ from pagethrift.engine import lanes
 from pagethrift.errors import StreamError
 from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.methods import Allow
+from pagethrift.model.pages import I64, U8
 from pagethrift.strategies.base import AlwaysAllow, Strategy
 from pagethrift.strategies.pagethrift import pagethrift
 from pagethrift.stream.image import image
@@ -83,7 +84,7 @@ def test_pages_that_change_their_lane_without_a_sync_are_noticed(
     assert any(_wrong(seed, mode) for seed in range(60))
 
 
-def _restrict_nothing(self: lanes.Lanes, pages: np.ndarray, allowed: np.ndarray) -> None:  # type: ignore[type-arg]
+def _restrict_nothing(self: lanes.Lanes, pages: I64, allowed: U8) -> None:
     self._where[:] = 0
     lanes.restrict_lanes(pages, self._where, self.epoch, self.compressing, allowed)
 

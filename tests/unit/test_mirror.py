@@ -21,6 +21,8 @@ ELSEWHERE = {
     "live/check.py": "qemu/live/test_check.py",
     "cli/exits.py": "unit/cli/test_ending.py",
     "engine/forwarder.py": "unit/engine/test_thinner.py",
+    "engine/lanes.py": "property/test_channels.py",
+    "engine/packing.py": "property/test_channels.py",
     "engine/held.py": "unit/engine/test_holding.py",
     "results/find.py": "unit/report/test_load.py",
     "shortcuts.py": "unit/test_front_door.py",

@@ -88,7 +88,9 @@ class Decisions:
         self._state = state
         self._counters = counters
         forbidden = Allow.NOTHING if knows_contents else Allow.SKIP | Allow.DELTA
-        self._forbidden = np.uint8(forbidden if lanes else forbidden | Allow.CHANNEL)
+        forbidden |= Allow.NOTHING if lanes else Allow.CHANNEL
+        # the engine's own bits as well, whatever a strategy answers
+        self._forbidden = np.uint8(forbidden | 0xFF & ~sum(Allow))
         self._lanes = lanes
         # what is the same for every batch needs no facts, which cost 5 us a batch
         encode = strategy.encode

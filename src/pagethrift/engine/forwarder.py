@@ -155,7 +155,7 @@ class Forwarder:
         """Forward held pages as far as ``out`` has room; return the slots that are left."""
         while len(slots):
             some = slots[: min(self._batch_pages, RELEASE_PAGES)]
-            if out.free < len(some) * PAGE_ROOM + SYNC_ROOM:
+            if out.free < len(some) * PAGE_ROOM + (SYNC_ROOM if self.packing else 0):
                 break
             batch = self._hold_buffer.batch(some)
             self.forward(batch, out, moment, arriving=False)

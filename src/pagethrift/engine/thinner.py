@@ -295,15 +295,15 @@ class Thinner:
                     raise StreamError(self._reader.offset, "an XBZRLE payload", got)
                 if not self._forwarder.release_before(batch, out, self._moment(now_s)):
                     return False
-                if out.free < room_bytes(batch.kind, batch.length) + SYNC_ROOM:
+                packing = self._forwarder.packing
+                if out.free < room_bytes(batch.kind, batch.length) + (SYNC_ROOM if packing else 0):
                     return False
                 self.phase = StreamPhase.RAM
-                packing = self._forwarder.packing
                 if packing and packing.is_in_channel(batch):
                     self._syncs.sync_within(out, packing, self._reader.offset)
                 self._forwarder.forward(batch, out, self._moment(now_s), lender=self._reader.received_in)
             case BodyEnds(last):
-                if out.free < SYNC_ROOM:
+                if self._forwarder.packing and out.free < SYNC_ROOM:
                     return False
                 if not self._forwarder.releasing and not self._at_mark(flush=False):
                     return False
@@ -323,13 +323,13 @@ class Thinner:
 
     def _at_section(self, out: Output, begins: bool) -> bool:
         """Put main in a place for page records, at the head or the end of a section; send the probe once."""
-        if out.free < SYNC_ROOM:
-            return False
         packing = self._forwarder.packing
+        if packing and out.free < SYNC_ROOM:
+            return False
         if self._frame is not None:
             if packing:
                 self._syncs.before_set_aside(out, packing, self._frame.closes_own)
-            if not self._frame.put(out, begins) or out.free < SYNC_ROOM:
+            if not self._frame.put(out, begins) or (packing and out.free < SYNC_ROOM):
                 return False
         if packing and not begins:
             self._syncs.probe(out, self._reader.return_path, self._reader.offset)

@@ -98,7 +98,7 @@ def running_pair(
 def destination_of(binary: machines.QemuLike, pair: Pair) -> machines.Machine:
     """Start one more destination for a pair whose first one is gone."""
     (pair.folder / "b.qmp").unlink(missing_ok=True)
-    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True, _disk(pair.disk))
+    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True, "pc", _disk(pair.disk))
 
 
 def _destination(

@@ -154,7 +154,10 @@ def prepared(
     wanted = MigrateOptions("/qmp", "host:1", **options)
 
     async def prepare(monitor: QmpMonitor, settings: BorrowedSettings) -> None:
-        await (prepare_source if at_source else prepare_destination)(settings, wanted)
+        if at_source:
+            await prepare_source(settings, wanted)
+        else:
+            await prepare_destination(settings, wanted, None)
 
     _, changes = with_qemu(folder, prepare, on=on, parameters=parameters)
     found: dict[str, Any] = {}

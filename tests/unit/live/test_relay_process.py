@@ -20,6 +20,7 @@ import pytest
 from pagethrift.address import parse_address
 from pagethrift.errors import LinkError, PagethriftError, QmpError, StreamError, UsageError
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
+from pagethrift.model.channels import ChannelSettings, Compress
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.sockets import listen
 
@@ -50,7 +51,14 @@ def test_command_line() -> None:
     assert limited[limited.index("--downtime-limit") + 1] == "0.250000000s"
     assert "--bandwidth" not in limited
     assert "--tls-dir" not in limited
-    encrypted = relay_command("unix:/a", "unix:/b", "hu", {}, None, None, Path("/etc/pki"), "host2")
+    encrypted = relay_command("unix:/a", "unix:/b", "hu", {}, None, None, None, Path("/etc/pki"), "host2")
+    assert "--channels" not in encrypted
+    over = ChannelSettings(3, bytes(range(16)), Compress.ON, window_log=20)
+    channels = relay_command("unix:/a", "unix:/b", "pagethrift", {}, None, None, over)
+    assert channels[-9:] == [
+        "--channels", "3", "--guest-uuid", "00010203-0405-0607-0809-0a0b0c0d0e0f",
+        "--compress", "on", "--window", "1048576B", "--json",
+    ]  # fmt: skip
     assert encrypted[-5:] == ["--tls-dir", "/etc/pki", "--tls-hostname", "host2", "--json"]
 
 
