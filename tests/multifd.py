@@ -13,12 +13,14 @@ import zstandard
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.source_channels import Channel
 from pagethrift.engine.thinner import Thinner
+from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 from pagethrift.stream.wire import Section
 from pagethrift.stream.writer import RUN_BYTES
+from tests.destination import Carried, Writers, answer_probe
 from tests.streams import _next, _page
 
 MAIN = -1
@@ -61,7 +63,7 @@ def packer(packing: int, frames: bool) -> Callable[[bytes], bytes] | None:
 class _Writer:
     """Plays multifd.c and ram.c: main is buffered and flushed only where QEMU flushes."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, return_path: bool = False) -> None:
         rng = self.rng = random.Random(seed)
         self.it = Migration(rng.randint(1, 4), rng.random() < 0.5, rng.random() < 0.5)
         # 7.2 to 8.2: SYNC may ride on pages, an empty packet may follow, lengths may be stale.
@@ -69,8 +71,8 @@ class _Writer:
         self.trailing = not self.it.per_section and rng.random() < 0.5
         self.pages_of = [rng.randint(1, 6) for _ in range(rng.randint(1, 3))]
         blocks = [(NAMES[i], count) for i, count in enumerate(self.pages_of)]
-        self.main = StreamBuilder(blocks, flush=not self.it.per_section)
-        self.oracle = StreamBuilder(blocks)
+        self.main = StreamBuilder(blocks, flush=not self.it.per_section, return_path=return_path)
+        self.oracle = StreamBuilder(blocks, return_path=return_path)
         self.content: dict[tuple[int, int], bytearray] = {}
         self.pool = [_page(rng) for _ in range(4)]
         self.sent: set[tuple[int, int]] = set()
@@ -196,9 +198,9 @@ class _Writer:
         return packet(NAMES[block], normal, zero, flags, pack=self.packers[to])
 
 
-def random_migration(seed: int, bodies: int = 5, steps: int = 12) -> Migration:
+def random_migration(seed: int, bodies: int = 5, steps: int = 12, return_path: bool = False) -> Migration:
     """A legal multifd migration: every QEMU's ways, several channels, blocks and rounds."""
-    return _Writer(seed).write(random.Random(seed ^ 1).randint(1, bodies), steps)
+    return _Writer(seed, return_path).write(random.Random(seed ^ 1).randint(1, bodies), steps)
 
 
 @dataclass
@@ -235,7 +237,16 @@ class Scene:
     socket it writes to is full. Whatever gets through here gets through with QEMU's threads.
     """
 
-    def __init__(self, it: Migration, strategy: Strategy, seed: int, hold_pages: int = 3) -> None:
+    def __init__(
+        self,
+        it: Migration,
+        strategy: Strategy,
+        seed: int,
+        hold_pages: int = 3,
+        over: ChannelSettings | None = None,
+        mode: SyncMode = SyncMode.ROUND,
+    ) -> None:
+        """``over``: the destination takes compressed channels and syncs as ``mode``; see ``carried``."""
         rng = self.rng = random.Random(seed)
         batch = rng.choice((1, 2, 7, 64))
         self.thinner = Thinner(
@@ -244,9 +255,12 @@ class Scene:
             hold_pages * PAGE_BYTES,
             batch_pages=batch,
             run_bytes=rng.choice((1, RUN_BYTES)),
+            channels=over,
         )
-        self.out = Output(batch * 5000 + rng.choice((0, 1, 9000)))
+        self.out = Output(batch * 5000 + rng.choice((0, 1, 9000)) + (100 * batch + 200 if over else 0))
         self.result = bytearray()
+        self.carried = Carried(self.result, [bytearray() for _ in range(over.channels if over else 0)], mode)
+        self._writers = Writers(self.thinner, over, self.carried, rng) if over else None
         capacity = rng.choice((700, 6000, 50_000, 1 << 40))
         self._pipes = {to: _Pipe(capacity) for to in range(MAIN, it.channels)}
         self._script = deque(it.script)
@@ -265,6 +279,12 @@ class Scene:
             progress = self.thinner.run(self.out, self._now_s)
             self.result += b"".join(self.out.pieces())
             self.out.clear()
+            if self._writers:
+                self._writers.work()
+                self.thinner.compressing = self.rng.random() < 0.8
+                if progress is PauseReason.PROBE:
+                    answer_probe(self.thinner, self.carried.mode)
+                    self._writers.work()
             back = self.thinner.given_back()
             self._idle += [to for to, channel in self._channels.items() if channel in back]
             if progress is PauseReason.ENDED:

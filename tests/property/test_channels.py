@@ -15,13 +15,24 @@ from pagethrift.errors import StreamError
 from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.methods import Allow
 from pagethrift.model.pages import I64, U8
-from pagethrift.strategies.base import AlwaysAllow, Strategy
+from pagethrift.strategies.base import AlwaysAllow, PageFacts, Strategy
 from pagethrift.strategies.pagethrift import pagethrift
 from pagethrift.stream.image import image
 from tests.destination import UUID, Carried, Hung, load, thin_over_channels
+from tests.multifd import Scene, random_migration
 from tests.streams import ChaosHold, before, chaos, random_stream, seeds
 
 PACES = ("main", "channels", "random")
+
+
+class Fickle:
+    """Allows each page something else each time, compressed or not."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def allow(self, facts: PageFacts) -> U8:
+        return np.array([self._rng.randrange(16) for _ in facts.pages], np.uint8)
 
 
 def strategies(seed: int) -> Strategy:
@@ -34,6 +45,8 @@ def strategies(seed: int) -> Strategy:
             replace(ours, encode=AlwaysAllow(Allow.CHANNEL)),
             replace(ours, encode=AlwaysAllow(Allow.CHANNEL | Allow.DELTA), hold=ChaosHold(rng)),
             chaos(seed),
+            replace(chaos(seed), encode=Fickle(rng)),
+            replace(ours, encode=Fickle(rng)),
         )
     )
 
@@ -59,6 +72,20 @@ def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMod
         return
     for pace in PACES:
         memory, tail = load(carried, before, pace, seed)
+        assert np.array_equal(memory, expected.memory), pace
+        assert tail == bytes(expected.tail)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=seeds, mode=st.sampled_from(SyncMode))
+def test_ram_is_equal_when_the_source_sends_on_channels_too(seed: int, mode: SyncMode) -> None:
+    """The source's way to sync and the destination's have nothing to do with each other."""
+    it = random_migration(seed, return_path=True)
+    expected = image(it.plain, before)
+    scene = Scene(it, strategies(seed), seed, over=settings_of(seed), mode=mode)
+    scene.run()
+    for pace in PACES:
+        memory, tail = load(scene.carried, before, pace, seed)
         assert np.array_equal(memory, expected.memory), pace
         assert tail == bytes(expected.tail)
 

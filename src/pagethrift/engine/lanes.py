@@ -37,15 +37,15 @@ def restrict_lanes(pages: I64, where: U32, epoch: int, compressing: bool, allowe
     """
     bound = 0
     for i in range(len(pages)):
-        if not allowed[i] & CHANNEL:
-            continue
         last = np.int64(where[pages[i]])
-        if last >> 1 == epoch:
+        if last == 2 * epoch + 1:  # also when a strategy has changed its mind: main could overtake the channel
             bound += 1
-            if last & 1:
-                allowed[i] = (allowed[i] & SKIP) | CHANNEL | ONLY_CHANNEL
-            else:
-                allowed[i] &= ~CHANNEL & 0xFF
+            allowed[i] = (allowed[i] & SKIP) | CHANNEL | ONLY_CHANNEL
+        elif not allowed[i] & CHANNEL:
+            continue
+        elif last == 2 * epoch:
+            bound += 1
+            allowed[i] &= ~CHANNEL & 0xFF
         elif compressing:
             allowed[i] &= ~SPARSE & 0xFF
         else:
