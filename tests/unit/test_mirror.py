@@ -12,7 +12,7 @@ SOURCES = UNIT.parents[1] / "src/pagethrift"
 
 NOTHING_TO_DECIDE = {
     "__main__.py", "cli/common.py", "results/label.py", "results/result.py", "stream/encoding/head.py",
-    "model/facts.py", "model/methods.py", "strategies/base.py",
+    "model/channels.py", "model/facts.py", "model/methods.py", "strategies/base.py",
     "stream/events.py", "stream/wire.py",
 }  # fmt: skip
 """data, protocols, constants"""
@@ -21,8 +21,6 @@ ELSEWHERE = {
     "live/check.py": "qemu/live/test_check.py",
     "cli/exits.py": "unit/cli/test_ending.py",
     "engine/forwarder.py": "unit/engine/test_thinner.py",
-    "engine/lanes.py": "property/test_channels.py",
-    "engine/packing.py": "property/test_channels.py",
     "engine/held.py": "unit/engine/test_holding.py",
     "results/find.py": "unit/report/test_load.py",
     "shortcuts.py": "unit/test_front_door.py",

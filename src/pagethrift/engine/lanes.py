@@ -38,7 +38,7 @@ def restrict_lanes(pages: I64, where: U32, epoch: int, compressing: bool, allowe
     bound = 0
     for i in range(len(pages)):
         last = np.int64(where[pages[i]])
-        if last == 2 * epoch + 1:  # also when a strategy has changed its mind: main could overtake the channel
+        if last == 2 * epoch + 1:  # also if a strategy has changed its mind: main could overtake the channel
             bound += 1
             allowed[i] = (allowed[i] & SKIP) | CHANNEL | ONLY_CHANNEL
         elif not allowed[i] & CHANNEL:

@@ -32,7 +32,7 @@ def expected_mode(machine: str) -> SyncMode | None:
 
     ``machine``: as the stream names it, such as pc-q35-7.2.
     """
-    found = re.fullmatch(r"\D[\w-]*?-(\d{1,2})\.(\d{1,2})", machine)
+    found = re.fullmatch(r"\D[\w-]*?-(\d{1,2})\.(\d{1,2})", machine, re.ASCII)
     if found is None:
         return None
     version = int(found[1]), int(found[2])

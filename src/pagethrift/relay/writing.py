@@ -39,7 +39,7 @@ class Writing:
         return first
 
     def guard(self, write_all: Callable[[], None]) -> None:
-        """Run a writer; its error ends the others and is reported."""
+        """Run a writer; its error ends the others and is reported, if it is the first."""
         try:
             write_all()
         except (OSError, ValueError, LinkError) as error:
@@ -48,9 +48,8 @@ class Writing:
                 said = getattr(error, "strerror", None) or str(error)
                 reason = LinkError(f"the destination closed the link: {said}")
             assert isinstance(reason, LinkError)
-            self.give_up(reason)
-            assert self.error is not None
-            self._on_error(self.error)
+            if self.give_up(reason):  # the others fail with the same error, and need not say so
+                self._on_error(reason)
 
     def write(
         self, connection: Connection, pieces: deque[memoryview], wrote: Callable[[int, float], None]

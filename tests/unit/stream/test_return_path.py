@@ -92,3 +92,64 @@ def test_what_belongs_to_post_copy_is_noticed(kind: int) -> None:
 
 def test_the_longest_request_is_understood() -> None:
     assert watch(frame(3, bytes(12) + b"\xff" + b"r" * 255) + LOADED, []).shut == 0
+
+
+OURS = frame(2, b"pthr")
+VALUE = int.from_bytes(b"pthr", "big")
+
+
+def through(data: bytes, sizes: list[int], path: ReturnPath) -> bytes:
+    """Feed in pieces; return what the source gets."""
+    found = b""
+    while data:
+        size = sizes.pop() if sizes else len(data)
+        found += bytes(path.feed(memoryview(data)[:size]))
+        data = data[size:]
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    first=st.lists(
+        st.sampled_from([PONG, REQUEST, frame(7), frame(2, b"pth"), frame(7, b"pthr")]), max_size=4
+    ),
+    later=st.lists(st.sampled_from([PONG, REQUEST, frame(7), OURS]), max_size=4),
+    sizes=st.lists(st.integers(1, 9), max_size=60),
+)
+def test_only_the_awaited_pong_is_taken_out_in_any_pieces(
+    first: list[bytes], later: list[bytes], sizes: list[int]
+) -> None:
+    """And only once: a second one of this value is the source's."""
+    path = ReturnPath()
+    path.await_pong(VALUE)
+    before, after = b"".join(first), b"".join(later)
+    assert through(before, list(sizes), path) == before
+    assert not path.pong
+    assert through(OURS + after + LOADED, list(sizes), path) == after + LOADED
+    assert path.pong
+    assert path.shut == 0
+
+
+def test_a_pong_that_nobody_awaits_is_the_sources() -> None:
+    path = ReturnPath()
+    assert through(OURS + PONG, [3, 1], path) == OURS + PONG
+    assert not path.pong
+    assert path.seen
+
+
+def test_half_the_awaited_pong_is_kept_back_and_no_answer_yet() -> None:
+    path = ReturnPath()
+    path.await_pong(VALUE)
+    assert bytes(path.feed(PONG + OURS[:-1])) == PONG
+    assert not path.pong
+    assert bytes(path.feed(OURS[-1:] + FAILED)) == FAILED
+    assert path.pong
+    assert path.shut == 1
+
+
+def test_what_is_not_understood_flows_on_after_the_pong() -> None:
+    path = ReturnPath()
+    path.await_pong(VALUE)
+    assert through(OURS + frame(9) + OURS, [5, 2, 9], path) == frame(9) + OURS
+    assert path.pong
+    assert not path.understood

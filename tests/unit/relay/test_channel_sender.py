@@ -1,0 +1,143 @@
+"""One channel's thread: what it writes in which order, what it counts, how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import pytest
+import zstandard
+
+from pagethrift.engine.packing import Job
+from pagethrift.errors import LinkError
+from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
+from pagethrift.relay.writing import Writing
+from pagethrift.stream.encoding.packet import Packet
+from pagethrift.stream.packets import HEADER_BYTES
+from tests.unit.relay.channel_ends import Ends, encoders, ends, eventually, packet_of
+
+
+@dataclass
+class Bench:
+    """A sender and what it said."""
+
+    pair: Ends
+    errors: list[LinkError] = field(default_factory=list)
+    took: list[tuple[Packet, int]] = field(default_factory=list)
+    measured: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.writing = Writing(1.0, self.errors.append)
+        self.sender = ChannelSender(
+            self.pair.near[0], encoders(1)[0], self.writing,
+            lambda packet, count: self.took.append((packet, count)),
+            lambda now_s, busy: self.measured.append(busy),
+        )  # fmt: skip
+
+    def put(self, *jobs: Job) -> None:
+        with self.writing.changed:
+            for job in jobs:
+                self.sender.put(job)
+            self.writing.changed.notify_all()
+
+
+def test_the_handshake_goes_first_and_at_once() -> None:
+    with ends(1) as pair:
+        bench = Bench(pair)
+        assert len(pair.read(0)) == 64
+        bench.sender.finish()
+
+
+def test_packets_and_syncs_go_out_in_their_order_and_are_counted() -> None:
+    with ends(1) as pair:
+        bench = Bench(pair)
+        first, second = packet_of(8, 1), packet_of(3, 2)
+        bench.put(Job(0, first), Job(0, None, 1), Job(0, second))
+        data = pair.read(0)[64:]
+        size = int.from_bytes(data[20:24], "big")
+        decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+        assert decoder.decompress(data[HEADER_BYTES:][:size]) == bytes(first.data[: 8 * 4096])
+        sync = data[HEADER_BYTES + size :][:HEADER_BYTES]
+        assert int.from_bytes(sync[8:12], "big") == 1
+        assert decoder.decompress(data[3 * HEADER_BYTES + size :]) == bytes(second.data[: 3 * 4096])
+        assert bench.sender.synced == 1
+        assert [packet for packet, _ in bench.took] == [first, second]
+        assert [count for _, count in bench.took] == [
+            HEADER_BYTES + size,
+            len(data) - 2 * HEADER_BYTES - size,
+        ]
+        assert (bench.sender.waiting, bench.sender.queued_bytes) == (0, 0)
+        assert bench.sender.pages_per_s > 0
+        assert len(bench.measured) >= 4
+        bench.sender.finish()
+        assert pair.read(0, 0.05) == b"", "the connection stays open"
+        assert bench.errors == []
+
+
+def test_what_waits_is_estimated_and_then_known_and_a_sync_behind_it_is_not_written() -> None:
+    with ends(1, 4096) as pair:
+        bench = Bench(pair)
+        bench.put(Job(0, packet_of()), Job(0, None, 1), Job(0, packet_of()), Job(0, packet_of()))
+        estimated = HEADER_BYTES + 1000
+        assert eventually(lambda: bench.sender.ready_bytes > 0)
+        assert bench.sender.waiting == 2
+        assert bench.sender.estimated_bytes == 2 * estimated
+        assert bench.sender.queued_bytes == 2 * estimated + bench.sender.ready_bytes
+        assert 400_000 < bench.sender.ready_bytes < 530_000
+        assert bench.sender.synced == 0
+        pair.read(0)
+        assert bench.sender.synced == 1
+        assert bench.sender.queued_bytes == 0
+        bench.sender.finish()
+
+
+def test_finishing_waits_for_everything() -> None:
+    with ends(1, 4096) as pair:
+        bench, read = Bench(pair), []
+        bench.put(Job(0, packet_of()), Job(0, None, 1))
+        reader = threading.Thread(target=lambda: (time.sleep(0.2), read.append(pair.read(0))), daemon=True)
+        reader.start()
+        bench.sender.finish()
+        assert bench.sender.synced == 1
+        reader.join(3)
+        assert len(read[0]) > 512 << 10
+
+
+def test_a_channel_that_takes_nothing_ends_with_an_error_and_finishing_does_not_hang() -> None:
+    with ends(1, 4096) as pair:
+        bench = Bench(pair)
+        bench.put(Job(0, packet_of()), Job(0, packet_of()))
+        bench.sender.finish()
+        assert ["has taken nothing" in str(error) for error in bench.errors] == [True]
+
+
+def test_a_closed_channel_is_an_error_of_all_writers() -> None:
+    with ends(1) as pair:
+        bench = Bench(pair)
+        pair.far[0].close()
+        bench.put(Job(0, packet_of()))
+        bench.sender.finish()
+        assert len(bench.errors) == 1
+        with pytest.raises(LinkError, match="the destination closed the link"):
+            bench.writing.check()
+
+
+def test_an_idle_channel_ends_when_another_writer_failed() -> None:
+    with ends(1) as pair:
+        bench = Bench(pair)
+        bench.writing.give_up(LinkError("elsewhere"))
+        bench.sender._thread.join(2)
+        assert not bench.sender._thread.is_alive()
+        assert bench.errors == []
+
+
+def test_the_compressors_speed_is_the_sum_and_unknown_until_each_has_worked() -> None:
+    with ends(1) as one, ends(1) as other:
+        senders = [Bench(one).sender, Bench(other).sender]
+        assert compressor_bps(senders, 1000) == 0
+        senders[0].pages_per_s = 100.0
+        assert compressor_bps(senders, 1000) == 0
+        senders[1].pages_per_s = 50.0
+        assert compressor_bps(senders, 1000) == 150_000
+        assert compressor_bps(senders, 9000) == 150 * 4096, "a page does not give more"

@@ -1,0 +1,204 @@
+"""The outlet with compressed channels: order at syncs, one bound over all sockets, the valve."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pagethrift.engine.packing import Job
+from pagethrift.errors import LinkError
+from pagethrift.relay.outlet import BACKLOG_PACKETS, MUCH_FASTER, Outlet
+from pagethrift.stream.packets import HEADER_BYTES
+from tests.unit.relay.channel_ends import Ends, encoders, ends, eventually, packet_of
+
+
+class Bench:
+    """An outlet with two channels, and its destination's ends."""
+
+    def __init__(self, pair: Ends, stall_timeout_s: float, bps: float, plain: bool) -> None:
+        self.errors: list[LinkError] = []
+        self.pair = pair
+        self.outlet = Outlet(
+            pair.near[0], stall_timeout_s, self.errors.append, bps,
+            list(zip(pair.near[1:], encoders(2), strict=True)), may_send_plain=plain,
+        )  # fmt: skip
+
+    def put(self, *written: bytes | int, jobs: tuple[Job, ...] = ()) -> None:
+        """Queue an output: bytes, and for numbers the marks of SYNCs."""
+        output = self.outlet.take()
+        for each in written:
+            if isinstance(each, int):
+                output.mark_sync(each)
+            else:
+                output.append(each)
+        self.outlet.put(output, jobs)
+
+
+@contextlib.contextmanager
+def outlet(
+    buffer_bytes: int = 4096, stall_timeout_s: float = 5.0, bps: float = 0.0, plain: bool = True
+) -> Iterator[Bench]:
+    with ends(3, buffer_bytes) as pair:
+        bench = Bench(pair, stall_timeout_s, bps, plain)
+        yield bench
+        bench.outlet.abandon()
+        for thread in (bench.outlet._thread, *(each._thread for each in bench.outlet.channels)):
+            thread.join(3)
+            assert not thread.is_alive()
+
+
+def syncs(number: int) -> tuple[Job, ...]:
+    return tuple(Job(channel, None, number) for channel in range(2))
+
+
+def test_main_goes_on_after_a_mark_only_when_every_channel_has_written_its_sync() -> None:
+    with outlet() as bench:
+        bench.put(b"before", 1, b"after", jobs=(Job(1, packet_of()), *syncs(1)))
+        assert bench.pair.read(0) == b"before"
+        assert len(bench.pair.read(1)) == 64 + HEADER_BYTES, "channel 0 is there already"
+        assert [channel.synced for channel in bench.outlet.channels] == [1, 0], "channel 1 is blocked"
+        assert bench.pair.read(0) == b""
+        assert len(bench.pair.read(2)) > 64 + HEADER_BYTES + 128 * 4096
+        assert bench.pair.read(0) == b"after"
+        assert bench.outlet.channels[1].synced == 1
+
+
+def test_each_mark_waits_for_its_own_sync() -> None:
+    with outlet() as bench:
+        bench.put(b"a", 1, b"b", 2, b"c", 3, jobs=(*syncs(1), Job(0, packet_of()), *syncs(2)))
+        bench.put(b"d")
+        assert bench.pair.read(0) == b"ab"
+        bench.pair.read(2)
+        assert bench.pair.read(0) == b""
+        bench.pair.read(1)
+        assert bench.pair.read(0) == b"c"
+        bench.put(jobs=syncs(3))
+        assert bench.pair.read(0) == b"d"
+
+
+def test_bytes_without_a_mark_do_not_wait_for_channels() -> None:
+    with outlet() as bench:
+        bench.put(b"main", jobs=(Job(0, packet_of()), Job(1, packet_of())))
+        assert bench.pair.read(0) == b"main"
+
+
+def test_what_is_unsent_adds_up_over_all_sockets() -> None:
+    with outlet() as bench:
+        bench.put(bytes(100_000), jobs=(Job(0, packet_of()), Job(1, packet_of()), Job(1, packet_of())))
+        out = bench.outlet
+        assert eventually(lambda: all(channel.ready_bytes for channel in out.channels))
+        assert out.channels[1].estimated_bytes == HEADER_BYTES + 1000
+        made = 100_000 + 2 * 128 * 4096 + HEADER_BYTES + 1000
+        assert made <= out.unsent_bytes <= made + 30_000, "with the kernel's part, whose overhead it counts"
+        assert not out.drained()
+        wire = sum(len(bench.pair.read(number)) for number in (0, 1, 2))
+        wire += sum(len(bench.pair.read(number)) for number in (0, 1, 2))
+        assert out.unsent_bytes == 0
+        assert out.drained()
+        assert out.sent_bytes == wire
+
+
+def test_the_bound_is_over_main_and_channels_together() -> None:
+    """1 MiB may wait, half of it in queues: what waits on channels leaves no room for main."""
+    with outlet(plain=False) as bench:
+        bench.put(jobs=(Job(0, packet_of(100)),))
+        bench.put(jobs=(Job(1, packet_of(100)),))
+        assert eventually(lambda: sum(each.ready_bytes for each in bench.outlet.channels) > 780_000)
+        took = threading.Event()
+
+        def take() -> None:
+            with contextlib.suppress(LinkError):
+                bench.outlet.take()
+                took.set()
+
+        threading.Thread(target=take, daemon=True).start()
+        assert not took.wait(0.7)
+        bench.pair.read(1)
+        assert took.wait(2), "one of the two is gone: 400 KiB are left"
+
+
+def test_finishing_waits_for_channels_and_then_tells_main_that_no_more_comes() -> None:
+    with outlet() as bench:
+        bench.put(b"x", 1, b"y", jobs=(Job(0, packet_of()), *syncs(1)))
+        finishing = threading.Thread(target=bench.outlet.finish, daemon=True)
+        finishing.start()
+        finishing.join(0.3)
+        assert finishing.is_alive()
+        bench.pair.read(1)
+        finishing.join(3)
+        assert not finishing.is_alive()
+        assert bench.pair.read(0) == b"xy"
+        assert bench.pair.far[0].recv(1) == b"", "its end"
+        bench.pair.read(2)
+        with pytest.raises(TimeoutError):
+            bench.pair.far[2].recv(1)
+
+
+def test_a_channel_that_takes_nothing_fails_main_too_which_waits_for_its_sync() -> None:
+    with outlet(stall_timeout_s=0.5) as bench:
+        bench.put(b"x", 1, b"y", jobs=(Job(0, packet_of()), *syncs(1)))
+        bench.pair.read(0)
+        assert eventually(lambda: bench.errors)
+        with pytest.raises(LinkError, match="has taken nothing"):
+            bench.outlet.finish()
+        assert len(bench.errors) == 1
+        assert bench.pair.read(0) == b""
+
+
+def test_a_channel_that_breaks_ends_a_take_that_waits() -> None:
+    with outlet(plain=False) as bench:
+        bench.put(jobs=(Job(0, packet_of()), Job(1, packet_of())))
+        assert eventually(lambda: sum(each.ready_bytes for each in bench.outlet.channels) > 900_000)
+        threading.Timer(0.2, bench.pair.far[2].close).start()
+        began_s = time.monotonic()
+        with pytest.raises(LinkError, match="the destination closed the link"):
+            bench.outlet.take()
+        assert time.monotonic() - began_s < 3
+
+
+def set_waiting(bench: Bench, *waiting: int) -> None:
+    for channel, count in zip(bench.outlet.channels, waiting, strict=True):
+        channel.waiting = count
+
+
+def test_pages_go_plain_while_the_link_would_run_dry_before_the_compressor() -> None:
+    with outlet() as bench:
+        assert bench.outlet.compressing(2000)
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS - 1)
+        assert bench.outlet.compressing(2000), "one channel's compressor is idle soon"
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not bench.outlet.compressing(2000)
+        bench.outlet.channels[0].ready_bytes = 1 << 18
+        assert bench.outlet.compressing(2000), "there is enough to send meanwhile"
+
+
+def test_a_full_queue_of_packets_does_not_keep_a_hungry_link_from_plain_pages() -> None:
+    with outlet() as bench:
+        for channel in bench.outlet.channels:
+            channel.estimated_bytes = 1 << 20
+        assert bench.outlet._full()
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not bench.outlet._full()
+
+
+def test_a_link_much_faster_than_the_compressor_gets_plain_pages() -> None:
+    with outlet(bps=1e9) as bench:
+        assert bench.outlet.compressing(1000), "how fast the compressor is, is not known yet"
+        for channel in bench.outlet.channels:
+            channel.pages_per_s = 1e9 / 1000 / MUCH_FASTER / 2 + 1000
+        assert bench.outlet.compressing(1000)
+        assert not bench.outlet.compressing(900)
+
+
+def test_who_wants_everything_compressed_gets_it() -> None:
+    with outlet(bps=1e9, plain=False) as bench:
+        set_waiting(bench, 9, 9)
+        for channel in bench.outlet.channels:
+            channel.pages_per_s = 1.0
+            channel.estimated_bytes = 1 << 30
+        assert bench.outlet.compressing(1000)
+        assert bench.outlet._full()
