@@ -15,7 +15,7 @@ from pagethrift.model.channels import (
     ChannelSettings,
     Compress,
 )
-from pagethrift.units import format_bytes, parse_size
+from pagethrift.units import parse_size
 
 DEFAULT_WINDOW = f"{1 << WINDOW_LOG >> 20}MiB"
 
@@ -49,8 +49,8 @@ def window_log(window: str) -> int:
     size = parse_size(window)
     log = size.bit_length() - 1
     if size != 1 << log or not WINDOW_LOG_MIN <= log <= WINDOW_LOG:
-        least, most = (format_bytes(1 << each) for each in (WINDOW_LOG_MIN, WINDOW_LOG))
-        raise UsageError(f"--window {window}: choose a power of two from {least} to {most}, e.g. 128MiB")
+        least = f"{1 << WINDOW_LOG_MIN >> 20}MiB"
+        raise UsageError(f"--window {window}: choose a power of two from {least} to {DEFAULT_WINDOW}")
     return log
 
 
@@ -66,6 +66,8 @@ def channel_settings(
     if not 0 <= channels <= CHANNELS_MAX:
         raise UsageError(f"--channels {channels}: choose 1 to {CHANNELS_MAX}, or 0 for a plain destination")
     if not channels:
+        if compress is Compress.ON:
+            raise UsageError("--compress on: needs a destination with multifd; give --channels, as it has")
         return None
     if compress is Compress.OFF:
         raise UsageError(

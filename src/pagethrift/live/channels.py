@@ -9,7 +9,7 @@ from pagethrift.live.destination import Destination
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.settings import BorrowedSettings
-from pagethrift.model.channels import CHANNELS, ChannelSettings, Compress
+from pagethrift.model.channels import CHANNELS, CHANNELS_MAX, ChannelSettings, Compress
 from pagethrift.strategies.table import live_strategy
 
 PARAMETERS = ("multifd-channels", "multifd-compression")
@@ -29,16 +29,26 @@ async def prepare_channels(
     """
     wanted = options.compress is not Compress.OFF and not options.plain
     strategy = None if options.plain else live_strategy(options.strategy, options.stop, **options.parameters)
-    if strategy is None or not wanted or not (strategy.compresses or options.channels):
+    if strategy is None or not wanted:
         return None
+    demanded = options.compress is Compress.ON
+    if not strategy.compresses:
+        if demanded:
+            raise UsageError(f"--compress on: strategy {strategy.name} sends no page compressed")
+        if not options.channels:
+            return None
     if destination is None or theirs is None:
         if not options.channels:
+            if demanded:
+                raise UsageError(
+                    "--compress on: give --destination-qmp, or --channels as the destination has"
+                )
             return None
         return await _settings(options, source, options.channels)
     why_not = await _obstacle(destination, theirs, options)
     if why_not:
         line = f"destination {destination.monitor.path}: pages travel uncompressed, because {why_not}"
-        if options.compress is Compress.ON:
+        if demanded:
             raise UsageError(f"{line}; use --compress auto or off")
         warnings.append(line)
         return None
@@ -56,6 +66,9 @@ async def _obstacle(destination: Destination, theirs: BorrowedSettings, options:
         return f"QEMU {destination.monitor.version_text} has no multifd"
     if not await destination.listens():
         return "" if await _has_zstd(destination.monitor) else "that QEMU was built without zstd"
+    if theirs.capabilities["multifd"] and theirs.parameters["multifd-channels"] > CHANNELS_MAX:
+        found = theirs.parameters["multifd-channels"]
+        return f"it listens with {found} multifd channels, and pagethrift has at most {CHANNELS_MAX}"
     ready = theirs.capabilities["multifd"] and theirs.parameters["multifd-compression"] == "zstd"
     if ready and options.channels in (None, theirs.parameters["multifd-channels"]):
         return ""

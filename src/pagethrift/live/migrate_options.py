@@ -139,6 +139,8 @@ class MigrateOptions:
             raise UsageError(f"--channels {self.channels}: choose 1 to {CHANNELS_MAX}")
         if self.channels is not None and (self.plain or self.compress is Compress.OFF):
             raise UsageError("--channels is about compressed pages: not with --plain or --compress off")
+        if self.plain and self.compress is Compress.ON:
+            raise UsageError("--compress on is for the relay: not with --plain")
         if not WINDOW_LOG_MIN <= self.window_log <= WINDOW_LOG:
             raise UsageError(f"a window of 2^{self.window_log} bytes: QEMU takes 2^{WINDOW_LOG} at most")
         if self.features.post_copy and self.destination_qmp is None:

@@ -9,6 +9,7 @@ import pytest
 
 from pagethrift.errors import UsageError
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switchover_deadline
+from pagethrift.model.channels import Compress
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,13 @@ from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switc
         ({"tls_folder": Path("/etc/pki"), "plain": True}, "--tls-dir is for the relay; with --plain"),
         ({"tls_folder": Path("/etc/pki"), "destination": "unix:/d"}, "give --tls-hostname too"),
         ({"plain": True, "features": PlainFeatures(post_copy=True)}, "--destination-qmp"),
+        ({"channels": 0}, "choose 1 to 16"),
+        ({"channels": 17}, "choose 1 to 16"),
+        ({"channels": 2, "plain": True}, "not with --plain or --compress off"),
+        ({"channels": 2, "compress": Compress.OFF}, "not with --plain or --compress off"),
+        ({"plain": True, "compress": Compress.ON}, "--compress on is for the relay"),
+        ({"window_log": 19}, "window of 2.19"),
+        ({"window_log": 28}, "window of 2.28"),
     ],
 )
 def test_refused(changes: dict[str, Any], message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -94,9 +93,9 @@ def test_what_waits_is_estimated_and_then_known_and_a_sync_behind_it_is_not_writ
 
 def test_finishing_waits_for_everything() -> None:
     with ends(1, 4096) as pair:
-        bench, read = Bench(pair), []
+        bench, read = Bench(pair), list[bytes]()
         bench.put(Job(0, packet_of()), Job(0, None, 1))
-        reader = threading.Thread(target=lambda: (time.sleep(0.2), read.append(pair.read(0))), daemon=True)
+        reader = threading.Timer(0.2, lambda: read.append(pair.read(0)))
         reader.start()
         bench.sender.finish()
         assert bench.sender.synced == 1
