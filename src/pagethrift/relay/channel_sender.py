@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
 from pagethrift.engine.packing import Job
+from pagethrift.errors import LinkError
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.writing import WAIT_S, Writing
@@ -110,13 +112,26 @@ class ChannelSender:
         return pieces
 
     def _write(self, pieces: list[bytes]) -> None:
-        self._writing.write(self.connection, deque(memoryview(piece) for piece in pieces), self._wrote)
+        waiting = deque(memoryview(piece) for piece in pieces)
+        try:
+            self._writing.write(self.connection, waiting, self._wrote)
+        except (OSError, ValueError) as error:
+            raise channel_closed(self._encoder.channel, error) from error
 
     def _wrote(self, count: int, now_s: float) -> None:
         with self._writing.changed:
             self.ready_bytes = max(0, self.ready_bytes - count)
             self._writing.changed.notify_all()
         self._measure(now_s, self.connection.unsent_bytes() > 0)
+
+
+def channel_closed(channel: int, error: Exception | None = None) -> LinkError:
+    """Return what to say of a channel that the destination closed, by whichever thread sees it first."""
+    why = f" ({error.strerror})" if isinstance(error, OSError) and error.errno == errno.EPROTO else ""
+    return LinkError(
+        f"the destination closed multifd channel {channel} before it had all of RAM{why}; see its log, and"
+        " end that QEMU: it may hang for good"
+    )
 
 
 def compressor_bps(senders: list[ChannelSender], bytes_per_page: float) -> float:

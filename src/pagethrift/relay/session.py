@@ -26,6 +26,7 @@ from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
+from pagethrift.relay.channel_sender import channel_closed
 from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
@@ -228,21 +229,17 @@ class Relay:
         """Abort at once when the destination closes a channel: it hangs otherwise, and waits for a SYNC."""
         connection = self._channel_connections[number]
         while not self._over.is_set():
+            reason: Exception | None = None
             try:
                 data = connection.receive(RECEIVE_TIMEOUT_S)
-            except (OSError, ValueError):
-                data = b""
+            except (OSError, ValueError) as error:
+                data, reason = b"", error
             if data != b"":
                 continue
             outlet = self._outlet
             loaded = self._thinner.phase is StreamPhase.TAIL and outlet is not None and outlet.drained()
             if not loaded and not self._over.is_set():
-                self.abort(
-                    LinkError(
-                        f"the destination closed multifd channel {number} before it had all of RAM; see its"
-                        " log, and end that QEMU: it may hang for good"
-                    )
-                )
+                self.abort(channel_closed(number, reason))
             return
 
     def _is_aborted(self) -> bool:

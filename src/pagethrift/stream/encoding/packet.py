@@ -130,6 +130,7 @@ class PacketEncoder:
     """The bytes of one channel. One thread at a time; compressing releases the GIL."""
 
     def __init__(self, number: int, settings: ChannelSettings) -> None:
+        self.channel = number
         self._handshake = b"".join(
             (_numbers(MULTIFD_MAGIC, MULTIFD_VERSION), settings.uuid, bytes([number]))
         ).ljust(HANDSHAKE_BYTES, b"\0")
