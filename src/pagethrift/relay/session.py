@@ -45,6 +45,8 @@ RECEIVE_TIMEOUT_S = 0.5
 STALL_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 600.0
 """how long the destination may take to load device state and close"""
+ANSWER_SHARE = 0.8
+"""of the stall timeout, for the probe's answer: a set-up that does not fit is named before a stall is"""
 
 _STATES = {
     StreamPhase.PREAMBLE: RelayState.RAM,
@@ -223,7 +225,8 @@ class Relay:
             if self._error:
                 raise self._error
 
-        return self._probe.mode(self._thinner.expected_mode, self._stall_timeout_s, send_sync, check)
+        answer_s = ANSWER_SHARE * self._stall_timeout_s
+        return self._probe.mode(self._thinner.expected_mode, answer_s, send_sync, check)
 
     def _watch_channel(self, number: int) -> None:
         """Abort at once when the destination closes a channel: it hangs otherwise, and waits for a SYNC."""
