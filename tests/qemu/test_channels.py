@@ -203,7 +203,7 @@ def test_a_destination_set_up_otherwise_is_refused(
     with (
         source(qemu, PATTERNS, short_path, SECTION) as a,
         destination(qemu, PATTERNS, short_path, SECTION) as b,
-        RelayProcess(relay_at, incoming, "--channels", "2", "--stall-timeout", "2s") as relay,
+        RelayProcess(relay_at, incoming, "--channels", "2", "--stall-timeout", "4s") as relay,
     ):
         a.wait_ready()
         prepare(b, channels)

@@ -13,6 +13,8 @@ SECTION_SILENCE_S = 1.5
 """how long a destination must not answer, that is expected to wait at the end of a section"""
 ROUND_SILENCE_S = 15.0
 """the same, where nothing says so: a busy destination may answer late"""
+LEAST_ANSWER_S = 1.0
+"""for the answer after the SYNC, which comes in milliseconds"""
 STEP_S = 0.05
 
 
@@ -36,7 +38,7 @@ class Probe:
         """Return how the destination syncs, once the PING is queued.
 
         ``expected``: what the machine type says. After ``send_sync``, which lets every channel write a SYNC,
-        each destination answers at once unless it hangs; ``answer_s`` is how long that may take. ``check``
+        each destination answers at once unless it hangs; ``answer_s`` is how long all may take. ``check``
         raises when the relay ends. Raises LinkError when the destination does not answer, or answers as its
         machine type rules out.
         """
@@ -44,9 +46,11 @@ class Probe:
         if self._wait(silence_s, check):
             return SyncMode.ROUND  # no destination of the other kind can answer before a SYNC
         send_sync()
-        if not self._wait(answer_s, check):
+        rest_s = max(LEAST_ANSWER_S, answer_s - silence_s)
+        within_s = silence_s + rest_s
+        if not self._wait(rest_s, check):
             raise LinkError(
-                f"the destination does not answer within {answer_s:.0f} s and may hang for good: end that"
+                f"the destination does not answer within {within_s:.0f} s and may hang for good: end that"
                 " QEMU; --channels must be its multifd-channels, with multifd-compression zstd"
             )
         if expected is SyncMode.ROUND:

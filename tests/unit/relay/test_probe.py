@@ -22,6 +22,7 @@ class Asked:
         monkeypatch.setattr(probing, "SECTION_SILENCE_S", 0.2)
         monkeypatch.setattr(probing, "ROUND_SILENCE_S", 0.5)
         monkeypatch.setattr(probing, "STEP_S", 0.01)
+        monkeypatch.setattr(probing, "LEAST_ANSWER_S", 0.2)
         self.probe = Probe()
         self.syncs = 0
         self.answer_after_sync_s: float | None = None
@@ -84,10 +85,21 @@ def test_an_answer_that_the_machine_type_rules_out_is_not_believed(asked: Asked)
 
 @pytest.mark.parametrize("expected", [ROUND, SECTION, None])
 def test_no_answer_at_all_says_what_to_look_at(asked: Asked, expected: SyncMode | None) -> None:
-    with pytest.raises(LinkError, match=r"does not answer within 0 s.*--channels must be") as caught:
+    with pytest.raises(LinkError, match=r"does not answer within \d s.*--channels must be") as caught:
         asked.mode(expected)
     assert asked.syncs == 1
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("answer_s", "within_s"), [(0.0, 0.4), (1.0, 1.0)])
+def test_the_time_for_an_answer_includes_the_silence_before_the_sync(
+    asked: Asked, answer_s: float, within_s: float
+) -> None:
+    """The relay's own stall timeout begins with the probe, too."""
+    began_s = time.monotonic()
+    with pytest.raises(LinkError):
+        asked.mode(SECTION, answer_s)
+    assert within_s <= time.monotonic() - began_s < within_s + 0.8
 
 
 @pytest.mark.parametrize("after_sync", [False, True])
