@@ -159,8 +159,10 @@ class Outlet:
             connection.close()
 
     def _full(self) -> bool:
-        waiting = self._queued_bytes + sum(channel.queued_bytes for channel in self.channels)
-        if waiting <= self.rate.bound_bytes // 2:
+        bound_bytes = self.rate.bound_bytes
+        if self._queued_bytes > bound_bytes // 2:
+            return True
+        if not self.channels or self.unsent_bytes <= bound_bytes:
             return False
         return not (self._may_send_plain and self._behind())
 

@@ -15,7 +15,7 @@ WAIT_S = 0.5
 
 
 class Writing:
-    """Guards the queues of all writers by one ``lock``. Who waits has a condition of its own: a wake-up costs."""
+    """Guards the queues of all writers by one ``lock``; whoever waits has a condition of its own."""
 
     def __init__(self, stall_timeout_s: float, on_error: Callable[[LinkError], None]) -> None:
         """``on_error`` is called once, from the writer that failed."""
