@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import zstandard
 
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.source_channels import Channel
@@ -37,6 +41,21 @@ class Migration:
     """(channel or MAIN, bytes)"""
     plain: bytes = b""
     marks: int = 0
+    packing: int = 0
+    """PacketFlag.ZLIB, PacketFlag.ZSTD, or 0"""
+
+
+def packer(packing: int, frames: bool) -> Callable[[bytes], bytes] | None:
+    """Compress a channel's packets as QEMU does; ``frames``: a zstd frame each, with a checksum."""
+    if packing == PacketFlag.ZLIB:
+        stream = zlib.compressobj(1)
+        return lambda data: stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
+    if packing == PacketFlag.ZSTD:
+        if frames:
+            return zstandard.ZstdCompressor(write_checksum=True).compress
+        whole = zstandard.ZstdCompressor(level=1).compressobj()
+        return lambda data: whole.compress(data) + whole.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    return None
 
 
 class _Writer:
@@ -58,6 +77,8 @@ class _Writer:
         self.order = list(range(self.it.channels))
         rng.shuffle(self.order)
         self.uuid = rng.randbytes(16)
+        self.it.packing = rng.choice((0, 0, PacketFlag.ZLIB, PacketFlag.ZSTD))
+        self.packers = [packer(self.it.packing, rng.random() < 0.3) for _ in range(self.it.channels)]
         self.vfio_begun = False
         self.later: list[tuple[int, bytes]] = []
 
@@ -114,7 +135,7 @@ class _Writer:
         for to in order:
             data = packet(flags=PacketFlag.SYNC)
             if self.old and self.it.marks and self.rng.random() < 0.5:
-                data = self._pages(PacketFlag.SYNC) or data
+                data = self._pages(PacketFlag.SYNC, to) or data
                 if self.rng.random() < 0.5:
                     # Written by the channel's thread at its leisure: main's mark does not wait for it.
                     self.later.append((to, packet(stale_bytes=self.rng.choice((0, 4096, 99)))))
@@ -146,11 +167,12 @@ class _Writer:
             self.main.parts = [whole[cut:]]
 
     def _packet(self) -> None:
-        data = self._pages(0)
+        to = self.rng.randrange(self.it.channels)
+        data = self._pages(0, to)
         if data:
-            self.it.script.append((self.rng.randrange(self.it.channels), data))
+            self.it.script.append((to, data))
 
-    def _pages(self, flags: int) -> bytes:
+    def _pages(self, flags: int, to: int) -> bytes:
         block = self.rng.randrange(len(self.pages_of))
         free = [i for i in range(self.pages_of[block]) if (block, i) not in self.sent]
         chosen = self.rng.sample(free, min(len(free), self.rng.randint(1, 4)))
@@ -169,7 +191,9 @@ class _Writer:
                 zero.append(page)
         if not normal and not zero:
             return b""
-        return packet(NAMES[block], normal, zero, flags)
+        if normal or not self.old:
+            flags |= self.it.packing
+        return packet(NAMES[block], normal, zero, flags, pack=self.packers[to])
 
 
 def random_migration(seed: int, bodies: int = 5, steps: int = 12) -> Migration:

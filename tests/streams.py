@@ -19,6 +19,7 @@ from pagethrift.model.pages import PAGE_BYTES, U8, U64, Block
 from pagethrift.strategies.base import HeldFacts, PageFacts, Signing, Status, Strategy
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.stream.writer import RUN_BYTES
+from pagethrift.stream.xbzrle import encode_delta
 
 
 def before(block: Block) -> U8:
@@ -73,8 +74,12 @@ def chaos(seed: int, signing: Signing | None = None) -> Strategy:
     )  # fmt: skip
 
 
-def random_stream(seed: int, records: int = 60, return_path: bool = False) -> bytes:
-    """A legal stream: flips, small edits, zeroing, sparse pages, several blocks, repeats."""
+def random_stream(seed: int, records: int = 60, deltas: bool = False, return_path: bool = False) -> bytes:
+    """A legal stream: flips, small edits, zeroing, sparse pages, several blocks, repeats.
+
+    ``deltas``: the source has xbzrle on, and sends many a page that it sent before as XBZRLE; rarely one
+    that it never sent.
+    """
     rng = random.Random(seed)
     pages_of = [rng.randint(1, 6) for _ in range(rng.randint(1, 3))]
     names = ["pc.ram", "pc.bios", "/rom@etc/acpi/tables"]
@@ -88,11 +93,29 @@ def random_stream(seed: int, records: int = 60, return_path: bool = False) -> by
             block = rng.randrange(len(pages_of))
             page = rng.randrange(pages_of[block])
             data = _next(rng, content.get((block, page)), pool)
-            content[block, page] = data
+            old, content[block, page] = content.get((block, page)), data
+            if deltas and (payload := _delta(rng, old, data)) is not None:
+                builder.delta(block, page, payload)
+                continue
             zero_record = not any(data) and rng.random() < 0.7
             builder.page(block, page, b"" if zero_record else bytes(data))
         builder.end_body()
     return builder.finish(rng.randbytes(rng.randint(0, 200)))
+
+
+def _delta(rng: random.Random, old: bytearray | None, new: bytearray) -> bytes | None:
+    """An XBZRLE payload that makes ``old`` into ``new``; None: a full page is sent."""
+    if old is None:
+        if rng.random() < 0.9:
+            return None
+        new[:] = bytes(PAGE_BYTES)  # whatever it stands for, the source goes on from zeros
+        return bytes([9, 3]) + rng.randbytes(3)
+    if rng.random() < 0.3:
+        return None
+    out = np.zeros(2 * PAGE_BYTES + 4100, np.uint8)
+    before, after = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
+    stop = encode_delta(before, 0, after, 0, out, 0, PAGE_BYTES)
+    return out[:stop].tobytes() if 0 < stop <= PAGE_BYTES else None
 
 
 def _page(rng: random.Random) -> bytearray:

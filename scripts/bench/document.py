@@ -104,6 +104,25 @@ def stages(document: Mapping[str, Any]) -> str:
     return markdown(["ns a page", *mixes], times) + "\n" + markdown(["MB/s, batches of", *mixes], sizes)
 
 
+def link(document: Mapping[str, Any]) -> str:
+    """Return the speed and cost of the outlet, plain and with TLS."""
+    measures = document["measures"]
+    cells = (
+        [
+            name.removesuffix(", TLS"),
+            *(
+                with_range(measures[each][key], digits)
+                for key, digits in (("mb_per_s", 0), ("cpu_s_per_gb", 2))
+                for each in (name.replace("TLS", "plain"), name)
+            ),
+        ]
+        for name in measures
+        if name.endswith(", TLS")
+    )
+    head = ["outlet", "plain, MB/s", "TLS, MB/s", "plain, CPU s a GB", "TLS, CPU s a GB"]
+    return markdown(head, cells)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.document", description=__doc__)
@@ -118,6 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     for title, text in (
         ("Speed", speed(bench, "mb_per_s", "MB/s of input", 0)),
         ("CPU", speed(bench, "cpu_s_per_gb", "CPU s a GB", 2, _CPU_ROWS)),
+        ("TLS", link(read("bench-link"))),
         ("Start", start(read("bench-cold-start"), read("bench-cold-start-jit"))),
         ("Wheel", wheel(read("bench-wheel"))),
         ("Memory", memory(read("bench-memory"))),

@@ -58,7 +58,7 @@ def shares(stream: StreamFile) -> dict[str, float]:
             if not isinstance(event, Pages):
                 continue
             batch, n = event.batch, len(event.batch)
-            if out.free < room_bytes(batch.kind):
+            if out.free < room_bytes(batch.kind, batch.length):
                 out.clear()
 
             def lap(stage: str, timed: bool = timed) -> None:

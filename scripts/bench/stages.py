@@ -139,7 +139,7 @@ def writer_alone(stream: StreamFile, decisions: Decisions) -> Sample:
     for number, (batch, timed) in enumerate(batches(stream)):
         n = len(batch)
         state, masks = decisions.states[number], decisions.masks[number]
-        if out.free < room_bytes(batch.kind):
+        if out.free < room_bytes(batch.kind, batch.length):
             out.clear()
         began_ns = time.perf_counter_ns()
         measure_payloads(

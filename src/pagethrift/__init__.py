@@ -9,15 +9,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pagethrift.errors import LabError, LinkError, PagethriftError, QmpError, StreamError, UsageError
+from pagethrift.errors import (
+    CancelledElsewhere,
+    GuestError,
+    LabError,
+    LinkError,
+    PagethriftError,
+    QmpError,
+    SourceEnded,
+    StreamError,
+    UsageError,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "LabError", "LinkError", "LinkSpec", "MigrateOptions", "MigrationResult", "Outcome", "Output",
-    "PagethriftError", "PauseReason", "PlainFeatures", "Progress", "QmpError", "Run", "SimulateOptions",
-    "Strategy", "StreamError", "Thinner", "Trace", "UsageError", "__version__", "migrate", "parse_bandwidth",
-    "read_result", "read_runs", "read_trace", "simulate", "strategy", "thin",
+    "CancelledElsewhere", "GuestError", "LabError", "LinkError", "LinkSpec", "MigrateOptions",
+    "MigrationResult", "Outcome", "Output", "PagethriftError", "PauseReason", "PlainFeatures", "Progress",
+    "QmpError", "Run", "SimulateOptions", "SourceEnded", "Strategy", "StreamError", "Thinner", "Trace",
+    "UsageError", "__version__", "migrate", "parse_bandwidth", "read_result", "read_runs", "read_trace",
+    "simulate", "strategy", "thin",
 ]  # fmt: skip
 
 _HOMES = {

@@ -112,9 +112,16 @@ def listen(address: Address, backlog: int = 16) -> Listener:
             listener = Listener.at(address.path)
         else:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            # bind() alone would drop the zone of an IPv6 address
+            host = address.host or "0.0.0.0"
+            *_, where = socket.getaddrinfo(host, address.port, family, socket.SOCK_STREAM)[0]
             listener = Listener(family, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address.host or "0.0.0.0", address.port))
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(where)
+            except BaseException:
+                listener.close()
+                raise
         listener.listen(backlog)
     except OSError as error:
         reason = error.strerror or str(error)

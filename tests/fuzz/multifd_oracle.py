@@ -6,9 +6,12 @@ into epochs. In an epoch channels and main run side by side: a page that two of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import zstandard
 
 from tests.unit.twins import PAGE, Cut, _one_record
 
@@ -47,19 +50,46 @@ def read_channel(data: bytes) -> list[Epoch]:
     """Return what each epoch of a channel carried; what is not whole at the end is left out."""
     epochs: list[Epoch] = [{}]
     at = 64
+    unpack: list[Callable[[bytes], bytes]] = []
     while len(data) - at >= 1344:
         flags, normal, zero = (int.from_bytes(data[at + k : at + k + 4], "big") for k in (8, 16, 32))
         name = data[at + 64 : at + 320].split(b"\0")[0]
         offsets = [int.from_bytes(data[at + 320 + 8 * i :][:8], "big") for i in range(normal + zero)]
+        size = int.from_bytes(data[at + 20 : at + 24], "big") if normal else 0
         at += 1344
+        pages = data[at : at + size]
+        if normal and flags & 6:
+            unpack = unpack or [zlib.decompressobj().decompress if flags & 2 else _zstd()]
+            try:
+                pages = unpack[0](pages)
+            except (zlib.error, zstandard.ZstdError):
+                return epochs
+        at += size
         for i, offset in enumerate(offsets):
-            content = data[at : at + PAGE] if i < normal else bytes(PAGE)
-            at += PAGE if i < normal else 0
+            content = pages[i * PAGE : (i + 1) * PAGE] if i < normal else bytes(PAGE)
             if len(content) == PAGE:
                 epochs[-1][name, offset // PAGE] = content
         if flags & 1:
             epochs.append({})
     return epochs
+
+
+def _zstd() -> Callable[[bytes], bytes]:
+    """Decompress frame after frame, each where the one before ended."""
+    state = [zstandard.ZstdDecompressor().decompressobj()]
+
+    def unpack(data: bytes) -> bytes:
+        found = b""
+        while data:
+            found += state[0].decompress(data)
+            data = state[0].unused_data
+            if state[0].eof:
+                state[0] = zstandard.ZstdDecompressor().decompressobj()
+            else:
+                data = b""
+        return found
+
+    return unpack
 
 
 def read_main(data: bytes) -> Main:

@@ -13,6 +13,7 @@ from pagethrift.lab.link.spec import LinkSpec, Security
 from pagethrift.lab.load.spec import LoadSpec
 from pagethrift.lab.run import Event
 from pagethrift.lab.scenario import Scenario, parse_mode
+from pagethrift.model.result import Outcome
 from pagethrift.model.run_result import LinkChange
 from pagethrift.report.runs import from_run_result
 from pagethrift.report.summary import rows
@@ -54,6 +55,21 @@ def test_guest_moves_and_ram_is_equal(tmp_path: Path) -> None:
     assert any(event.progress for event in seen)
     again = compare(replace(SMALL, repetitions=1), tmp_path, seen.append)
     assert [result.migration for result in again] == [result.migration for result in results]
+
+
+@pytest.mark.slow
+def test_28_a_guest_whose_free_memory_is_cleared_lives(tmp_path: Path) -> None:
+    """The scenario of docs/faults.md: with 768 MiB the kernel's reserve for huge pages is large."""
+    scenario = replace(
+        SMALL,
+        guest=GuestSpec(memory_bytes=768 << 20, memcached_bytes=128 << 20, clear_free=True),
+        link=LinkSpec(bandwidth_bps=125_000_000),
+        load=LoadSpec(keys=50_000, value_bytes=1400, set_share=0.8, rate_per_s=1500.0),
+        check_ram=(),
+    )
+    (result,) = compare(scenario, tmp_path, lambda event: None)
+    assert result.migration.outcome is Outcome.COMPLETED
+    assert result.lost_requests == 0
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagethrift.engine import lanes
+from pagethrift.errors import StreamError
 from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.methods import Allow
+from pagethrift.model.pages import I64, U8
 from pagethrift.strategies.base import AlwaysAllow, Strategy
 from pagethrift.strategies.pagethrift import pagethrift
 from pagethrift.stream.image import image
@@ -45,11 +47,16 @@ def settings_of(seed: int) -> ChannelSettings:
 
 
 @settings(max_examples=150, deadline=None)
-@given(seed=seeds, mode=st.sampled_from(SyncMode))
-def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMode) -> None:
-    stream = random_stream(seed, return_path=True)
+@given(seed=seeds, mode=st.sampled_from(SyncMode), deltas=st.booleans())
+def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMode, deltas: bool) -> None:
+    stream = random_stream(seed, deltas=deltas, return_path=True)
     expected = image(stream, before)
-    carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
+    try:
+        carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
+    except StreamError as error:  # a page twice in RAM's last section, as QEMU never sends it
+        if not deltas or mode is SyncMode.ROUND or "each page once in the last section" not in str(error):
+            raise
+        return
     for pace in PACES:
         memory, tail = load(carried, before, pace, seed)
         assert np.array_equal(memory, expected.memory), pace
@@ -57,7 +64,7 @@ def test_ram_is_equal_whatever_the_order_of_the_sockets(seed: int, mode: SyncMod
 
 
 def _wrong(seed: int, mode: SyncMode) -> bool:
-    stream = random_stream(seed, 200, return_path=True)
+    stream = random_stream(seed, records=200, return_path=True)
     expected = image(stream, before)
     carried = thin_over_channels(stream, strategies(seed), seed, mode, settings_of(seed))
     try:
@@ -77,7 +84,7 @@ def test_pages_that_change_their_lane_without_a_sync_are_noticed(
     assert any(_wrong(seed, mode) for seed in range(60))
 
 
-def _restrict_nothing(self: lanes.Lanes, pages: np.ndarray, allowed: np.ndarray) -> None:  # type: ignore[type-arg]
+def _restrict_nothing(self: lanes.Lanes, pages: I64, allowed: U8) -> None:
     self._where[:] = 0
     lanes.restrict_lanes(pages, self._where, self.epoch, self.compressing, allowed)
 
@@ -85,7 +92,7 @@ def _restrict_nothing(self: lanes.Lanes, pages: np.ndarray, allowed: np.ndarray)
 @pytest.mark.parametrize("mode", SyncMode)
 def test_a_stream_for_the_other_mode_is_noticed(mode: SyncMode) -> None:
     other = next(each for each in SyncMode if each is not mode)
-    stream = random_stream(3, 200, return_path=True)
+    stream = random_stream(3, records=200, return_path=True)
     expected = image(stream, before)
     carried = thin_over_channels(stream, pagethrift(), 3, mode, settings_of(3))
     wrong = Carried(carried.main, carried.channels, other)

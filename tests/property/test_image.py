@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from pagethrift.content.ledger import Ledger, State
 from pagethrift.content.signature import SubpageSigner
 from pagethrift.engine import forwarder
+from pagethrift.engine import thinner as thinner_module
 from pagethrift.engine.counters import Count
+from pagethrift.engine.decisions import Moment
+from pagethrift.engine.output import Output
 from pagethrift.errors import StreamError
+from pagethrift.model.methods import Method
 from pagethrift.model.pages import I64, PAGE_BYTES, U8, U32, U64, Block, PageBatch
 from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
@@ -33,27 +37,27 @@ def differences(stream: bytes, thinned: bytes) -> int:
 
 @pytest.mark.parametrize("name", TABLE)
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(seed=seeds)
-def test_every_strategy_leaves_the_same_image(name: str, seed: int) -> None:
-    stream = random_stream(seed)
+@given(seed=seeds, deltas=st.booleans())
+def test_every_strategy_leaves_the_same_image(name: str, seed: int, deltas: bool) -> None:
+    stream = random_stream(seed, deltas=deltas)
     thinned, _ = thin_in_pieces(stream, TABLE[name](), seed)
     assert differences(stream, thinned) == 0
 
 
 @settings(max_examples=3 * EXAMPLES, deadline=None)
-@given(seed=seeds)
-def test_chaos_is_harmless(seed: int) -> None:
-    stream = random_stream(seed)
+@given(seed=seeds, deltas=st.booleans())
+def test_chaos_is_harmless(seed: int, deltas: bool) -> None:
+    stream = random_stream(seed, deltas=deltas)
     thinned, thinner = thin_in_pieces(stream, chaos(seed), seed)
     assert differences(stream, thinned) == 0
     assert len(thinner.held) == 0
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(seed=seeds)
-def test_ledger_tells_the_truth(seed: int) -> None:
+@given(seed=seeds, deltas=st.booleans())
+def test_ledger_tells_the_truth(seed: int, deltas: bool) -> None:
     """After everything was forwarded each row describes exactly what the destination holds."""
-    stream = random_stream(seed)
+    stream = random_stream(seed, deltas=deltas)
     thinned, thinner = thin_in_pieces(stream, chaos(seed, Signing.SUBPAGES), seed)
     memory = image(thinned, before).memory
     signer = thinner._signer
@@ -84,10 +88,10 @@ def signed(memory: U8, secret: bytes) -> U64:
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
-@given(seed=seeds, chaotic=st.booleans())
-def test_a_destination_that_holds_an_old_image(seed: int, chaotic: bool) -> None:
+@given(seed=seeds, chaotic=st.booleans(), deltas=st.booleans())
+def test_a_destination_that_holds_an_old_image(seed: int, chaotic: bool, deltas: bool) -> None:
     """The ledger begins with what it holds: equal pages need no byte, for others a first delta is right."""
-    stream = random_stream(seed)
+    stream = random_stream(seed, deltas=deltas)
     end, rng = image(stream, before), np.random.default_rng(seed)
     assert end.table is not None
     old: dict[bytes, U8] = {}
@@ -138,6 +142,52 @@ def test_a_base_of_another_size_is_refused() -> None:
         thin_in_pieces(
             stream, TABLE["pagethrift"](), 3, base=lambda _: {name: np.zeros((1_000, 16), np.uint64)}
         )
+
+
+def test_a_sources_deltas_are_sent_as_they_came_and_the_pages_they_need_go_before() -> None:
+    """Of pages whose delta came, also held ones; the ledger knows that it does not know them."""
+    deltas = unseen = 0
+    for seed in range(60):
+        _, thinner = thin_in_pieces(random_stream(seed, deltas=True), chaos(seed), seed)
+        deltas += int(thinner.counters.by_method[Method.SOURCE_DELTA])
+        unseen += int((thinner.ledger.state == State.UNSEEN).sum())
+        assert thinner.counters.pages.delta >= thinner.counters.by_method[Method.SOURCE_DELTA]
+    print(f"{deltas} deltas, {unseen} pages unseen at the end")
+    assert deltas > 300
+    assert unseen > 30
+
+
+class CommitsDeltas(Ledger):
+    """The mutant: a page that the source changed by a delta still counts as what was sent before."""
+
+    def commit(self, pages: I64, signs: U64, methods: U8) -> None:
+        known = np.where(methods == Method.SOURCE_DELTA, Method.SKIP, methods).astype(np.uint8)
+        super().commit(pages, signs, known)
+
+
+class HoldsPast(forwarder.Forwarder):
+    """The mutant: a held page stays held when a delta against it is sent."""
+
+    def release_before(self, batch: PageBatch, out: Output, moment: Moment) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("mutant", [CommitsDeltas, HoldsPast])
+def test_mutants_that_misread_a_sources_delta_are_caught(
+    mutant: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = forwarder if mutant is CommitsDeltas else thinner_module
+    monkeypatch.setattr(module, mutant.__mro__[1].__name__, mutant)
+    caught = 0
+    for seed in range(100):
+        stream = random_stream(seed, deltas=True)
+        try:
+            thinned, _ = thin_in_pieces(stream, chaos(seed, Signing.SUBPAGES), seed)
+            caught += differences(stream, thinned) > 0
+        except StreamError:
+            caught += 1
+    print(f"{mutant.__name__} caught in {caught} of 100 random streams")
+    assert caught >= 5
 
 
 class SeenInAnyRound(Ledger):

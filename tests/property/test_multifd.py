@@ -17,6 +17,7 @@ from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
 from pagethrift.stream.image import image
 from pagethrift.stream.input import NotUnderstood
+from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.wire import RamFlag
 from tests.multifd import MAIN, Deadlock, Migration, Scene, random_migration
 from tests.property.test_image import differences
@@ -120,6 +121,7 @@ def test_these_migrations_show_what_they_should() -> None:
         for legacy in (False, True):
             some = [it for it in found if (it.per_section, it.legacy_zero) == (per_section, legacy)]
             assert len(some) > 20
+            assert {it.packing for it in some} == {0, PacketFlag.ZLIB, PacketFlag.ZSTD}
     for it in found:
         main = b"".join(data for to, data in it.script if to == MAIN)
         assert it.per_section or flush in main

@@ -132,7 +132,36 @@ def test_destination_stalls(qemu_10: QemuLike, short_path: Path) -> None:
         assert_failed_and_running(a)
 
 
-@pytest.mark.parametrize("capability", ["xbzrle", "postcopy-ram"])
+@pytest.mark.parametrize("name", ["kvm-default", "thesis", "cloudnet", "pagethrift"])
+def test_a_source_with_xbzrle(name: str, qemu_binary: QemuLike, short_path: Path) -> None:
+    """Its deltas go on as they come, between what the strategy makes of its full pages."""
+    relay_at, incoming = sockets(short_path)
+    with (
+        source(qemu_binary, PATTERNS, short_path) as a,
+        destination(qemu_binary, PATTERNS, short_path) as b,
+        RelayProcess(relay_at, incoming, "--strategy", name) as relay,
+    ):
+        a.wait_ready()
+        begin(
+            a, b, short_path, to=relay_at, listen=incoming,
+            capabilities={"xbzrle": True}, parameters=SLOW_LINK,
+        )  # fmt: skip
+        deadline_s = time.monotonic() + 25
+        while a.qmp.execute("query-migrate").get("xbzrle-cache", {}).get("bytes", 0) < 20_000:
+            assert time.monotonic() < deadline_s, a.qmp.execute("query-migrate")
+            time.sleep(0.1)
+        a.qmp.command("migrate-set-parameters", {"downtime-limit": 10_000})
+        finish(a, b)
+        assert relay.wait() == 0
+        assert relay.status.pages.delta > 100
+        if name == "kvm-default":  # it makes no delta of its own
+            assert relay.status.in_bytes == relay.status.out_bytes
+        assert relay.status.retransferred_pages > 500
+        found = differing_pages(a.dump_ram(), b.dump_ram())
+    assert found == []
+
+
+@pytest.mark.parametrize("capability", ["postcopy-ram"])
 def test_refused_capabilities_are_named(capability: str, qemu_10: QemuLike, short_path: Path) -> None:
     relay_at, incoming = sockets(short_path)
     with (

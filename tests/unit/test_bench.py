@@ -11,6 +11,7 @@ from scripts.bench import (
     candidates,
     cold_start,
     instructions,
+    link,
     memory,
     output,
     profile,
@@ -135,3 +136,10 @@ def test_a_cold_start_is_measured_on_both_commands() -> None:
     stream = cold_start.short_stream()
     assert cold_start.thin_start(stream) > 0
     assert cold_start.relay_start(stream) > 0
+
+
+def test_the_link_with_and_without_tls() -> None:
+    said: list[str] = []
+    measures = link.measure(1, 2, said.append)["measures"]
+    assert len(measures) == len(said) == 8
+    assert all(each["mb_per_s"]["median"] > 0 for each in measures.values())

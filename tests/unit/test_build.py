@@ -132,13 +132,14 @@ def test_processors_differ_by_features_not_by_what_changes_all_the_time() -> Non
 def test_arguments_of_other_types_are_left_to_numba(extension: Any) -> None:
     room = extension.pagethrift_stream_writer_room_bytes
     kinds = np.array([0, 1, 1, 0, 0, 2], np.uint8)
-    assert room(kinds) == -1
-    assert room(kinds[:4]) == 2 * (PAGE_ROOM + ZERO_ROOM)
+    lengths = np.array([1, 4096, 4096, 1, 1, 9], np.int32)
+    assert room(kinds[:4], lengths[:4]) == 2 * (PAGE_ROOM + ZERO_ROOM)
     frozen, shifted = kinds.copy(), np.frombuffer(bytearray(17), np.int64, 2, 1)
     frozen.flags.writeable = False
     for other in (kinds[::2], frozen, kinds.astype(np.int8), kinds.reshape(2, 3), bytes(kinds), None):
-        assert room(other) is NotImplemented
+        assert room(other, lengths) is NotImplemented
     assert room() is NotImplemented
+    assert room(kinds) is NotImplemented
     assert room(kinds, kinds) is NotImplemented
     cut = extension.pagethrift_stream_packets_cut_offsets
     offsets, pages, seen = OFFSETS.copy(), np.zeros(3, np.int64), np.zeros(8, np.int64)
@@ -153,7 +154,7 @@ def test_arguments_of_other_types_are_left_to_numba(extension: Any) -> None:
 
 def test_a_kernel_takes_them_all_the_same(extension: Any) -> None:
     calls: list[tuple[Any, tuple[Any, ...], Any]] = [
-        (room_bytes, (np.array([1, 2, 0, 2], np.uint8)[::2],), PAGE_ROOM + ZERO_ROOM),
+        (room_bytes, (np.array([1, 2, 0, 2], np.uint8)[::2], np.ones(2, np.int32)), PAGE_ROOM + ZERO_ROOM),
         (
             cut_offsets,
             (OFFSETS, np.uint32(0), 3, 5, 9, np.zeros(3, np.int64), np.zeros(8, np.int64)),

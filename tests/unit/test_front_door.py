@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pagethrift
+from pagethrift import errors
 from pagethrift.engine.thinner import thin
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.synthetic import Load
@@ -63,6 +64,12 @@ def test_type_checkers_see_what_programs_get() -> None:
     errors = {name: "errors" for name in checked if checked[name] == "errors"}
     assert checked == lazy | errors
     assert sorted([*checked, "__version__"]) == sorted(pagethrift.__all__)
+
+
+def test_every_error_can_be_caught_by_name() -> None:
+    classes = {name for name, each in vars(errors).items() if isinstance(each, type)}
+    assert classes <= {*pagethrift.__all__}
+    assert issubclass(pagethrift.GuestError, pagethrift.PagethriftError)
 
 
 def test_thin_with_defaults() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.address import Address
+from pagethrift.address import Address, parse_address
 from pagethrift.errors import LinkError
 from pagethrift.sockets import close_both_ways, connect, listen
 
@@ -27,6 +28,29 @@ def test_bytes_pass_over_tcp_and_over_unix_sockets(folder: Path) -> None:
                 assert near.gettimeout() is None
                 if wanted.host:
                     assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def link_local() -> list[str]:
+    """Return addresses of this machine that mean nothing without their interface."""
+    rows = (line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines())
+    return [f"{ipaddress.IPv6Address(bytes.fromhex(row[0]))}%{row[5]}" for row in rows if row[3] == "20"]
+
+
+def test_an_ipv6_address_keeps_its_zone() -> None:
+    addresses = link_local()
+    if not addresses:
+        pytest.skip("no link-local IPv6 address here")
+    with listen(parse_address(f"[{addresses[0]}]:0", listening=True)) as listener:
+        _, port, _, zone = listener.getsockname()
+        assert zone == socket.if_nametoindex(addresses[0].partition("%")[2])
+        with connect(Address(host=addresses[0], port=port)) as near, listener.accept()[0] as far:
+            near.sendall(b"there")
+            assert far.recv(5) == b"there"
+
+
+def test_a_zone_that_is_not_there_is_said() -> None:
+    with pytest.raises(LinkError, match=r"cannot listen on \[fe80::1%nosuch0\]:0"):
+        listen(parse_address("[fe80::1%nosuch0]:0", listening=True))
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -29,6 +30,23 @@ StopName: TypeAlias = Annotated[
     typer.Option(
         help="A stop rule to use instead of the strategy's; `pagethrift strategies` lists them.",
         metavar="NAME",
+    ),
+]
+TlsDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Encrypt the link with TLS; the folder has ca-cert.pem, client-cert.pem and client-key.pem, as"
+        " QEMU and libvirt lay it out.",
+        metavar="DIR",
+        rich_help_panel="Link",
+    ),
+]
+TlsHostname: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="The name in the destination's certificate (default: the host of its address).",
+        metavar="NAME",
+        rich_help_panel="Link",
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]

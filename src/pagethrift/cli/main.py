@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
+import os
 import sys
 
 import typer
 
 from pagethrift import __version__
 from pagethrift.cli.collecting import collecting_later
-from pagethrift.cli.exits import exit_code_of
+from pagethrift.cli.exits import TRACEBACK, exit_code_of
 
 _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
-    "restore": (_MIGRATE, "pagethrift.cli.restore", "Put back settings that a killed run left."),
+    "restore": (
+        _MIGRATE,
+        "pagethrift.cli.restore",
+        "Put back what a killed run left; say where the guest is.",
+    ),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),
@@ -42,6 +48,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names and labels may hold any character
+    if os.environ.get(TRACEBACK) != "1":
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # what it would say is raised, too
     arguments = sys.argv[1:]
     command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     sys.exit(exit_code_of(lambda: _run(command, arguments), command))

@@ -20,6 +20,8 @@ from pagethrift.cli.common import (
     Parameters,
     StopName,
     StrategyName,
+    TlsDir,
+    TlsHostname,
 )
 from pagethrift.cli.ending import ending_signals
 from pagethrift.cli.progress import complain, view
@@ -98,6 +100,8 @@ def migrate(
         ),
     ] = None,
     window: Window = DEFAULT_WINDOW,
+    tls_dir: TlsDir = None,
+    tls_hostname: TlsHostname = None,
     relay_folder: Annotated[
         Path | None,
         typer.Option(
@@ -216,6 +220,8 @@ def migrate(
         compare_machines=compare,
         result_path=check_output(out, "--out", stream=True) if out else None,
         relay_folder=_folder(relay_folder),
+        tls_folder=tls_dir.absolute() if tls_dir is not None else None,
+        tls_hostname=tls_hostname or "",
         facts_log=check_output(facts_log, "--facts-log", stream=True) if facts_log else None,
     )
     if check:

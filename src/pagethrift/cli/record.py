@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json as json_library
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from pagethrift.address import parse_qmp_path
 from pagethrift.cli.common import Json
+from pagethrift.cli.ending import ending_signals
 from pagethrift.live.recorder import RecordOptions, RecordProgress
 from pagethrift.live.recorder import record as record_live
 from pagethrift.trace.format import TraceHeader
@@ -101,7 +101,7 @@ async def _interruptible(options: RecordOptions, as_json: bool) -> TraceHeader:
 
     task = asyncio.ensure_future(record_live(options, show))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, task.cancel)
     return await task
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pagethrift.address import parse_address
+from pagethrift.address import Address, parse_address
 from pagethrift.cli.channels import (
     DEFAULT_WINDOW,
     Channels,
@@ -24,15 +25,20 @@ from pagethrift.cli.common import (
     Json,
     Parameters,
     StrategyName,
+    TlsDir,
+    TlsHostname,
     chosen_strategy,
 )
 from pagethrift.engine.warmup import warm_up
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, UsageError
 from pagethrift.model.channels import Compress
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay.control import Speaker, obey
 from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
 from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds
+
+if TYPE_CHECKING:
+    from pagethrift.tls import TlsClient
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -61,6 +67,8 @@ def relay(
     guest_uuid: Annotated[
         str, typer.Option(help="The guest's UUID, if its QEMU was started with -uuid; for --channels.")
     ] = "",
+    tls_dir: TlsDir = None,
+    tls_hostname: TlsHostname = None,
     stall_timeout: Annotated[
         str, typer.Option(help="Fail when the destination takes nothing for this long.")
     ] = (f"{STALL_TIMEOUT_S:.0f}s"),
@@ -83,10 +91,11 @@ def relay(
         near, far = parse_address(listen, listening=True), parse_address(connect)
         bandwidth_bps = parse_bandwidth(bandwidth) if bandwidth else 0.0
         stall_timeout_s, downtime_limit_s = parse_seconds(stall_timeout), parse_seconds(downtime_limit)
+        tls = _tls(tls_dir, far, tls_hostname)
         with collecting_later():
             warm_up()
         report = speaker.status if speaker else _Words()
-        return Relay(near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s, over)
+        return Relay(near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s, over, tls)
 
     try:
         _serve(make(), speaker is not None, interrupted)
@@ -118,6 +127,17 @@ def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
         worker.join(0.2)
     if failures:
         raise failures[0]
+
+
+def _tls(folder: Path | None, destination: Address, hostname: str | None) -> TlsClient | None:
+    """Return what the link is encrypted with, None for a plain one. Raises UsageError."""
+    if folder is None:
+        if hostname is not None:
+            raise UsageError("--tls-hostname is for TLS only; give --tls-dir too")
+        return None
+    from pagethrift.tls import load_tls  # without TLS OpenSSL would only cost time and memory
+
+    return load_tls(folder, destination, hostname or "")
 
 
 def _run(server: Relay, failures: list[Exception]) -> None:

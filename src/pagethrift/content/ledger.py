@@ -24,6 +24,8 @@ class State(IntEnum):
     """the page is all zero; its row is not used"""
     BASE = 3
     """its row describes what the destination held before the migration; nothing was forwarded"""
+    UNSEEN = 4
+    """something was forwarded that the relay has not seen whole: the source's own delta"""
 
 
 ALL_CHANGED = 0xFFFFFFFF
@@ -34,7 +36,7 @@ def _compare(rows: U64, state: U8, zero: U64, pages: I64, kinds: U8, signs: U64,
     columns = signs.shape[1]
     for i in range(len(pages)):
         page = pages[i]
-        if state[page] == State.NEVER:
+        if state[page] == State.NEVER or state[page] == State.UNSEEN or kinds[i] == Kind.XBZRLE:
             out[i] = ALL_CHANGED
             continue
         if state[page] == State.ZERO and kinds[i] == Kind.ZERO:
@@ -55,6 +57,9 @@ def _commit(rows: U64, state: U8, zero: U64, pages: I64, signs: U64, methods: U8
         if methods[i] in (Method.SKIP, Method.HOLD):
             continue
         page = pages[i]
+        if methods[i] == Method.SOURCE_DELTA:
+            state[page] = State.UNSEEN
+            continue
         is_zero = columns > 0
         for column in range(columns):
             if signs[i, column] != zero[column]:
@@ -108,7 +113,8 @@ class Ledger:
     def compare(self, pages: I64, kinds: U8, signs: U64, out: U32) -> None:
         """Write for each page a mask with a bit for each column that differs.
 
-        The mask is ALL_CHANGED for a page never forwarded, 0 for a page the destination holds.
+        The mask is ALL_CHANGED for a page never forwarded, and for a delta of the source's or a page that
+        one changed; 0 for a page the destination holds.
         """
         _compare(self.rows, self.state, self.zero_row, pages, kinds, signs, out)
 

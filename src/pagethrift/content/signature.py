@@ -49,7 +49,7 @@ def _sign_subpages(buffer: U8, positions: I64, kinds: U8, key: U64, zero: U64, o
     mask = np.uint64(0xFFFFFFFF)
     shift = np.uint64(32)
     for i in range(len(positions)):
-        if kinds[i] == Kind.ZERO:
+        if kinds[i] != Kind.PAGE:
             for column in range(len(zero)):
                 out[i, column] = zero[column]
             continue
@@ -106,7 +106,10 @@ class SubpageSigner:
         return SUBPAGE_BYTES
 
     def sign(self, batch: PageBatch, out: U64) -> None:
-        """Write a row of signatures for each ZERO or PAGE record; ``out``: (n, columns)."""
+        """Write a row of signatures for each record; ``out``: (n, columns).
+
+        The row of an XBZRLE record says nothing.
+        """
         _sign_subpages(batch.buffer, batch.position, batch.kind, self.key, self.zero_row, out)
 
 
@@ -132,11 +135,11 @@ class Sha256Signer:
         return 0
 
     def sign(self, batch: PageBatch, out: U64) -> None:
-        """Write a digest for each record; hashlib releases the GIL for each page."""
-        view, zero = batch.buffer.data, int(Kind.ZERO)  # an enum would be compared ten times slower
+        """Write a digest for each record, as SubpageSigner does; hashlib releases the GIL for each page."""
+        view, whole = batch.buffer.data, int(Kind.PAGE)  # an enum would be compared ten times slower
         rows = out.view(np.uint8)
         for i, (kind, at) in enumerate(zip(batch.kind.tolist(), batch.position.tolist(), strict=True)):
-            if kind == zero:
+            if kind != whole:
                 out[i] = self.zero_row
             else:
                 digest = hashlib.sha256(view[at : at + PAGE_BYTES]).digest()

@@ -52,12 +52,12 @@ def measure_payloads(
     stand for parts of the page.
     """
     for i in range(len(pages)):
-        known = state[pages[i]] != State.NEVER
+        known = state[pages[i]] != State.NEVER and state[pages[i]] != State.UNSEEN
         sparse = delta = PAGE_BYTES
         if kinds[i] == Kind.ZERO:
             sparse = 0
         elif allowed[i] & SPARSE and not (known and masks[i] == 0 and allowed[i] & SKIP):
-            sparse = sparse_bytes(buffer, positions[i])
+            sparse = sparse_bytes(buffer, positions[i]) if kinds[i] == Kind.PAGE else PAGE_BYTES
         if allowed[i] & DELTA and known and subpage_bytes > 0:
             delta = delta_bytes(masks[i], subpage_bytes)
         payloads[i, Payload.SPARSE.value] = sparse
@@ -68,7 +68,7 @@ def measure_payloads(
 def smallest_method(state: int, mask: int, allowed: int, payloads: I32) -> tuple[int, int]:
     """Return a page's method and the bytes of its records; ``payloads``: its row. See ``choose_methods``."""
     sparse, delta = payloads[Payload.SPARSE.value], payloads[Payload.DELTA.value]
-    known = state != State.NEVER
+    known = state != State.NEVER and state != State.UNSEEN
     if known and mask == 0 and allowed & SKIP:
         return Method.SKIP, 0
     if allowed & ONLY_CHANNEL:
@@ -104,3 +104,12 @@ def choose_methods(
     """
     for i in range(len(pages)):
         methods[i], sizes[i] = smallest_method(state[pages[i]], masks[i], allowed[i], payloads[i])
+
+
+@kernel
+def keep_source_deltas(kinds: U8, lengths: I32, methods: U8, sizes: I32) -> None:
+    """Let the source's own deltas travel as they came, whatever was chosen; a delta has no other form."""
+    for i in range(len(kinds)):
+        if kinds[i] == Kind.XBZRLE:
+            methods[i] = Method.SOURCE_DELTA
+            sizes[i] = DELTA_HEAD_BYTES + lengths[i]

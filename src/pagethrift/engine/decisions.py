@@ -21,7 +21,7 @@ from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, U8, U32, Bools, read_only
 from pagethrift.strategies.base import AlwaysAllow, HeldFacts, HoldNothing, PageFacts, Strategy
 
-FORWARDED = np.array([state in (State.KNOWN, State.ZERO) for state in State], np.bool_)
+FORWARDED = np.array([state in (State.KNOWN, State.ZERO, State.UNSEEN) for state in State], np.bool_)
 """by a page's state in the ledger, whether something of it was forwarded"""
 
 
@@ -48,7 +48,7 @@ class Contents(Protocol):
         """
 
     def adjust(self, methods: U8, sizes: I32) -> None:
-        """Change the choices in place, for systems with methods that QEMU's stream lacks."""
+        """Change the choices in place, where a page has no choice, or a system methods that QEMU lacks."""
 
 
 class Insight(Protocol):
@@ -88,7 +88,9 @@ class Decisions:
         self._state = state
         self._counters = counters
         forbidden = Allow.NOTHING if knows_contents else Allow.SKIP | Allow.DELTA
-        self._forbidden = np.uint8(forbidden if lanes else forbidden | Allow.CHANNEL)
+        forbidden |= Allow.NOTHING if lanes else Allow.CHANNEL
+        # the engine's own bits as well, whatever a strategy answers
+        self._forbidden = np.uint8(forbidden | 0xFF & ~sum(Allow))
         self._lanes = lanes
         # what is the same for every batch needs no facts, which cost 5 us a batch
         encode = strategy.encode
@@ -207,7 +209,8 @@ class Decisions:
             if len(held):
                 held.drop(pages)
             return
-        wish = np.asarray(wish, np.bool_) & (methods != Method.SKIP)
+        # a delta of the source's is worth nothing but in its place in the stream
+        wish = np.asarray(wish, np.bool_) & (methods != Method.SKIP) & (methods != Method.SOURCE_DELTA)
         held.drop(pages[~wish])
         chosen = np.flatnonzero(wish)
         kept = held.take(pages[chosen], sizes[chosen], moment.now_s, moment.round)

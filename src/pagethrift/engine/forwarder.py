@@ -8,7 +8,7 @@ import numpy as np
 
 from pagethrift.content.ledger import ALL_CHANGED, Ledger
 from pagethrift.content.signature import Sha256Signer, SubpageSigner
-from pagethrift.engine.choice import measure_payloads
+from pagethrift.engine.choice import keep_source_deltas, measure_payloads
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.decisions import FORWARDED, Decisions, Moment
 from pagethrift.engine.held import HeldPages
@@ -19,7 +19,7 @@ from pagethrift.engine.packing import Packing
 from pagethrift.engine.sync_point import SYNC_ROOM
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.methods import Method
-from pagethrift.model.pages import I32, I64, U8, U32, U64, BlockTable, PageBatch
+from pagethrift.model.pages import I32, I64, U8, U32, U64, BlockTable, Kind, PageBatch
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.input import Received
 from pagethrift.stream.writer import NO_RUNS, PAGE_ROOM, RUNS, RecordWriter
@@ -47,7 +47,8 @@ class _Records:
         )  # fmt: skip
 
     def adjust(self, methods: U8, sizes: I32) -> None:
-        """Change nothing: QEMU's stream has no further methods."""
+        """Leave a delta of the source's as it is; how long its record is, is known."""
+        keep_source_deltas(self.batch.kind, self.batch.length, methods, sizes)
 
 
 class Forwarder:
@@ -134,13 +135,30 @@ class Forwarder:
         """
         if self._to_release is None:
             self._to_release = self._decisions.to_release(moment, everything)
-        while len(self._to_release):
-            slots = self._to_release[: min(self._batch_pages, RELEASE_PAGES)]
-            if out.free < len(slots) * PAGE_ROOM + SYNC_ROOM:
-                return False
-            batch = self._hold_buffer.batch(slots)
-            self.forward(batch, out, moment, arriving=False)
-            self.held.drop(batch.page)
-            self._to_release = self._to_release[len(slots) :]
+        self._to_release = self._forward_held(self._to_release, out, moment)
+        if len(self._to_release):
+            return False
         self._to_release = None
         return True
+
+    def release_before(self, batch: PageBatch, out: Output, moment: Moment) -> bool:
+        """Forward the held pages that the batch has deltas of the source's against; False as ``release``.
+
+        Such a delta is against what the source last sent, so that must be at the destination first.
+        """
+        if not len(self.held):
+            return True
+        slots = self.held.slots(batch.page[batch.kind == Kind.XBZRLE])
+        return not len(self._forward_held(slots[slots >= 0], out, moment))
+
+    def _forward_held(self, slots: I64, out: Output, moment: Moment) -> I64:
+        """Forward held pages as far as ``out`` has room; return the slots that are left."""
+        while len(slots):
+            some = slots[: min(self._batch_pages, RELEASE_PAGES)]
+            if out.free < len(some) * PAGE_ROOM + (SYNC_ROOM if self.packing else 0):
+                break
+            batch = self._hold_buffer.batch(some)
+            self.forward(batch, out, moment, arriving=False)
+            self.held.drop(batch.page)
+            slots = slots[len(some) :]
+        return slots

@@ -145,6 +145,10 @@ class Lanes:
         """Note the lane of each page that is forwarded; return how many pages go over channels."""
         return mark_lanes(pages, methods, self._where, self.epoch, self._copied_at, self._given)
 
+    def in_channel(self, pages: I64) -> bool:
+        """Whether one of these pages went over its channel since the last sync."""
+        return bool((self._where[pages] == 2 * self.epoch + 1).any())
+
     def next_epoch(self) -> None:
         """Begin another epoch: a sync is in the stream."""
         self.epoch += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.lanes import Lanes
 from pagethrift.model.channels import ChannelSettings
-from pagethrift.model.pages import I32, U8, BlockTable, PageBatch
+from pagethrift.model.pages import I32, U8, BlockTable, Kind, PageBatch
 from pagethrift.stream.encoding.head import block_of
 from pagethrift.stream.encoding.packet import Estimate, Packet, gather_pages
 
@@ -39,6 +39,15 @@ class Packing:
         self._open: list[Packet] = [Packet() for _ in range(settings.channels)]
         self._spare: deque[Packet] = deque()
         self._taken: deque[tuple[Packet, int]] = deque()
+
+    @property
+    def lane_wanted(self) -> bool:
+        """Whether a page was bound to its lane since the last sync."""
+        return self._lanes.bound_pages > 0
+
+    def is_in_channel(self, batch: PageBatch) -> bool:
+        """Whether a delta of the source's must wait for what its page's channel carries."""
+        return self._lanes.in_channel(batch.page[batch.kind == Kind.XBZRLE])
 
     @property
     def open_bytes(self) -> int:

@@ -20,7 +20,7 @@ from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.packing import Job
 from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
-from pagethrift.engine.sync_point import FLUSH, PROBE, SYNC_ROOM, expected_mode
+from pagethrift.engine.sync_point import SYNC_ROOM, SyncPoints, expected_mode
 from pagethrift.errors import StreamError
 from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
@@ -31,6 +31,7 @@ from pagethrift.stream.events import BodyBegins, BodyEnds, Event, Pages, RamBegi
 from pagethrift.stream.input import NotUnderstood
 from pagethrift.stream.reader import BATCH_PAGES, BUFFER_BYTES, StreamReader
 from pagethrift.stream.writer import RUN_BYTES, room_bytes
+from pagethrift.stream.xbzrle import first_broken
 
 FLUSH_BYTES = 8
 """a MULTIFD_FLUSH record"""
@@ -80,10 +81,9 @@ class Thinner:
         self.compressing = True
         """set by the caller: False while the link is faster than the compressor"""
         self._to_destination = channels
-        self._mode: SyncMode | None = None
-        """how the destination syncs; None before the probe"""
-        self._probe_due = self._probing = self._owes_sync = False
+        self._syncs = SyncPoints()
         self._drop_bytes = 0
+        self._scratch: npt.NDArray[np.uint8] = np.zeros(PAGE_BYTES, np.uint8)
         self._pending: Event | None = None
         self._raw_done = 0
         self._ended = False
@@ -189,7 +189,7 @@ class Thinner:
 
     def probed(self, mode: SyncMode) -> None:
         """Say how the destination syncs. The SYNC for RAM's first section, if it needs one, was given."""
-        self._mode, self._probing = mode, False
+        self._syncs.probed(mode)
 
     def begin_round(self, number: int) -> None:
         """Say that QEMU began a round (0 = first pass)."""
@@ -204,14 +204,14 @@ class Thinner:
         before = out.total_bytes
         if self._forwarder.packing and self._forwarder.lanes:
             self._forwarder.packing.settle()
-            self._forwarder.lanes.compressing = self.compressing and self._mode is not None
+            self._forwarder.lanes.compressing = self.compressing and self._syncs.mode is not None
         try:
             return self._run(out, now_s)
         finally:
             self.counters.out_bytes += out.total_bytes - before
 
     def _run(self, out: Output, now_s: float) -> PauseReason:
-        while not self._probing:
+        while not self._syncs.probing:
             stuck = self._advance(out, now_s)
             if self._channels and (stuck is None or stuck is PauseReason.NEED_INPUT):
                 stuck = self._take_batch(self._channels, out, now_s) or stuck
@@ -255,7 +255,7 @@ class Thinner:
             return None
         batch, signs = found
         # room_bytes allows for the head of a PART section, too
-        if out.free < room_bytes(batch.kind):
+        if out.free < room_bytes(batch.kind, batch.length):
             return PauseReason.OUTPUT_FULL
         self._frame.open(out)
         self.phase = StreamPhase.RAM
@@ -270,13 +270,16 @@ class Thinner:
                     self._leave_out(data)
                     return self._copy(data, out)
                 self._frame.keep(data, self._reader.offset)
-            case BodyBegins() | Signal.SECTION_ENDS:
-                return self._at_section(out, begins=isinstance(event, BodyBegins))
+            case BodyBegins(last):
+                self._syncs.in_last = last
+                return self._at_section(out, begins=True)
+            case Signal.SECTION_ENDS:
+                return self._at_section(out, begins=False)
             case Signal.FLUSH:
                 return self._at_mark(flush=True)
             case RamBegins(table, section_id):
                 self._ram_id = section_id
-                self._probe_due = self._to_destination is not None
+                self._syncs.ram_begins(section_id)
                 try:
                     self._begin(table)
                 except MemoryError:
@@ -286,22 +289,28 @@ class Thinner:
                 if self._channels:
                     self._channels.begin(table)
             case Pages(batch):
-                room = room_bytes(batch.kind)
-                if room < 0:
-                    got = "XBZRLE (switch capability xbzrle off at the source)"
-                    raise StreamError(self._reader.offset, "full pages", got)
-                if out.free < room:
+                bad = first_broken(batch.buffer, batch.position, batch.kind, batch.length, self._scratch)
+                if bad >= 0:
+                    got = f"a broken one for page {batch.page[bad]}"
+                    raise StreamError(self._reader.offset, "an XBZRLE payload", got)
+                if not self._forwarder.release_before(batch, out, self._moment(now_s)):
+                    return False
+                packing = self._forwarder.packing
+                if out.free < room_bytes(batch.kind, batch.length) + (SYNC_ROOM if packing else 0):
                     return False
                 self.phase = StreamPhase.RAM
+                if packing and packing.is_in_channel(batch):
+                    self._syncs.sync_within(out, packing, self._reader.offset)
                 self._forwarder.forward(batch, out, self._moment(now_s), lender=self._reader.received_in)
             case BodyEnds(last):
-                if out.free < SYNC_ROOM:
+                if self._forwarder.packing and out.free < SYNC_ROOM:
                     return False
                 if not self._forwarder.releasing and not self._at_mark(flush=False):
                     return False
                 if not self._forwarder.release(out, self._moment(now_s), everything=last):
                     return False
-                self._end_body(out, last)
+                if self._forwarder.packing:
+                    self._syncs.end_body(out, self._forwarder.packing, last, self._frame is not None)
                 if self._channels:
                     self._channels.ram_over = last
             case RamEnds():
@@ -314,44 +323,17 @@ class Thinner:
 
     def _at_section(self, out: Output, begins: bool) -> bool:
         """Put main in a place for page records, at the head or the end of a section; send the probe once."""
-        if out.free < SYNC_ROOM:
+        packing = self._forwarder.packing
+        if packing and out.free < SYNC_ROOM:
             return False
         if self._frame is not None:
-            if self._owes_sync or (self._mode is SyncMode.SECTION and self._frame.closes_own):
-                self._owes_sync = False
-                self._sync(out)
-            if not self._frame.put(out, begins):
+            if packing:
+                self._syncs.before_set_aside(out, packing, self._frame.closes_own)
+            if not self._frame.put(out, begins) or (packing and out.free < SYNC_ROOM):
                 return False
-        if self._probe_due and not begins:
-            if not self._reader.return_path:
-                expected = (
-                    "a return path (switch capability return-path on at the source, or use --compress off)"
-                )
-                raise StreamError(self._reader.offset, expected, "none")
-            if out.free < SYNC_ROOM:
-                return False
-            out.append(PROBE)
-            self._probe_due, self._probing = False, True
+        if packing and not begins:
+            self._syncs.probe(out, self._reader.return_path, self._reader.offset)
         return True
-
-    def _end_body(self, out: Output, last: bool) -> None:
-        """Sync the compressed channels before the end mark of a section of RAM, where that is needed."""
-        packing, lanes = self._forwarder.packing, self._forwarder.lanes
-        if packing is None or lanes is None or self._mode is None:
-            return
-        if self._mode is SyncMode.SECTION and self._frame is not None:
-            self._owes_sync = True  # the end mark goes out with the rest of what is set aside
-        elif self._mode is SyncMode.SECTION or last or lanes.bound_pages:
-            self._sync(out)
-        else:
-            packing.flush()
-
-    def _sync(self, out: Output) -> None:
-        packing = self._forwarder.packing
-        assert packing is not None
-        out.mark_sync(packing.sync())
-        if self._mode is SyncMode.ROUND:
-            out.append(FLUSH)
 
     def _leave_out(self, data: memoryview) -> None:
         """Leave out bytes of main that the destination must not see, at the beginning of ``data``."""

@@ -32,8 +32,12 @@ class Destination:
         self._resumed = asyncio.Event()
         monitor.on_event(self._on_event)
 
-    async def check(self, settings: BorrowedSettings) -> None:
-        """Raise QmpError when this QEMU is not waiting for a migration, or waits for another kind."""
+    async def check(self, settings: BorrowedSettings, *, encrypted: bool) -> None:
+        """Raise QmpError when this QEMU is not waiting for a migration, or waits for another kind.
+
+        ``encrypted``: TLS will come. Its tls-creds are only read, never set: whom this QEMU believes is its
+        operator's decision.
+        """
         status = await self.monitor.query_status()
         where = f"destination {self.monitor.path}"
         if status != "inmigrate":
@@ -43,8 +47,17 @@ class Destination:
         for name in ("mapped-ram", "x-colo", "background-snapshot"):
             if settings.capabilities.get(name):
                 raise QmpError(f"{where}: capability {name} is on; switch it off or start that QEMU anew")
-        if settings.parameters.get("tls-creds"):
-            raise QmpError(f"{where}: expects TLS (tls-creds); clear tls-creds, protect the link otherwise")
+        credentials = settings.parameters.get("tls-creds")
+        if credentials and not encrypted:
+            raise QmpError(
+                f"{where}: expects TLS (tls-creds is {credentials}); give --tls-dir, or with --plain set"
+                " it at the source"
+            )
+        if encrypted and not credentials:
+            raise QmpError(
+                f"{where}: expects no TLS (tls-creds is empty); set its tls-creds with"
+                " migrate-set-parameters, or leave TLS out"
+            )
 
     async def listen(self, options: MigrateOptions) -> None:
         """Send `stop`, and migrate-incoming to a QEMU started with `-incoming defer`. Raises QmpError.
@@ -119,9 +132,19 @@ class Destination:
         try:
             return (await self.monitor.query_migrate(timeout_s=1.0)).error
         except QmpError:
-            if not self.monitor.alive:
+            if self.monitor.alive:
+                return HUNG if self.has_channels else ""
+            return await self._hung_up()
+
+    async def _hung_up(self) -> str:
+        """A process whose sockets have closed takes some milliseconds to end, if that is why they closed."""
+        if self.monitor.process is None:
+            return "its monitor has hung up"
+        for _ in range(10):
+            if self.monitor.process_ended:
                 return "the destination QEMU has ended"
-            return HUNG if self.has_channels else ""
+            await asyncio.sleep(0.05)
+        return "its monitor has hung up, but its process goes on"
 
     def _on_event(self, event: QmpEvent) -> None:
         if event.name == "RESUME":

@@ -60,6 +60,7 @@ async def open_ends(
     Leaving the context always ends the relay and restores the operator's settings.
     Raises QmpError, LinkError or UsageError before anything has been sent.
     """
+    options.check_tls_files()
     async with AsyncExitStack() as stack:
         source = await _connect(stack, options.source_qmp, "source")
         stack.enter_context(claimed(source))
@@ -78,6 +79,7 @@ async def open_ends(
             ends.settings,
             read_here=not options.plain,
             multifd_set=options.features.multifd_channels is not None,
+            link_encrypted=options.tls_folder is not None,
         )
         if ends.settings.capabilities.get("dirty-bitmaps"):
             ends.bitmap_bytes = await pending_of_bitmaps(source)
@@ -88,7 +90,7 @@ async def open_ends(
         await prepare_source(ends.settings, options)
         if destination is not None:
             theirs = await BorrowedSettings.of(destination.monitor)
-            await destination.check(theirs)
+            await destination.check(theirs, encrypted=options.encrypted(ends.settings.parameters))
             if theirs.found:
                 ends.warnings.append(theirs.found)
             if options.compare_machines and (lines := await unlike(source, destination.monitor)):
@@ -126,6 +128,8 @@ async def _start_relay(
         options.bandwidth_bps,
         options.downtime_limit_s,
         ends.channels,
+        options.tls_folder,
+        options.tls_hostname,
     )
     relay = await RelayProcess.start(argv, on_relay)
     stack.push_async_callback(lambda: undisturbed(relay.close()))

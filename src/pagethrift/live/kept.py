@@ -93,9 +93,12 @@ def keep(
         return
     data = {"schema": SCHEMA, "version": VERSION, "parameters": parameters, "capabilities": capabilities}
     draft = path.with_suffix(".part")
-    with contextlib.suppress(OSError):
+    try:
         draft.write_text(json.dumps(data))
         draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def forget(process: QemuProcess | None) -> None:

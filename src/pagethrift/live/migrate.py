@@ -20,7 +20,7 @@ from pagethrift.live.ends import Ends, open_ends
 from pagethrift.live.live_result import build_result
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.migrate_options import MigrateOptions
-from pagethrift.live.pilot import Decider, Pilot, one_line
+from pagethrift.live.pilot import Decider, Pilot, one_line, said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.live.whereabouts import Whereabouts, whereabouts
@@ -32,6 +32,7 @@ from pagethrift.whole_file import write_text
 CANCEL_S = 10.0
 """a source whose migration broke says so within 25 ms; one short of processor time takes longer"""
 LAST_WORD_S = 3.0
+UNASKED = "without --destination-qmp nobody asked the destination: see that its guest runs"
 
 
 async def migrate(
@@ -104,12 +105,12 @@ class _LiveMigration:
             if not await undisturbed(self._break_off()):
                 found = await undisturbed(self._guest_now())
                 error.args = (found.sentence(),)
-                await undisturbed(self._record(Outcome.CANCELLED, error=f"interrupted; {found.sentence()}"))
+                await undisturbed(self._note(Outcome.CANCELLED, f"interrupted; {found.sentence()}"))
                 raise
-        except PagethriftError as error:
-            failure = await undisturbed(self._failure(error))
+        except Exception as error:  # memory that ran out, too: where the guest is has to be said all the same
+            failure = await undisturbed(self._failure(said_of(error)))
             if failure is not None:
-                await undisturbed(self._record(Outcome.FAILED, error=str(failure)))
+                await undisturbed(self._note(Outcome.FAILED, str(failure)))
                 raise failure from error
         return await undisturbed(self._complete())
 
@@ -118,8 +119,23 @@ class _LiveMigration:
         self._pilot.start_take_over()
         try:
             resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
-        except QmpError as error:
-            resumed_s = await self._take_over_failed(error)
+        except Exception as error:
+            resumed_s = await self._take_over_failed(said_of(error))
+        if self._pilot.shutdown_reason and not self._watch.runs:  # -no-shutdown keeps such a source
+            self._ends.warnings.append(
+                f"the guest was powered off ({self._pilot.shutdown_reason}) during the migration:"
+                " it is at the destination, and does not run"
+            )
+        elif self._ends.destination is None:
+            self._ends.warnings.append(UNASKED)
+        try:
+            return await self._completed(resumed_s)
+        except Exception as error:
+            monitor = self._ends.destination.monitor if self._ends.destination else None
+            found = await whereabouts(self._ends.source, monitor, True, self._watch.runs)
+            raise one_line(said_of(error), found.sentence()) from error
+
+    async def _completed(self, resumed_s: float | None) -> MigrationResult:
         relay = self._ends.relay
         if relay is not None and not await relay.wait_done():
             self._ends.warnings.append("the relay did not end properly although the source completed")
@@ -129,7 +145,7 @@ class _LiveMigration:
             self._ends.warnings.append(str(error))
         return await self._record(Outcome.COMPLETED, resumed_s=resumed_s)
 
-    async def _take_over_failed(self, error: QmpError) -> float | None:
+    async def _take_over_failed(self, error: PagethriftError) -> float | None:
         """The source is done and the destination's monitor says no: make sure that the guest runs somewhere.
 
         Returns when the guest runs at the destination all the same.
@@ -150,7 +166,7 @@ class _LiveMigration:
             failure: PagethriftError = one_line(error, found.sentence())
         else:
             failure = GuestError(f"{error}; {found.sentence()}")
-        await self._record(Outcome.FAILED, error=str(failure))
+        await self._note(Outcome.FAILED, str(failure))
         raise failure
 
     def _source_cpu_s(self) -> float | None:
@@ -233,6 +249,11 @@ class _LiveMigration:
             return await self._pilot.why_relay_failed(relay)
         reason = self._watch.error or "no reason given"
         return QmpError(f"source {self._ends.source.path}: migration {self._watch.status}: {reason}")
+
+    async def _note(self, outcome: Outcome, error: str) -> None:
+        """Record a migration that came to nothing; what goes wrong with that must not hide ``error``."""
+        with contextlib.suppress(Exception):
+            await self._record(outcome, error=error)
 
     async def _record(
         self, outcome: Outcome, resumed_s: float | None = None, error: str = ""

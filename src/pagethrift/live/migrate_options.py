@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pagethrift.address import check_incoming_uri, parse_address, parse_qmp_path
 from pagethrift.errors import UsageError
 from pagethrift.model.channels import CHANNELS_MAX, WINDOW_LOG, WINDOW_LOG_MIN, Compress
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.result import ParameterValue
+from pagethrift.tls import host_to_verify, load_tls
+from pagethrift.whole_file import check_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,28 @@ class MigrateOptions:
     """file for the planner's facts and decisions, for replay"""
     relay_folder: Path | None = None
     """folder for the relay's socket; default: a fresh temporary folder"""
+    tls_folder: Path | None = None
+    """encrypt the link: folder with ca-cert.pem, client-cert.pem and client-key.pem, perhaps ca-crl.pem"""
+    tls_hostname: str = ""
+    """whom the destination's certificate must name; default: the host of ``destination``"""
 
     def check(self) -> None:
         """Raise UsageError when the options contradict each other."""
-        parse_address(self.destination)
+        destination = parse_address(self.destination)
+        if self.tls_folder is None and self.tls_hostname:
+            raise UsageError("--tls-hostname is for TLS only; give --tls-dir too")
+        if self.tls_folder is not None:
+            if self.plain:
+                raise UsageError(
+                    "--tls-dir is for the relay; with --plain QEMU encrypts: set tls-creds of both QEMUs"
+                )
+            host_to_verify(destination, self.tls_hostname)
         if self.incoming_uri is not None:
             check_incoming_uri(self.incoming_uri)
         parse_qmp_path(self.source_qmp, "--qmp")
+        for path, name in ((self.result_path, "the result"), (self.facts_log, "the facts log")):
+            if path is not None:
+                check_output(path, name, stream=True)
         if self.destination_qmp is not None:
             parse_qmp_path(self.destination_qmp, "--destination-qmp")
         if not self.downtime_limit_s > 0:
@@ -125,6 +143,17 @@ class MigrateOptions:
             raise UsageError(f"a window of 2^{self.window_log} bytes: QEMU takes 2^{WINDOW_LOG} at most")
         if self.features.post_copy and self.destination_qmp is None:
             raise UsageError("post-copy must be prepared at both ends: give --destination-qmp too")
+
+    def check_tls_files(self) -> None:
+        """Raise UsageError when the link is to be encrypted and ``tls_folder`` does not do for it."""
+        if self.tls_folder is not None:
+            load_tls(self.tls_folder, parse_address(self.destination), self.tls_hostname)
+
+    def encrypted(self, source_parameters: Mapping[str, Any]) -> bool:
+        """Return whether TLS comes to the destination: from the relay, or from QEMU itself."""
+        if self.plain:
+            return bool(source_parameters.get("tls-creds"))
+        return self.tls_folder is not None
 
 
 def switchover_deadline(limit_s: float, expected_s: float | None) -> float:

@@ -369,6 +369,19 @@ def _said(error: BaseException) -> str:
     return " ".join((str(error) or type(error).__name__).split())
 
 
+def said_of(error: Exception) -> PagethriftError:
+    """Return an error as one of ours: nobody foresaw the others, but they must not hide the guest."""
+    if isinstance(error, PagethriftError):
+        return error
+    if isinstance(error, MemoryError):
+        return PagethriftError("out of memory")
+    if isinstance(error, OSError):
+        return PagethriftError(_said(error))
+    return PagethriftError(
+        f"{type(error).__name__}: {_said(error)} (a fault of pagethrift, please report it)"
+    )
+
+
 def one_line(error: PagethriftError, *more: str) -> PagethriftError:
     """Return the error with more facts appended to its line."""
     error.args = ("; ".join(part for part in (str(error), *more) if part),)

@@ -11,7 +11,6 @@ from pagethrift.model.channels import ChannelSettings
 # Each of these changes the stream or its sockets into something the relay does not rewrite, or makes
 # QEMU wait for a command to continue.
 REFUSED_READ_HERE = (
-    "xbzrle",
     "postcopy-ram",
     "postcopy-preempt",
     "mapped-ram",
@@ -25,16 +24,26 @@ REFUSED_READ_HERE = (
     "background-snapshot",
     "pause-before-switchover",
 )
+UNPACKED = ("none", "zlib", "zstd")
+"""values of multifd-compression that the relay reads"""
 REFUSED_PLAIN = ("mapped-ram", "x-colo", "background-snapshot", "pause-before-switchover")
 
 
 async def check_source(
-    monitor: QmpMonitor, settings: BorrowedSettings, *, read_here: bool, multifd_set: bool
+    monitor: QmpMonitor,
+    settings: BorrowedSettings,
+    *,
+    read_here: bool,
+    multifd_set: bool,
+    link_encrypted: bool = False,
+    whole_pages: bool = False,
 ) -> str:
     """Return the source's run state (running or paused); raise QmpError when it cannot migrate now.
 
     ``read_here``: a relay or a recorder reads the stream; it does not go straight to a destination.
     ``multifd_set``: multifd will be set as we need it, so its present setting does not matter.
+    ``link_encrypted``: the relay speaks TLS with the destination, so the source's tls-creds are set aside.
+    ``whole_pages``: whoever reads needs the contents of pages, so the source may not send its own deltas.
     """
     where = f"source {monitor.path}"
     status = await monitor.query_status()
@@ -43,23 +52,24 @@ async def check_source(
     if (await monitor.query_migrate()).status not in ("", "none", "completed", "failed", "cancelled"):
         raise QmpError(f"{where}: a migration is running; wait for it, or cancel it with migrate_cancel")
     refused = REFUSED_READ_HERE if read_here else REFUSED_PLAIN
+    refused = ("xbzrle", *refused) if whole_pages else refused
     found = [name for name in refused if settings.capabilities.get(name)]
     if found:
         raise QmpError(
             f"{where}: migration capability {', '.join(found)} is on and cannot be used here;"
             " switch it off with migrate-set-capabilities"
         )
-    if settings.parameters.get("tls-creds") and read_here:
+    if settings.parameters.get("tls-creds") and read_here and not link_encrypted:
         raise QmpError(
-            f"{where}: tls-creds is set, so the relay would see ciphertext; set tls-creds to an empty"
-            " string and protect the link itself"
+            f"{where}: tls-creds is set, so pagethrift would see ciphertext; let migrate encrypt the link"
+            " instead, with --tls-dir, or set tls-creds to an empty string"
         )
     compression = settings.parameters.get("multifd-compression", "none")
     kept = read_here and not multifd_set
-    if settings.capabilities.get("multifd") and compression != "none" and kept:
+    if settings.capabilities.get("multifd") and compression not in UNPACKED and kept:
         raise QmpError(
-            f"{where}: multifd-compression is {compression}, and the relay cannot look into compressed pages;"
-            " set it to none with migrate-set-parameters"
+            f"{where}: multifd-compression is {compression}, which the relay cannot unpack; set it to none,"
+            " zlib or zstd with migrate-set-parameters"
         )
     return status
 
@@ -73,6 +83,8 @@ async def prepare_source(settings: BorrowedSettings, options: MigrateOptions) ->
     wanted = options.features
     if not options.plain:
         await settings.set({"max-bandwidth": 0})
+        if options.tls_folder is not None and settings.parameters.get("tls-creds"):
+            await settings.set({"tls-creds": ""})  # the local socket to the relay; the link is encrypted
         if wanted.multifd_channels is not None:
             await settings.switch(multifd=True)
             await settings.set({"multifd-channels": wanted.multifd_channels, "multifd-compression": "none"})

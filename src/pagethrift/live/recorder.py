@@ -13,6 +13,7 @@ section and an event each time; it pauses only while we leave those sections unr
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pagethrift.address import parse_qmp_path
 from pagethrift.errors import LinkError, QmpError, UsageError
 from pagethrift.live.live_result import identify
 from pagethrift.live.preflight import check_source
@@ -36,6 +38,7 @@ from pagethrift.trace.measure import ZSTD_LEVEL, ZSTD_SHARE, PageMeter, warm_up_
 from pagethrift.trace.page_classes import read_page_classes
 from pagethrift.trace.sweeps import SweepRows
 from pagethrift.trace.write import TraceWriter
+from pagethrift.whole_file import check_output
 
 SLOW_START_S = 0.25
 """QEMU knows no bandwidth in its first 100 ms and would switch over after a shorter pass (live/pilot.py)"""
@@ -63,11 +66,15 @@ class RecordOptions:
     """keep a copy of the guest's memory for byte-exact deltas; None: if half the free memory suffices"""
 
     def check(self) -> None:
-        """Raise UsageError when the options cannot be met."""
+        """Raise UsageError when the options cannot be met; a trace takes its file's place as a whole."""
         if not self.seconds > 0 or self.interval_s < 0:
             raise UsageError("the recording time must be positive, and the interval must not be negative")
-        if not self.out.absolute().parent.is_dir():
-            raise UsageError(f"--out {self.out}: no such folder; create it first")
+        parse_qmp_path(self.source_qmp, "--qmp")
+        check_output(self.out, "--out")
+        if self.page_classes is not None and not os.access(self.page_classes, os.R_OK):
+            raise UsageError(
+                f"--page-classes {self.page_classes}: cannot be read; copy the guest's /proc/kpageflags"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,8 @@ async def record(
         stack.push_async_callback(lambda: undisturbed(monitor.close()))
         settings = await BorrowedSettings.of(monitor)
         # the recorder switches multifd off
-        if await check_source(monitor, settings, read_here=True, multifd_set=True) != "running":
+        state = await check_source(monitor, settings, read_here=True, multifd_set=True, whole_pages=True)
+        if state != "running":
             raise QmpError(
                 f"source {monitor.path}: its guest is paused and would write nothing; send cont first"
             )

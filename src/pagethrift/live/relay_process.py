@@ -141,6 +141,8 @@ def relay_command(
     bandwidth_bps: int | None,
     downtime_limit_s: float | None = None,
     channels: ChannelSettings | None = None,
+    tls_folder: Path | None = None,
+    tls_hostname: str = "",
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
@@ -154,6 +156,10 @@ def relay_command(
     if channels is not None:
         argv += ["--channels", f"{channels.channels}", "--guest-uuid", str(uuid.UUID(bytes=channels.uuid))]
         argv += ["--compress", channels.compress, "--window", f"{channels.window_bytes}B"]
+    if tls_folder is not None:
+        argv += ["--tls-dir", str(tls_folder)]
+    if tls_hostname:
+        argv += ["--tls-hostname", tls_hostname]
     return [*argv, "--json"]
 
 
@@ -189,15 +195,18 @@ class RelayProcess:
 
         Raises the error the relay ended with, or LinkError when it is not ready in time.
         """
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            # its own session: Ctrl-C must reach only the driver, which ends the relay properly
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                # its own session: Ctrl-C must reach only the driver, which ends the relay properly
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        except OSError as error:  # no memory, no process number, no descriptor
+            raise LinkError(f"the relay cannot be started: {error.strerror or error}") from error
         relay = cls(process, on_news)
         try:
             async with asyncio.timeout(timeout_s):

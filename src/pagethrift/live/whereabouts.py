@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from pagethrift.errors import PagethriftError
 from pagethrift.live.qmp import QmpMonitor
 
 ASK_S = 3.0
@@ -22,6 +21,11 @@ class EndState:
     """as query-status names it; empty: it gave no answer"""
     ended: bool = False
     """its process is gone"""
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is known of it."""
+        return not (self.run_state or self.ended)
 
     @property
     def running(self) -> bool:
@@ -95,8 +99,16 @@ class Whereabouts:
     def _nowhere(self, destination: EndState) -> str:
         source = self.source
         said = f"the source {source.words()}, the destination {destination.words()}"
-        if destination.ended or not self.all_sent:
-            advice = f"send cont to the source ({source.path})" if not source.ended else "start it anew"
+        if source.ended and (destination.ended or not self.all_sent):
+            advice = "start it anew"
+        elif destination.ended or not self.all_sent:
+            advice = f"send cont to the source ({source.path})"
+            advice += ", which alone can run it, if it does not" * source.silent
+        elif source.silent:
+            advice = (
+                f"ask the source ({source.path}) with query-status: if it says postmigrate, or has ended,"
+                f" send cont to the destination ({destination.path}), never to both"
+            )
         elif destination.run_state:
             advice = f"send cont to the destination ({destination.path}), never to both"
         else:
@@ -104,6 +116,8 @@ class Whereabouts:
                 f"look at the destination's process; send cont to it ({destination.path}), or to the source"
                 f" ({source.path}) once the destination has ended, never to both"
             )
+        if source.silent or destination.silent:
+            return f"nobody can say whether the guest runs ({said}): {advice}"
         return f"the guest runs at neither end ({said}): {advice}"
 
 
@@ -111,7 +125,7 @@ async def ask(monitor: QmpMonitor) -> EndState:
     """Ask one QEMU, over a new connection if the old one is gone; never raises."""
     try:
         return EndState(monitor.path, await monitor.query_status(timeout_s=ASK_S))
-    except PagethriftError:
+    except Exception:  # whatever it is, there is no answer; memory may have run out
         pass
     if monitor.process_ended:
         return EndState(monitor.path, ended=True)
@@ -119,11 +133,11 @@ async def ask(monitor: QmpMonitor) -> EndState:
         return EndState(monitor.path)
     try:
         again = await QmpMonitor.connect(monitor.path, monitor.role)
-    except PagethriftError:
+    except Exception:
         return EndState(monitor.path, ended=monitor.process_ended)
     try:
         return EndState(monitor.path, await again.query_status(timeout_s=ASK_S))
-    except PagethriftError:
+    except Exception:
         return EndState(monitor.path, ended=monitor.process_ended)
     finally:
         await again.close()

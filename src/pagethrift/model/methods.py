@@ -25,6 +25,8 @@ class Method(IntEnum):
     """nothing for now: the page waits in the hold buffer"""
     CHANNEL = 7
     """nothing on main: the page travels compressed over the multifd channel that it is pinned to"""
+    SOURCE_DELTA = 8
+    """the source's own XBZRLE record, as it came"""
 
 
 COUNTED_AS: Mapping[Method, str] = {
@@ -35,6 +37,7 @@ COUNTED_AS: Mapping[Method, str] = {
     Method.SPARSE: "delta",
     Method.FROM_ZERO: "delta",
     Method.CHANNEL: "compressed",
+    Method.SOURCE_DELTA: "delta",
 }
 """method -> the field of PageCounters (model/result.py) that counts it; a held page is not counted"""
 

@@ -92,7 +92,7 @@ class BlockTable:
 class PageBatch:
     """Many page records as parallel arrays of one length n.
 
-    ``position`` points into ``buffer``, which stays valid until the reader is
+    ``position`` points into ``buffer``. All stay valid until the reader is asked for its next event or
     given room for more bytes.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import select
 import socket
@@ -15,6 +16,10 @@ from pagethrift.sockets import close_both_ways
 SEND_BYTES = 256 << 10
 """written at once: a small piece, so that rate and queue are looked at often"""
 RECEIVE_BYTES = 64 << 10
+EARLY_BYTES = 4 << 20
+"""a destination that closes later than this has not taken the stream's first bytes for something else"""
+TLS_ALERT = b"\x15\x03"
+"""what a TLS server begins with when the first bytes are no TLS"""
 SIOCOUTQNSD = 0x894B
 """TCP: bytes written to the socket and not yet sent at all (linux/sockios.h)"""
 
@@ -22,11 +27,12 @@ SIOCOUTQNSD = 0x894B
 class Connection:
     """A connected socket: one thread writes, another may receive, and any thread may close it.
 
-    A connection that encrypts is a subclass, and must keep apart what is one number here. ``write``
-    drops from ``pieces``, and returns, the plain bytes it took: the outlet counts with them.
-    ``sent_bytes``, ``unacknowledged_bytes`` and ``unsent_bytes`` count bytes on the wire: the rate of
-    the link comes from them. What is encrypted and not yet taken by the socket counts as unsent, and
-    goes out before ``write`` takes more. ``close`` may be called while another thread waits or writes.
+    A connection that encrypts (`TlsConnection`) keeps apart what is one number here. ``write``
+    drops from ``pieces``, and returns, plain bytes: the outlet counts with them. ``sent_bytes``,
+    ``unacknowledged_bytes`` and ``unsent_bytes`` count bytes on the wire: the rate of the link comes
+    from them. What is encrypted and not yet taken by the socket stays in ``pieces``, so the outlet
+    counts it as unsent, and goes out before ``write`` takes more: pass the same ``pieces`` until they
+    are empty. ``close`` may be called while another thread waits or writes.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -35,6 +41,8 @@ class Connection:
         self._tcp = connected.family != socket.AF_UNIX
         self.sent_bytes = 0
         """handed to the socket, as the wire carries them"""
+        self.answered = False
+        """something came back"""
         connected.setblocking(False)
         self._writable = select.poll()
         self._writable.register(connected, select.POLLOUT)
@@ -54,6 +62,8 @@ class Connection:
             count = self._socket.sendmsg(first_bytes(pieces, SEND_BYTES))
         except BlockingIOError:
             return 0
+        except OSError as error:
+            raise self._ended(error) from error
         drop_bytes(pieces, count)
         self.sent_bytes += count
         return count
@@ -63,9 +73,15 @@ class Connection:
         if not self._readable.poll(timeout_s * 1000):
             return None
         try:
-            return self._socket.recv(RECEIVE_BYTES)
+            data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return None
+        except OSError as error:
+            raise self._ended(error) from error
+        if not self.answered and data.startswith(TLS_ALERT):
+            raise OSError(errno.EPROTO, "it expects TLS (tls-creds); give --tls-dir")
+        self.answered = self.answered or bool(data)
+        return data
 
     def bound_unsent(self, most_bytes: int) -> None:
         """Bound what the kernel takes ahead of the link (TCP only; a Unix socket's buffer is small)."""
@@ -80,6 +96,12 @@ class Connection:
         """Bytes written that are not on the link yet."""
         return self._queue(SIOCOUTQNSD if self._tcp else termios.TIOCOUTQ)
 
+    def hint(self) -> str:
+        """Return what a destination that closes early and never answered may have meant; empty: unknown."""
+        if self.answered or self.sent_bytes > EARLY_BYTES:
+            return ""
+        return ", without an answer; see its log, and give --tls-dir if it expects TLS (tls-creds)"
+
     def finish(self) -> None:
         """Tell the other end that nothing more comes. Raises OSError."""
         self._socket.shutdown(socket.SHUT_WR)
@@ -87,6 +109,10 @@ class Connection:
     def close(self) -> None:
         """Close both directions at once."""
         close_both_ways(self._socket)
+
+    def _ended(self, error: OSError) -> OSError:
+        """Return the error with what can be said about it."""
+        return OSError(error.errno, f"{error.strerror or error}{self.hint()}")
 
     def _queue(self, request: int) -> int:
         count = array.array("i", [0])

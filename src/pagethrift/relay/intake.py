@@ -288,7 +288,7 @@ class Intake:
         if caller.opening is Opening.TLS and "TLS" not in self.warning:
             self.warning = (
                 f"refused a TLS connection from {caller.host}: if it is the source QEMU's, set tls-creds to"
-                " an empty string there and protect the link itself; the relay waits for a plain stream"
+                " an empty string there, and let --tls-dir encrypt the link; the relay waits for a plain one"
             )
         elif not self.warning:
             self.warning = f"closed a connection from {caller.host} that is no part of this migration"

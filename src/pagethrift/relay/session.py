@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pagethrift.address import Address
 from pagethrift.engine.counters import Count
@@ -25,15 +26,18 @@ from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
+from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
 from pagethrift.relay.probe import Probe
-from pagethrift.sockets import connect
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.encoding.packet import PacketEncoder
 from pagethrift.stream.reader import BUFFER_BYTES
 from pagethrift.stream.return_path import ReturnPath
+
+if TYPE_CHECKING:
+    from pagethrift.tls import TlsClient
 
 REPORT_S = 0.1
 RECEIVE_TIMEOUT_S = 0.5
@@ -65,9 +69,11 @@ class Relay:
         stall_timeout_s: float = STALL_TIMEOUT_S,
         downtime_limit_s: float = DOWNTIME_LIMIT_S,
         channels: ChannelSettings | None = None,
+        tls: TlsClient | None = None,
     ) -> None:
         """``channels``: the compressed channels that the destination expects."""
         self._destination = destination
+        self._tls = tls
         self._report = report
         self._bandwidth_bps = bandwidth_bps
         self._stall_timeout_s = stall_timeout_s
@@ -185,16 +191,16 @@ class Relay:
         if self._error:
             raise self._error
 
-    def _open(self) -> Connection:
+    def _open(self, channel: bool = False) -> Connection:
         """Connect to the destination once. Raises LinkError."""
-        return Connection(connect(self._destination, given_up=self._is_aborted))
+        return open_connection(self._destination, self._tls, self._is_aborted, channel)
 
     def _open_outlet(self, main: Connection, channels: ChannelSettings | None) -> Outlet:
         """Connect the channels, after main: QEMU 7.2 knows main by its coming first. Raises LinkError."""
         if channels is None:
             return Outlet(main, self._stall_timeout_s, self.abort, self._bandwidth_bps)
         for number in range(channels.channels):
-            self._channel_connections.append(self._open())
+            self._channel_connections.append(self._open(channel=True))
             threading.Thread(
                 target=self._watch_channel, args=(number,), name="channel-in", daemon=True
             ).start()
@@ -276,7 +282,9 @@ class Relay:
             except OSError as error:
                 return self.abort(LinkError(f"the source QEMU closed its socket: {error.strerror}"))
         if self._thinner.phase not in (StreamPhase.TAIL, StreamPhase.PIPE):
-            return self.abort(LinkError("the destination closed the link before the end of RAM"))
+            return self.abort(
+                LinkError(f"the destination closed the link before the end of RAM{link.hint()}")
+            )
         if self._answers.seen and self._answers.understood and self._answers.shut is None:
             return self.abort(LinkError("the destination closed the link before it had loaded the guest"))
         with contextlib.suppress(OSError):

@@ -30,6 +30,9 @@ class RamBegins:
 class BodyBegins:
     """The head of a PART or END section of RAM was handed out as Raw; its records follow."""
 
+    last: bool
+    """True in the END section"""
+
 
 @dataclass(frozen=True, slots=True)
 class Pages:

@@ -3,12 +3,13 @@
 A channel is a handshake of 64 bytes, then packets: a header of 1344 bytes and the pages it
 announces. Pages stay where they were received; a page comes out as soon as it is whole, even if
 its packet is not. ``offset`` of every error counts from the channel's own first byte, and the
-error names the channel. docs/stream.md describes the packet and what differs between versions.
+error names the channel. Pages of a compressed packet come out of a buffer of the reader's own, when the
+packet is whole. docs/stream.md describes the packet and what differs between versions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TypeAlias
@@ -22,6 +23,7 @@ from pagethrift.stream.events import Pages, Signal
 from pagethrift.stream.input import EventReader
 from pagethrift.stream.reader import BATCH_PAGES
 from pagethrift.stream.records import remember
+from pagethrift.stream.unpack import BadPackedError, Unpacker, ZlibUnpacker, ZstdUnpacker
 from pagethrift.stream.wire import FLAG_BITS, MULTIFD_MAGIC, PAGE_SHIFT
 
 HANDSHAKE_BYTES = 64
@@ -32,6 +34,8 @@ NAME_AT, NAME_BYTES, OFFSETS_AT = 64, 256, 320
 MULTIFD_VERSION = 1
 CHANNEL_BUFFER_BYTES = 2 * (HEADER_BYTES + PACKET_PAGES * PAGE_BYTES)
 """two packets: one receive may bring the rest of one and the beginning of the next"""
+MAX_PACKED_BYTES = 2 * PACKET_PAGES * PAGE_BYTES
+"""of a compressed packet: QEMU's own buffer for it has no more"""
 
 
 class PacketFlag(IntFlag):
@@ -46,16 +50,18 @@ class PacketFlag(IntFlag):
     DEVICE_STATE = 0x40
 
 
-_PLAIN = "set multifd-compression to none at the source"
+_PLAIN = "set multifd-compression to none, zlib or zstd at the source"
 _REFUSED = {
     PacketFlag.DEVICE_STATE: (
         "a device state packet (switch x-migration-multifd-transfer off on the source's vfio devices)"
     ),
-    PacketFlag.ZLIB: f"pages compressed with zlib ({_PLAIN})",
-    PacketFlag.ZSTD: f"pages compressed with zstd ({_PLAIN})",
     PacketFlag.QPL: f"pages compressed with qpl ({_PLAIN})",
     PacketFlag.UADK: f"pages compressed with uadk ({_PLAIN})",
     PacketFlag.QATZIP: f"pages compressed with qatzip ({_PLAIN})",
+}
+_UNPACKERS: dict[int, Callable[[], Unpacker]] = {
+    PacketFlag.ZLIB: ZlibUnpacker,
+    PacketFlag.ZSTD: ZstdUnpacker,
 }
 
 
@@ -117,6 +123,10 @@ class ChannelReader(EventReader[ChannelEvent]):
         self._steps: I64 = np.arange(PACKET_PAGES, dtype=np.int64) * PAGE_BYTES
         self._seen: I64 = np.empty(4 * PACKET_PAGES, np.int64)
         self._synced = False
+        self._packing: int | None = None
+        """the compression flag of every packet with normal pages; None before the first"""
+        self._unpacker: Unpacker | None = None
+        self._unpacked: U8 = np.empty(0, np.uint8)
 
     def _grammar(self) -> _Steps:
         source = self._in
@@ -143,22 +153,37 @@ class ChannelReader(EventReader[ChannelEvent]):
         for flag, name in _REFUSED.items():
             if flags & flag:
                 raise self._bad(8, "plain pages", name)
-        if flags > PacketFlag.SYNC:
+        packing = flags & ~int(PacketFlag.SYNC)
+        if packing and packing not in _UNPACKERS:
             raise self._bad(8, "flags of a RAM packet", f"{flags:#x}")
         if room > PACKET_PAGES:
             raise self._bad(12, f"a packet of at most {PACKET_PAGES} pages", str(room))
         if normal + zero > room:
             raise self._bad(16, f"at most the {room} pages announced", f"{normal} and {zero} zero ones")
         # QEMU before 9.0 leaves an earlier packet's length in a packet without pages.
-        if normal and data_bytes != normal * PAGE_BYTES:
-            raise self._bad(20, f"{normal * PAGE_BYTES} bytes for {normal} pages", str(data_bytes))
+        if normal:
+            self._check_length(normal, packing, data_bytes)
         if normal + zero:
             self._cut(normal + zero)
         source.consume_to(source.position + HEADER_BYTES)
-        yield from self._hand_out(normal, zero)
+        if normal and packing:
+            yield from self._unpack(normal, data_bytes)
+            yield from self._hand_out_unpacked(normal, zero)
+        else:
+            yield from self._hand_out(normal, zero)
         if flags & PacketFlag.SYNC:
             self._synced = True
             yield Sync()
+
+    def _check_length(self, normal: int, packing: int, data_bytes: int) -> None:
+        if self._packing is None:
+            self._packing = packing
+        if packing != self._packing:
+            raise self._bad(8, f"flags {self._packing:#x}, as of the pages before", f"{packing:#x}")
+        if not packing and data_bytes != normal * PAGE_BYTES:
+            raise self._bad(20, f"{normal * PAGE_BYTES} bytes for {normal} pages", str(data_bytes))
+        if packing and not 0 < data_bytes <= MAX_PACKED_BYTES:
+            raise self._bad(20, f"1 to {MAX_PACKED_BYTES} bytes of compressed pages", str(data_bytes))
 
     def _cut(self, count: int) -> None:
         """Write the page indices of a packet."""
@@ -186,11 +211,7 @@ class ChannelReader(EventReader[ChannelEvent]):
     def _hand_out(self, normal: int, zero: int) -> _Steps:
         """Yield a packet's pages as they arrive; zero pages come after the others."""
         source = self._in
-        self._kinds[:normal] = Kind.PAGE
-        self._kinds[normal : normal + zero] = Kind.ZERO
-        self._positions[normal : normal + zero] = 0
-        self._lengths[:normal] = PAGE_BYTES
-        self._lengths[normal : normal + zero] = 0
+        self._describe(normal, zero)
         done = 0
         while done < normal + zero:
             if done < normal:
@@ -208,6 +229,47 @@ class ChannelReader(EventReader[ChannelEvent]):
                 )
             )
             done = stop
+
+    def _describe(self, normal: int, zero: int) -> None:
+        """Write the kinds and lengths of a packet's pages, and the positions of its zero pages."""
+        self._kinds[:normal] = Kind.PAGE
+        self._kinds[normal : normal + zero] = Kind.ZERO
+        self._positions[normal : normal + zero] = 0
+        self._lengths[:normal] = PAGE_BYTES
+        self._lengths[normal : normal + zero] = 0
+
+    def _unpack(self, normal: int, packed_bytes: int) -> _Steps:
+        """Unpack a packet's normal pages as they arrive."""
+        source, begin = self._in, self._in.offset
+        if self._unpacker is None:
+            assert self._packing is not None
+            self._unpacker = _UNPACKERS[self._packing]()
+            self._unpacked = np.empty(PACKET_PAGES * PAGE_BYTES + 1, np.uint8)
+        # Room for one byte too many, by which a packet that unpacks to more is noticed.
+        expected_bytes, done = normal * PAGE_BYTES, 0
+        into = self._unpacked.data[: expected_bytes + 1]
+        name, left = PacketFlag(self._packing or 0).name, packed_bytes
+        while left and done <= expected_bytes:
+            yield from self._need(1)
+            piece = min(left, source.end - source.position)
+            packed = source.buffer.data[source.position : source.position + piece]
+            try:
+                done += self._unpacker.unpack(packed, into[done:])
+            except BadPackedError as error:
+                raise StreamError(begin, f"{name} data on {self.name}", str(error)) from None
+            source.consume_to(source.position + piece)
+            left -= piece
+        if done != expected_bytes:
+            got = "more" if done > expected_bytes else f"{done} bytes"
+            raise StreamError(begin, f"{name} data of {normal} pages on {self.name}", got)
+
+    def _hand_out_unpacked(self, normal: int, zero: int) -> _Steps:
+        """Yield the pages of a packet that was unpacked."""
+        self._describe(normal, zero)
+        self._positions[:normal] = self._steps[:normal]
+        whole = PageBatch(self._pages, self._kinds, self._positions, self._lengths, self._unpacked)
+        for start in range(0, normal + zero, self._batch_pages):
+            yield Pages(whole.part(start, min(start + self._batch_pages, normal + zero)))
 
     def _need(self, count: int) -> _Steps:
         source = self._in

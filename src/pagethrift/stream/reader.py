@@ -101,7 +101,7 @@ class StreamReader(EventReader[Event]):
                         context.parts_begun = True
                         last = section == Section.END
                         yield from source.flush()
-                        yield BodyBegins()
+                        yield BodyBegins(last)
                         yield from self._ram_body(context, last)
                         yield from sections.footer(source, section_id)
                         context.ram_over = last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -97,14 +97,17 @@ def packet(
     zero: Iterable[int] = (),
     flags: int = 0,
     stale_bytes: int = 0,
+    pack: Callable[[bytes], bytes] | None = None,
 ) -> bytes:
     """Return a multifd packet: ``pages`` are (page of the block, content), ``zero`` zero pages.
 
-    ``stale_bytes``: the length that QEMU before 9.0 leaves in a packet without pages.
+    ``stale_bytes``: the length that QEMU before 9.0 leaves in a packet without pages. ``pack`` compresses
+    the pages; the caller sets the flag that tells.
     """
     normal, zeros = list(pages), list(zero)
     offsets = [page * PAGE_BYTES for page, _ in normal] + [page * PAGE_BYTES for page in zeros]
     data = b"".join(bytes(content) for _, content in normal)
+    data = pack(data) if pack and normal else data
     head = _numbers(MULTIFD_MAGIC, MULTIFD_VERSION, flags, PACKET_PAGES)
     head += _numbers(len(normal), len(data) or stale_bytes) + bytes(8) + _numbers(len(zeros)) + bytes(28)
     head += block.encode().ljust(NAME_BYTES, b"\0")

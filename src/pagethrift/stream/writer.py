@@ -9,7 +9,7 @@ import numpy as np
 from pagethrift.kernels import Word, kernel, load64_be
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, U8, U32, BlockTable, Kind, PageBatch
-from pagethrift.stream.encoding.delta import put_delta
+from pagethrift.stream.encoding.delta import put_delta, put_source_delta
 from pagethrift.stream.encoding.full import FULL_BYTES, put_full
 from pagethrift.stream.encoding.head import HEAD_BYTES, block_of
 from pagethrift.stream.encoding.sparse import put_from_zero, put_sparse
@@ -21,6 +21,7 @@ from pagethrift.stream.wire import (
     PAGE_SHIFT,
     RECORD_MAX,
     SECTION_HEAD_BYTES,
+    XBZRLE_HEAD_BYTES,
     ZERO_FLAG,
 )
 
@@ -38,13 +39,14 @@ RUNS = 64
 
 
 @kernel
-def room_bytes(kinds: U8) -> int:
-    """Return the most output bytes for records of these kinds; -1 if one is XBZRLE (needs its old page)."""
+def room_bytes(kinds: U8, lengths: I32) -> int:
+    """Return the most output bytes for records of these kinds and payload bytes."""
     room = 0
-    for kind in kinds:
-        if kind == Kind.XBZRLE:
-            return -1
-        room += PAGE_ROOM if kind == Kind.PAGE else ZERO_ROOM
+    for i in range(len(kinds)):
+        if kinds[i] == Kind.XBZRLE:
+            room += ZERO_ROOM + XBZRLE_HEAD_BYTES + lengths[i]
+        else:
+            room += PAGE_ROOM if kinds[i] == Kind.PAGE else ZERO_ROOM
     return room
 
 
@@ -85,6 +87,7 @@ def _verbatim_run(
 def emit_records(
     buffer: U8,
     positions: I64,
+    lengths: I32,
     pages: I64,
     methods: U8,
     masks: U32,
@@ -146,6 +149,10 @@ def emit_records(
                 buffer, positions[i], masks[i], subpage_bytes,
                 out, at, offset, block, last, names, name_lengths,
             )  # fmt: skip
+        elif methods[i] == Method.SOURCE_DELTA:
+            after = put_source_delta(
+                buffer, positions[i], lengths[i], out, at, offset, block, last, names, name_lengths
+            )
         if after < 0:
             methods[i] = Method.FULL
             after = put_full(buffer, positions[i], out, at, offset, block, last, names, name_lengths)
@@ -185,7 +192,7 @@ class RecordWriter:
         """
         table = self.table
         at, self.last_block, found = emit_records(
-            batch.buffer, batch.position, batch.page, methods, masks, subpage_bytes,
+            batch.buffer, batch.position, batch.length, batch.page, methods, masks, subpage_bytes,
             table.names, table.name_lengths, table.first_pages, self.last_block, out, at, sizes,
             runs, self.run_bytes,
         )  # fmt: skip

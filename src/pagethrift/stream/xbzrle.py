@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pagethrift.kernels import Word, copy_bytes, kernel, load64
-from pagethrift.model.pages import PAGE_BYTES, U8
+from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Kind
 
 GAP_BYTES = 4
 """a shorter unchanged gap inside new bytes costs more as runs than as bytes"""
@@ -124,3 +124,12 @@ def apply_delta(payload: U8, start: int, length: int, page: U8, page_at: int) ->
                 i += count
                 done += count
     return 0
+
+
+@kernel
+def first_broken(buffer: U8, positions: I64, kinds: U8, lengths: I32, scratch: U8) -> int:
+    """Return the index of the first record whose XBZRLE payload is broken, or -1; ``scratch`` is a page."""
+    for i in range(len(kinds)):
+        if kinds[i] == Kind.XBZRLE and apply_delta(buffer, positions[i], lengths[i], scratch, 0):
+            return i
+    return -1

@@ -18,7 +18,7 @@ from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 from tests.fuzz import multifd_oracle as oracle
 from tests.fuzz.target import Bytes, Target, check_line
 from tests.fuzz.targets import thinner
-from tests.multifd import MAIN, Deadlock, Migration, Scene
+from tests.multifd import MAIN, Deadlock, Migration, Scene, packer
 
 _NAMES = thinner.NAMES
 
@@ -33,6 +33,8 @@ class _Writer:
         self.pages_of = [1 + source.below(4) for _ in range(1 + source.below(2))]
         self.main = StreamBuilder(zip(_NAMES, self.pages_of, strict=False), flush=not self.per_section)
         self.content: dict[tuple[int, int], bytes] = {}
+        self.packing = (0, 0, 0, 0, PacketFlag.ZLIB, PacketFlag.ZSTD)[(source.left + self.channels) % 6]
+        self.packers = [packer(self.packing, to == 1) for to in range(self.channels)]
         self.script: list[tuple[int, bytes]] = []
 
     def write(self) -> Migration:
@@ -131,7 +133,11 @@ class _Writer:
             elif page not in zero:
                 normal[page] = content
         flags = PacketFlag.SYNC if source.below(32) == 0 else 0
-        self.script.append((source.below(self.channels), packet(_NAMES[block], normal.items(), zero, flags)))
+        to = source.below(self.channels)
+        if normal:
+            flags |= self.packing
+        data = packet(_NAMES[block], normal.items(), zero, flags, pack=self.packers[to])
+        self.script.append((to, data))
 
 
 def fuzz_one(data: bytes) -> None:

@@ -63,7 +63,7 @@ def check(stream: bytes, how: Strategy, seed: int) -> None:
         check_line(error)
     if refused is not None:
         assert 0 <= refused.offset <= len(stream)
-        assert wrong is not None or "xbzrle" in str(refused), f"refused a valid stream: {refused}"
+        assert wrong is not None, f"refused a valid stream: {refused}"
         return
     if thinner.phase is StreamPhase.PIPE:
         assert thinned == stream

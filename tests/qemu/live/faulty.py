@@ -1,11 +1,13 @@
-"""What the fault matrix breaks: a link and a monitor that can be cut, stalled or slowed at any moment."""
+"""What the fault matrix breaks: a link, a monitor, a disk's lock, at any moment."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -98,6 +100,34 @@ class Monitor(Link):
     def gone(self) -> None:
         """Hang up and listen no more."""
         self.close()
+
+
+class DiskLock:
+    """What another process that writes a disk image holds on it, in the way of QEMU's locking."""
+
+    _NO_OTHER_WRITER = 201
+    """the byte whose lock says so: QEMU's base of 200 for what is not shared, and 1 for writing"""
+
+    def __init__(self, image: Path) -> None:
+        self._descriptor = os.open(image, os.O_RDWR | os.O_CLOEXEC)
+
+    def take(self) -> None:
+        """Take it; who has the disk keeps it, nobody else gets it."""
+        self._set(fcntl.F_RDLCK)
+
+    def release(self) -> None:
+        """Let go."""
+        self._set(fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Let go for good."""
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _set(self, kind: int) -> None:
+        lock = struct.pack("hhqqi", kind, os.SEEK_SET, self._NO_OTHER_WRITER, 1, 0)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
 
 
 def children(pid: int) -> list[int]:

@@ -33,6 +33,8 @@ class Pair:
     source: machines.Machine
     destination: machines.Machine
     folder: Path
+    disk: Path | None = None
+    """an image that both have as a disk"""
 
     def options(self, **changes: Any) -> MigrateOptions:
         """Return options for this pair: by relay unless ``plain``."""
@@ -62,26 +64,41 @@ def running_pair(
     paused: bool = True,
     machine: str = "pc",
     destination_binary: machines.QemuLike | None = None,
+    with_disk: bool = False,
+    extra: Sequence[str] = (),
+    destination_extra: Sequence[str] = (),
 ) -> Iterator[Pair]:
     """Start both; end both. The destination gets ``-incoming incoming`` and, if ``paused``, ``-S``.
 
-    ``binary`` is the source's, and without ``destination_binary`` the destination's too.
+    ``binary`` is the source's, and without ``destination_binary`` the destination's too. ``extra`` are more
+    of the source's arguments, ``destination_extra`` of the destination's.
     """
-    monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp")]
+    disk = None
+    if with_disk:
+        disk = folder / "disk.img"
+        with disk.open("wb") as file:
+            file.truncate(MIB)
+    monitors = [*_monitor(folder / "a.qmp"), *_monitor(folder / "a2.qmp"), *_disk(disk), *extra]
     with (
         machines.source(binary, WRITER, folder, machine, extra=monitors) as source,
         _destination(
-            destination_binary or binary, folder, destination_ram_bytes, incoming, paused, machine
+            destination_binary or binary,
+            folder,
+            destination_ram_bytes,
+            incoming,
+            paused,
+            machine,
+            [*_disk(disk), *destination_extra],
         ) as destination,
     ):
         source.wait_ready()
-        yield Pair(source, destination, folder)
+        yield Pair(source, destination, folder, disk)
 
 
 def destination_of(binary: machines.QemuLike, pair: Pair) -> machines.Machine:
     """Start one more destination for a pair whose first one is gone."""
     (pair.folder / "b.qmp").unlink(missing_ok=True)
-    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True)
+    return _destination(binary, pair.folder, pair.source.ram_bytes, "defer", True, "pc", _disk(pair.disk))
 
 
 def _destination(
@@ -90,14 +107,21 @@ def _destination(
     ram_bytes: int,
     incoming: str,
     paused: bool,
-    machine: str = "pc",
+    machine: str,
+    extra: Sequence[str],
 ) -> machines.Machine:
     image = WRITER.write(folder / "guest.bin")
     arguments = f"-machine {machine} -accel tcg -cpu qemu64 -m {ram_bytes // 1024}k -nodefaults"
     arguments += f" -display none -no-reboot -kernel {image} -incoming {incoming}{' -S' * paused}"
-    return machines.Machine(
-        binary, [*arguments.split(), *_monitor(folder / "b.qmp")], folder, ram_bytes, "destination"
-    )
+    more = [*_monitor(folder / "b.qmp"), *extra]
+    return machines.Machine(binary, [*arguments.split(), *more], folder, ram_bytes, "destination")
+
+
+def _disk(image: Path | None) -> Sequence[str]:
+    if image is None:
+        return ()
+    node = f"driver=raw,node-name=disk,file.driver=file,file.filename={image},file.locking=on"
+    return ("-blockdev", node, "-device", "virtio-blk-pci,drive=disk")
 
 
 def _run_state(machine: machines.Machine) -> str:

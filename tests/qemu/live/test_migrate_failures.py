@@ -193,7 +193,7 @@ def test_destination_that_never_confirms(pair: Pair, bytes_per_s: int | None) ->
     checked(pair, caught.value)
 
 
-@pytest.mark.parametrize("name", ["xbzrle", "postcopy-ram", "pause-before-switchover"])
+@pytest.mark.parametrize("name", ["postcopy-ram", "pause-before-switchover"])
 def test_capability_the_relay_cannot_take(pair: Pair, name: str) -> None:
     rows = [{"capability": name, "state": True}]
     pair.source.qmp.execute("migrate-set-capabilities", capabilities=rows)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pagethrift.errors import QmpError
 from pagethrift.live.migrate import migrate
 from pagethrift.live.migrate_options import PlainFeatures
-from pagethrift.model.result import Mode, Outcome
-from tests.qemu.live.pair import Pair
+from pagethrift.model.result import MigrationResult, Mode, Outcome
+from tests.qemu.live.pair import Pair, slow_link
 from tests.qemu.machines import Machine, differing_pages
 
 
@@ -50,12 +50,33 @@ def test_as_the_operator_set_it(pair: Pair) -> None:
     assert pair.parameter("multifd-channels") == 4
 
 
-def test_compression_is_refused_by_name(pair: Pair) -> None:
-    switch_on(pair.source, multifd_compression="zstd")
-    with pytest.raises(QmpError, match=r"multifd-compression is zstd, .* set it to none"):
-        asyncio.run(migrate(pair.options()))
-    assert pair.states() == ("running", "inmigrate")
-    assert capabilities(pair.source) == ["multifd"]
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
+def test_as_a_manager_set_it_with_compression(pair: Pair, compression: str) -> None:
+    """At both ends; the relay unpacks the pages and thins them to one plain stream."""
+    for machine in (pair.source, pair.destination):
+        switch_on(machine, multifd_channels=2, multifd_compression=compression)
+    result = asyncio.run(migrate(pair.options(start_destination=False)))
+    assert (result.mode, result.outcome) == (Mode.RELAY, Outcome.COMPLETED)
+    assert pair.source.qmp.execute("query-migrate")["ram"]["multifd-bytes"] > 1 << 18
+    assert differing_pages(pair.source.dump_ram(), pair.destination.dump_ram()) == []
+    assert capabilities(pair.source) == capabilities(pair.destination) == ["multifd"]
+    assert pair.parameter("multifd-compression") == compression
+
+
+def test_as_a_manager_set_it_with_xbzrle(pair: Pair) -> None:
+    for machine in (pair.source, pair.destination):
+        machine.qmp.set_capabilities(xbzrle=True)
+
+    async def run() -> MigrationResult:
+        async with slow_link(pair) as options:
+            slowly = replace(options, strategy="kvm-default", force_after_s=6.0, start_destination=False)
+            return await migrate(slowly)
+
+    result = asyncio.run(run())
+    assert (result.mode, result.outcome) == (Mode.RELAY, Outcome.COMPLETED)
+    assert pair.source.qmp.execute("query-migrate")["xbzrle-cache"]["bytes"] > 0
+    assert differing_pages(pair.source.dump_ram(), pair.destination.dump_ram()) == []
+    assert capabilities(pair.source) == capabilities(pair.destination) == ["xbzrle"]
 
 
 def test_asking_overrides_the_operators_compression(pair: Pair) -> None:

@@ -55,6 +55,9 @@ def last_word(process: subprocess.Popen[bytes]) -> PagethriftError:
         (["--strategy", "nobodys"], "nobodys"),
         (["--bandwidth", "much"], "'much' is not a bandwidth"),
         (["--connect", "nowhere"], "is not an address"),
+        (["--tls-dir", "/nowhere", "--tls-hostname", "host2"], "no ca-cert.pem in it; it must hold"),
+        (["--tls-dir", "/nowhere"], "give --tls-hostname too"),
+        (["--tls-hostname", "host2"], "give --tls-dir too"),
     ],
 )
 def test_what_cannot_be_done_is_said_as_data_and_in_words(
@@ -120,3 +123,9 @@ def test_a_line_is_an_object_with_type_and_version(folder: Path) -> None:
         assert process.stdout is not None
         data = json.loads(process.stdout.readline())
         assert (data["type"], data["protocol"], data["state"]) == ("status", 1, "listening")
+
+
+def test_a_relay_without_tls_does_not_load_openssl() -> None:
+    program = "import sys, pagethrift.cli.relay, pagethrift.relay.connecting; print('_ssl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

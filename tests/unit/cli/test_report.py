@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,44 @@ def test_a_place_that_cannot_be_written_is_named(study: Path, tmp_path: Path, op
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=rf"{tmp_path}/file/deeper\b.*: "):
         report(study, option, tmp_path / "file" / "deeper", "--format", "md")
+
+
+@pytest.mark.slow
+def test_ten_thousand_results_cost_no_more_than_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is read once; the statistics and the output are those of a thousand results."""
+    calls: Counter[str] = Counter()
+
+    def counted(home: str, name: str) -> None:
+        module = import_module(home)
+        real = getattr(module, name)
+
+        def call(*arguments: Any) -> Any:
+            calls[name] += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted("pagethrift.results.find", "read_json")
+    counted("pagethrift.report.estimate", "_bootstrap")
+    counted("pagethrift.report.estimate", "_bootstrap_limit")
+    found: list[tuple[Counter[str], int]] = []
+    for count in (1_000, 10_000):
+        folder = tmp_path / "study"  # the name is part of the output
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            mode, repetition = ("plain", "pagethrift")[number % 2], number // 2
+            text = result(mode, 5.0 + number % 7, repetition, client=None).to_json()
+            (folder / f"{number}.json").write_text(text)
+        calls.clear()
+        output = report(folder).stdout + report(folder, "--json").stdout
+        assert calls.pop("read_json") == 2 * count
+        found.append((Counter(calls), len(output)))
+    (few_calls, few_characters), (many_calls, many_characters) = found
+    assert many_calls == few_calls
+    assert "_bootstrap" not in many_calls, "resampling"
+    assert many_characters < few_characters + 1000
 
 
 def test_a_thousand_foreign_files_are_a_short_line() -> None:

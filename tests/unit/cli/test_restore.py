@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pagethrift.cli.restore import app
-from pagethrift.errors import QmpError
+from pagethrift.errors import QmpError, UsageError
 from pagethrift.live.switchover import DEFAULTS, LONGEST_LIMIT_MS
 from tests.unit.live.monitors import fake_monitor, greeting
 
@@ -33,6 +33,7 @@ def qemu(
     asked: list[tuple[str, Any]] = []
     answers = {
         "query-migrate": {"status": migration},
+        "query-status": {"status": "running"},
         "query-migrate-parameters": parameters,
         "query-migrate-capabilities": [
             {"capability": "events", "state": True}, {"capability": "xbzrle", "state": True},
@@ -82,7 +83,7 @@ def test_people_read_what_was_found_and_each_value(tmp_path: Path) -> None:
         first, *values = restore(path).splitlines()
     assert first.startswith(f"source {path}: downtime-limit {LONGEST_LIMIT_MS} ms")
     assert f"downtime-limit: {DEFAULTS['downtime-limit']}" in values
-    assert values[-1] == "events: False"
+    assert values[-2:] == ["events: False", "the guest runs on at the source"]
 
 
 def test_the_operators_settings_are_left_alone(tmp_path: Path) -> None:
@@ -90,7 +91,8 @@ def test_the_operators_settings_are_left_alone(tmp_path: Path) -> None:
     with qemu(path, {"downtime-limit": 300}) as asked:
         assert restore(path).startswith("nothing to restore")
     with qemu(path, {"downtime-limit": 300}):
-        assert json.loads(restore(path, "--json")) == {"found": "", "restored": {}}
+        found = json.loads(restore(path, "--json"))
+    assert (found["found"], found["restored"], found["source"]) == ("", {}, "running")
     assert changes(asked) == []
 
 
@@ -99,6 +101,21 @@ def test_a_running_migration_keeps_its_settings(tmp_path: Path) -> None:
     with qemu(path, OURS, migration="active") as asked, pytest.raises(QmpError, match="migration is running"):
         restore(path)
     assert changes(asked) == []
+
+
+def test_nothing_is_started_where_nobody_asks_the_destination(tmp_path: Path) -> None:
+    path = tmp_path / "qmp"
+    with qemu(path, OURS) as asked, pytest.raises(UsageError, match="--start: give --destination-qmp too"):
+        restore(path, "--start")
+    assert asked == []
+
+
+def test_a_destination_that_does_not_answer_keeps_nothing_from_being_put_back(tmp_path: Path) -> None:
+    path = tmp_path / "qmp"
+    with qemu(path, OURS) as asked:
+        said = restore(path, "--destination-qmp", str(tmp_path / "gone"))
+    assert "the guest runs on at the source" in said
+    assert len(changes(asked)) == 2
 
 
 def test_a_refusal_is_said(tmp_path: Path) -> None:

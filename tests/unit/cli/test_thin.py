@@ -59,7 +59,7 @@ def test_counters_are_written_for_programs(tmp_path: Path, monkeypatch: pytest.M
     assert found == {
         "strategy": "pagethrift", "pages_in": 4, "retransferred_pages": 1, "retransferred_bytes": 0,
         "skip_pages": 1, "zero_pages": 0, "full_pages": 1, "delta_pages": 0, "sparse_pages": 2,
-        "from_zero_pages": 0, "hold_pages": 0,
+        "from_zero_pages": 0, "hold_pages": 0, "channel_pages": 0, "source_delta_pages": 0,
     }  # fmt: skip
 
 

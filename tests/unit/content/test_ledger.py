@@ -25,6 +25,7 @@ def test_compare_and_commit_as_a_dictionary_would(seed: int, columns: int) -> No
     zero = [5 << 40 | i for i in range(columns)]
     ledger = Ledger(PAGES, np.array(zero, np.uint64))
     rows: dict[int, list[int]] = {}
+    unseen: set[int] = set()
     for _ in range(12):
         pages = rng.sample(range(PAGES), rng.randint(0, PAGES))
         signs, kinds = [], []
@@ -53,11 +54,17 @@ def test_compare_and_commit_as_a_dictionary_would(seed: int, columns: int) -> No
                 assert masks[i] == sum(1 << c for c in range(columns) if rows[page][c] != signs[i][c])
         methods = [rng.choice(list(Method)) for _ in pages]
         ledger.commit(np.array(pages, np.int64), sign_array, np.array(methods, np.uint8))
-        rows |= {
-            page: signs[i] for i, page in enumerate(pages) if methods[i] not in (Method.SKIP, Method.HOLD)
-        }
+        for i, page in enumerate(pages):
+            if methods[i] is Method.SOURCE_DELTA:
+                rows.pop(page, None)
+                unseen.add(page)
+            elif methods[i] not in (Method.SKIP, Method.HOLD):
+                rows[page] = signs[i]
+                unseen.discard(page)
         for page in range(PAGES):
-            if page not in rows:
+            if page in unseen:
+                assert ledger.state[page] == State.UNSEEN
+            elif page not in rows:
                 assert ledger.state[page] == State.NEVER
             elif rows[page] == zero and columns:
                 assert ledger.state[page] == State.ZERO

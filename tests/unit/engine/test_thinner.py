@@ -297,10 +297,6 @@ def test_unknown_after_the_first_page_is_an_error(held: bool) -> None:
         (b"\x11\x22\x33\x44" + bytes(60), "capability multifd off"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01", "TLS"),
         (HEAD + part(page(9, b"pc.bios")), "a page inside its RAM block"),
-        (
-            HEAD + part(be64(0x40) + idstr(b"pc.ram") + b"\x01\x00\x03\x00\x01\xff"),
-            "capability xbzrle off at the source",
-        ),
     ],
 )
 def test_refused_features_are_named_never_piped(stream: bytes, match: str) -> None:
@@ -335,3 +331,42 @@ def test_the_table_of_blocks_is_the_streams() -> None:
     bench.feed(HEAD)
     assert [(block.name, block.pages) for block in bench.thinner.table.blocks] == list(BLOCKS)
     assert not np.any(bench.thinner.ledger.state)
+
+
+def delta(index: int, payload: bytes) -> bytes:
+    """An XBZRLE record in the block of the record before."""
+    return be64(index * 4096 | 0x60) + b"\x01" + len(payload).to_bytes(2, "big") + payload
+
+
+@pytest.mark.parametrize("signing", Signing)
+def test_after_a_sources_delta_the_next_full_page_is_neither_skipped_nor_a_delta(signing: Signing) -> None:
+    bench = Bench.of(Script().row(signing))
+    first = part(page(1, content=PAGE_A), delta(1, b"\x05\x01x"))
+    assert bench.feed(HEAD + first) == HEAD + first
+    assert bench.thinner.counters.pages.delta == 1
+    again = part(page(1, None, PAGE_A))
+    assert bench.feed(again) == again
+    assert bench.feed(again) == (again if signing is Signing.NOTHING else EMPTY)
+
+
+def test_a_sources_delta_for_a_page_never_sent_goes_on() -> None:
+    bench = Bench.of(Script(hold_pages={1}).row())
+    first = part(zero(0), delta(1, b"\x05\x01x"))
+    assert bench.feed(HEAD + first) == HEAD + first
+    assert len(bench.thinner.held) == 0
+    assert bench.memory()[1] == b"\x0f" * 5 + b"x" + b"\x0f" * 4090
+
+
+def test_a_broken_delta_of_the_sources_is_refused() -> None:
+    with pytest.raises(StreamError, match="an XBZRLE payload, got a broken one for page 1"):
+        Bench.of(Script().row()).feed(HEAD + part(zero(0), delta(1, b"\x05\x02x")))
+
+
+def test_a_held_page_is_sent_before_the_sources_delta_against_it() -> None:
+    """Other held pages stay."""
+    bench = Bench.of(Script(hold_pages={1, 2}).row())
+    assert bench.feed(HEAD + part(page(1, content=PAGE_A), page(2, None, PAGE_B))) == HEAD + EMPTY
+    changed = delta(1, b"\x05\x01x")
+    assert bench.feed(part(changed)) == part(page(1, content=PAGE_A), changed)
+    assert bench.thinner.held.page_in[bench.thinner.held.used()].tolist() == [2]
+    assert bench.memory()[1] == PAGE_A[:5] + b"x" + PAGE_A[6:]

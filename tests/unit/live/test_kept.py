@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,18 @@ def test_what_was_kept_comes_back_until_it_is_forgotten() -> None:
     assert kept.kept(None) is None
     kept.forget(PROCESS)
     assert kept.kept(PROCESS) is None
+
+
+def test_a_full_disk_leaves_nothing_half_written(folder: Path) -> None:
+    kept.keep(PROCESS, {"downtime-limit": 450}, {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        kept.keep(PROCESS, {"downtime-limit": 450, "max-bandwidth": 1}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [each.name for each in folder.iterdir()] == ["4711-99.settings.json"]
+    assert kept.kept(PROCESS) == ({"downtime-limit": 450}, {})
 
 
 @pytest.mark.parametrize(

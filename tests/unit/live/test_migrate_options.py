@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,9 @@ from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switc
         ({"features": PlainFeatures(multifd_channels=0)}, "1 to 255"),
         ({"plain": True, "features": PlainFeatures(xbzrle_cache_bytes=5000)}, "power of two"),
         ({"plain": True, "features": PlainFeatures(multifd_channels=256)}, "1 to 255"),
+        ({"tls_hostname": "host2"}, "--tls-hostname is for TLS only; give --tls-dir too"),
+        ({"tls_folder": Path("/etc/pki"), "plain": True}, "--tls-dir is for the relay; with --plain"),
+        ({"tls_folder": Path("/etc/pki"), "destination": "unix:/d"}, "give --tls-hostname too"),
         ({"plain": True, "features": PlainFeatures(post_copy=True)}, "--destination-qmp"),
     ],
 )
@@ -68,3 +72,21 @@ def test_deadline_of_a_switchover() -> None:
     assert switchover_deadline(0.3, None) == 10.0
     assert switchover_deadline(2.0, 1.0) == 40.0
     assert switchover_deadline(0.3, 60.0) == 180.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "at_source", "encrypted"),
+    [
+        ({}, "", False),
+        ({}, "tls0", False),
+        ({"tls_folder": Path("/etc/pki")}, "", True),
+        ({"plain": True}, "", False),
+        ({"plain": True}, "tls0", True),
+    ],
+)
+def test_whether_tls_comes_to_the_destination(
+    changes: dict[str, Any], at_source: str, encrypted: bool
+) -> None:
+    """From the relay only when it encrypts; in a plain migration from QEMU."""
+    options = MigrateOptions("/q", "host:4444", **changes)
+    assert options.encrypted({"tls-creds": at_source}) is encrypted

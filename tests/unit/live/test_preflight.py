@@ -53,9 +53,24 @@ def with_qemu(
     return value, [each for each in asked if each[0].startswith("migrate-set")]
 
 
-def checked(folder: Path, *, read_here: bool = True, multifd_set: bool = False, **state: Any) -> str:
+def checked(
+    folder: Path,
+    *,
+    read_here: bool = True,
+    multifd_set: bool = False,
+    link_encrypted: bool = False,
+    whole_pages: bool = False,
+    **state: Any,
+) -> str:
     async def check(monitor: QmpMonitor, settings: BorrowedSettings) -> str:
-        return await check_source(monitor, settings, read_here=read_here, multifd_set=multifd_set)
+        return await check_source(
+            monitor,
+            settings,
+            read_here=read_here,
+            multifd_set=multifd_set,
+            link_encrypted=link_encrypted,
+            whole_pages=whole_pages,
+        )
 
     value, changes = with_qemu(folder, check, **state)
     assert changes == []
@@ -76,13 +91,16 @@ def test_a_guest_that_can_be_migrated(tmp_path: Path, guest: str, migration: str
         ({"guest": "inmigrate"}, "its guest is inmigrate"),
         ({"migration": "active"}, "a migration is running"),
         ({"migration": "postcopy-paused"}, "a migration is running"),
-        ({"on": ("xbzrle", "events")}, "capability xbzrle is on"),
+        ({"on": ("xbzrle", "events"), "whole_pages": True}, "capability xbzrle is on"),
         ({"on": ("compress", "postcopy-ram")}, "capability postcopy-ram, compress is on"),
         ({"on": ("mapped-ram",), "read_here": False}, "capability mapped-ram is on"),
         ({"on": ("background-snapshot",), "read_here": False}, "capability background-snapshot is on"),
         ({"on": ("pause-before-switchover",), "read_here": False}, "pause-before-switchover is on"),
         ({"parameters": {"tls-creds": "tls0"}}, "tls-creds is set"),
-        ({"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}}, "multifd-compression is zstd"),
+        (
+            {"on": ("multifd",), "parameters": {"multifd-compression": "qpl"}},
+            "is qpl, .* none, zlib",
+        ),
     ],
 )
 def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says: str) -> None:
@@ -98,16 +116,24 @@ def test_what_cannot_be_migrated_now(tmp_path: Path, state: dict[str, Any], says
         {"on": ("xbzrle", "postcopy-ram", "compress"), "read_here": False},
         {"parameters": {"tls-creds": "tls0"}, "read_here": False},
         {"parameters": {"tls-creds": ""}},
+        {"parameters": {"tls-creds": "tls0"}, "link_encrypted": True},
         {"on": ("multifd",), "parameters": {"multifd-compression": "none"}},
-        {"parameters": {"multifd-compression": "zstd"}},
-        {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}, "read_here": False},
-        {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}, "multifd_set": True},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "zlib"}},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "zstd"}},
+        {"on": ("xbzrle", "events")},
+        {"parameters": {"multifd-compression": "qpl"}},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "qpl"}, "read_here": False},
+        {"on": ("multifd",), "parameters": {"multifd-compression": "qpl"}, "multifd_set": True},
     ],
     ids=[
         "QEMU's own features",
         "TLS end to end",
         "no TLS",
+        "TLS from the relay on",
         "uncompressed",
+        "zlib",
+        "zstd",
+        "xbzrle",
         "multifd off",
         "plain",
         "set by us",
@@ -117,14 +143,23 @@ def test_what_does_no_harm(tmp_path: Path, state: dict[str, Any]) -> None:
     assert checked(tmp_path, **state) == "running"
 
 
-def prepared(folder: Path, at_source: bool, on: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
+def prepared(
+    folder: Path,
+    at_source: bool,
+    on: tuple[str, ...] = (),
+    parameters: dict[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Return what is set for a migration, by QEMU's names."""
     wanted = MigrateOptions("/qmp", "host:1", **options)
 
     async def prepare(monitor: QmpMonitor, settings: BorrowedSettings) -> None:
-        await (prepare_source if at_source else prepare_destination)(settings, wanted)
+        if at_source:
+            await prepare_source(settings, wanted)
+        else:
+            await prepare_destination(settings, wanted, None)
 
-    _, changes = with_qemu(folder, prepare, on=on)
+    _, changes = with_qemu(folder, prepare, on=on, parameters=parameters)
     found: dict[str, Any] = {}
     for command, arguments in changes:
         if command == "migrate-set-capabilities":
@@ -144,6 +179,14 @@ def test_a_relayed_source_is_not_slowed_down_and_sends_no_compressed_pages(tmp_p
     assert prepared(tmp_path, True, features=FOUR) == OURS | {
         "max-bandwidth": 0, "multifd": True, "multifd-channels": 4, "multifd-compression": "none",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("present", "changed"), [("tls0", {"tls-creds": ""}), ("", {})])
+def test_a_source_with_tls_speaks_plainly_to_a_relay_that_encrypts(
+    tmp_path: Path, present: str, changed: dict[str, Any]
+) -> None:
+    found = prepared(tmp_path, True, parameters={"tls-creds": present}, tls_folder=Path("/etc/pki"))
+    assert found == OURS | {"max-bandwidth": 0} | changed
 
 
 def test_a_plain_source_has_the_features_asked_for_and_no_others(tmp_path: Path) -> None:

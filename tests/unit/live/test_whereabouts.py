@@ -21,7 +21,9 @@ def test_nothing_is_claimed_that_was_not_said(source: str, destination: str) -> 
     said = found.sentence()
     both, none = source == destination == "running", "running" not in (source, destination)
     assert ("runs at BOTH ends" in said) == both
-    assert ("runs at neither end" in said) == none
+    silent = "" in (source, destination)
+    assert ("runs at neither end" in said) == (none and not silent)
+    assert ("nobody can say whether the guest runs" in said) == (none and silent)
     assert found.at_one_end == (not both and not none)
     assert ("the guest runs on at the source" in said) == (source == "running" and not both)
     assert ("the guest runs at the destination" in said) == (destination == "running" and not both)
@@ -37,6 +39,8 @@ def test_advice_never_starts_two_guests() -> None:
     assert "send cont to the destination (d.qmp), never to both" in loaded.sentence()
     silent = Whereabouts(end("s", "postmigrate"), end("d", ""), all_sent=True)
     assert "once the destination has ended, never to both" in silent.sentence()
+    unasked = Whereabouts(end("s", ""), end("d", "paused"), all_sent=True)
+    assert "ask the source (s.qmp) with query-status: if it says postmigrate" in unasked.sentence()
     half = Whereabouts(end("s", "paused"), end("d", "inmigrate"), all_sent=False)
     assert "send cont to the source" in half.sentence()
 

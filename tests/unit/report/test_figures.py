@@ -75,7 +75,7 @@ def test_keys_are_safe_and_unique_whatever_the_mode_is_called() -> None:
 
 
 def test_rounds_in_words_and_numbers() -> None:
-    kinds = PageCounters(full=1, delta=2, zero=3, skipped=4)
+    kinds = PageCounters(full=1, delta=2, zero=3, skipped=4, compressed=5)
     rounds = (
         RoundRecord(0, 0.0, 10, 9000, kinds, 5), RoundRecord(1, 1.256, 10, 2000, kinds, 6),
         RoundRecord(2, 2.0, 10, 1000, kinds, 0),
@@ -85,9 +85,9 @@ def test_rounds_in_words_and_numbers() -> None:
     )
     assert figure.description == "3 rounds; first pass 9 kB, later rounds 3 kB; run 0 (plain.0.json)"
     assert figure.headings == (
-        "round", "from, s", "full", "delta", "zero", "skipped", "held", "bytes sent",
+        "round", "from, s", "full", "delta", "zero", "skipped", "compressed", "held", "bytes sent",
     )  # fmt: skip
-    assert figure.table[1] == ("1", "1.26", "1", "2", "3", "4", "6", "2000")
+    assert figure.table[1] == ("1", "1.26", "1", "2", "3", "4", "5", "6", "2000")
     assert round_figures("s1", [run(migration=migration(rounds=()))]) == []
 
 

@@ -89,21 +89,21 @@ def stacked(figure: Figure) -> list[list[tuple[float, float]]]:
 
 
 def test_kinds_of_pages_are_stacked_and_the_first_pass_has_its_own_scale() -> None:
-    kinds = PageCounters(full=1000, delta=200, zero=30, skipped=4)
-    small = PageCounters(full=1, delta=1, zero=1, skipped=1)
+    kinds = PageCounters(full=1000, delta=200, zero=30, skipped=4, compressed=5)
+    small = PageCounters(full=1, delta=1, zero=1, skipped=1, compressed=1)
     seen = run(
         migration=migration(
             rounds=(RoundRecord(0, 0.0, 0, 9_000_000, kinds, 6), RoundRecord(1, 1.0, 0, 2_000_000, small, 1))
         )
     )
     figure = drawn(rounds([bars(seen)])[0])
-    assert list(KINDS) == ["full", "delta", "zero", "skipped", "held"]
-    assert stacked(figure)[:5] == [
-        [(0, 1000)], [(1000, 1200)], [(1200, 1230)], [(1230, 1234)], [(1234, 1240)],
+    assert list(KINDS) == ["full", "delta", "zero", "skipped", "compressed", "held"]
+    assert stacked(figure)[:6] == [
+        [(0, 1000)], [(1000, 1200)], [(1200, 1230)], [(1230, 1234)], [(1234, 1239)], [(1239, 1245)],
     ]  # fmt: skip
-    assert stacked(figure)[5:] == [[(i, i + 1)] for i in range(5)]
+    assert stacked(figure)[6:] == [[(i, i + 1)] for i in range(6)]
     tops = [axes.get_ylim()[1] for axes in figure.axes]
-    assert tops == pytest.approx([1240 * 1.05, 5 * 1.05, 9 * 1.05, 2 * 1.05])
+    assert tops == pytest.approx([1245 * 1.05, 6 * 1.05, 9 * 1.05, 2 * 1.05])
 
 
 def test_rounds_of_a_scenario_have_the_same_axes() -> None:

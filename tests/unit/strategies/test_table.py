@@ -134,7 +134,7 @@ def test_the_rest_can() -> None:
 
 
 def test_what_is_permitted() -> None:
-    everything = Allow.SKIP | Allow.DELTA | Allow.SPARSE
+    everything = Allow.SKIP | Allow.DELTA | Allow.SPARSE | Allow.CHANNEL
     permitted = {
         name: strategy(name).encode.allow(page_facts(1, 3)) for name in TABLE if name != "kvm-xbzrle"
     }

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from pagethrift.engine.thinner import thin
-from pagethrift.errors import StreamError
+from pagethrift.model.methods import Method
 from pagethrift.model.pages import Kind
+from pagethrift.strategies.base import Signing
 from pagethrift.strategies.table import TABLE
 from pagethrift.stream.events import Pages
 from pagethrift.stream.image import Image, image
@@ -80,7 +81,7 @@ def test_no_byte_is_unaccounted(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("strategy", TABLE)
 def test_thinning_keeps_the_image(name: str, strategy: str) -> None:
     stream, _ = capture(name)
@@ -89,27 +90,35 @@ def test_thinning_keeps_the_image(name: str, strategy: str) -> None:
     assert (expected.memory == got.memory).all()
     assert expected.tail == got.tail
     assert len(thinned) <= len(stream)
-    if strategy == "pagethrift":
+    if strategy == "pagethrift" and name in PLAIN:
         assert len(thinned) < len(stream) / 5
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_writer_flags_continue_as_qemu_does(name: str) -> None:
     stream, _ = capture(name)
     assert thin(stream, TABLE["kvm-default"](), bytes(32)) == stream
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", NAMES)
 def test_chaos_keeps_the_image(name: str) -> None:
     stream, _ = capture(name)
     thinned, _ = thin_in_pieces(stream, chaos(7), 7, hold_pages=100)
     assert (image(stream, before).memory == image(thinned, before).memory).all()
 
 
+@pytest.mark.parametrize("signing", Signing)
 @pytest.mark.parametrize("name", XBZRLE)
-def test_xbzrle_is_refused_by_name(name: str) -> None:
-    with pytest.raises(StreamError, match="switch capability xbzrle off at the source"):
-        thin(capture(name)[0], TABLE["pagethrift"](), bytes(32))
+def test_xbzrle_of_the_source_goes_on_as_it_came(name: str, signing: Signing) -> None:
+    stream, _ = capture(name)
+    came = sum(
+        int((event.batch.kind == Kind.XBZRLE).sum())
+        for event in StreamReader().feed(stream)
+        if isinstance(event, Pages)
+    )
+    thinned, thinner = thin_in_pieces(stream, chaos(3, signing), 3, hold_pages=100)
+    assert (image(stream, before).memory == image(thinned, before).memory).all()
+    assert thinner.counters.by_method[Method.SOURCE_DELTA] == came > 0
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "bitmap" in name])

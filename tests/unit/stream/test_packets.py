@@ -25,6 +25,7 @@ from pagethrift.stream.packets import (
 )
 from pagethrift.stream.synthetic import handshake, packet
 from tests.streams import examples
+from tests.unit.stream.test_unpack import zlib_packer, zstd_frames, zstd_packer
 
 PAGES = 300
 TABLE = BlockTable.of([(b"pc.ram", PAGES * PAGE_BYTES), (b"pc.bios", 2 * PAGE_BYTES)])
@@ -117,9 +118,7 @@ def changed(data: bytes, at: int, value: int, size: int = 4) -> bytes:
 
 ONE = packet("pc.ram", [(7, A)], zero=[9])
 FLAGS = {
-    PacketFlag.ZLIB: "zlib .set multifd-compression to none at the source",
-    PacketFlag.ZSTD: "zstd .set multifd-compression to none at the source",
-    PacketFlag.QPL: "qpl .set multifd-compression",
+    PacketFlag.QPL: "qpl .set multifd-compression to none, zlib or zstd at the source",
     PacketFlag.UADK: "uadk .set multifd-compression",
     PacketFlag.QATZIP: "qatzip .set multifd-compression",
     PacketFlag.DEVICE_STATE: "device state packet .switch x-migration-multifd-transfer off",
@@ -128,6 +127,8 @@ BAD = {
     "magic": (changed(ONE, 0, 0x11223345), 0, "magic 0x11223344 of a packet on multifd channel 3, got 0x"),
     "version": (changed(ONE, 4, 2), 4, "version 0x1 of a packet on multifd channel 3, got 0x2"),
     **{flag.name or "": (changed(ONE, 8, flag), 8, text) for flag, text in FLAGS.items()},
+    "two compressions": (changed(ONE, 8, 6), 8, "flags of a RAM packet on multifd channel 3, got 0x6"),
+    "now compressed": (changed(ONE, 8, 4), 8, "flags 0x0, as of the pages before on multifd .* got 0x4"),
     "flags": (changed(ONE, 8, 0x80), 8, "flags of a RAM packet on multifd channel 3, got 0x80"),
     "room": (changed(ONE, 12, 129), 12, "at most 128 pages on multifd channel 3, got 129"),
     "normal": (changed(ONE, 16, 128), 16, "the 128 pages announced on multifd channel 3, got 128 and 1 zero"),
@@ -154,6 +155,104 @@ def test_bad_packets_are_named(what: str) -> None:
         assert caught.value.offset == len(HEAD + ONE) + at
         assert "\n" not in errors[0]
     assert len(set(errors)) == 1
+
+
+def packed(seed: int, flag: PacketFlag, count: int = 5) -> tuple[list[bytes], list[object]]:
+    """Packets of a compressed channel, SYNCs among them, and what they hold."""
+    rng = random.Random(seed)
+    pack = PACKERS[flag][seed % len(PACKERS[flag])]()
+    packets, expected = list[bytes](), list[object]()
+    for _ in range(count):
+        chosen = rng.sample(range(PAGES), rng.choice((0, 1, 3, PACKET_PAGES)))
+        normal = [(page, rng.choice((A, B, rng.randbytes(PAGE_BYTES)))) for page in chosen[2:]]
+        sync = rng.choice((0, int(PacketFlag.SYNC)))
+        # 9.0 and later set the flag also without normal pages, older QEMUs do not
+        flags = sync | (flag if normal or seed & 1 else 0)
+        packets.append(packet("pc.ram", normal, chosen[:2], flags, 0 if normal else 99, pack))
+        expected += [*normal, *((page, "zero") for page in chosen[:2]), *([Sync()] if sync else [])]
+    return packets, expected
+
+
+PACKERS = {PacketFlag.ZLIB: [zlib_packer], PacketFlag.ZSTD: [zstd_packer, zstd_frames]}
+
+
+@pytest.mark.parametrize("flag", PACKERS)
+@settings(max_examples=examples(20), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 200_000))
+def test_compressed_packets(flag: PacketFlag, seed: int, size: int) -> None:
+    packets, expected = packed(seed, flag)
+    data = HEAD + b"".join(packets)
+    wanted = [Handshake(3, bytes(16)), Sync(), *expected, "end"]
+    assert read([data]) == wanted
+    assert read(data[i : i + size] for i in range(0, len(data), size)) == wanted
+    assert read([data], batch_pages=3, buffer_bytes=1 << 20) == wanted
+
+
+@pytest.mark.parametrize("flag", PACKERS)
+def test_compressed_packets_byte_by_byte(flag: PacketFlag) -> None:
+    pack = PACKERS[flag][0]()
+    data = HEAD + packet("pc.ram", [(7, A), (8, B)], [5], flag, pack=pack)
+    data += packet("pc.ram", [(7, B)], (), flag, pack=pack)
+    assert everywhere(data)[2:] == [(7, A), (8, B), (5, "zero"), (7, B), "end"]
+
+
+def zstd(data: bytes, flags: int = PacketFlag.ZSTD, pages: int = 1) -> bytes:
+    """A packet whose compressed bytes are not what they should be."""
+    return packet("pc.ram", [(i, A) for i in range(pages)], (), flags, pack=lambda _: data)
+
+
+_PACK = zstd_frames()
+_AT = HEADER_BYTES
+BAD_PACKED = {
+    "bomb": (zstd(_PACK(bytes(64 << 20))), _AT, "ZSTD data of 1 pages on multifd channel 3, got more"),
+    "zlib bomb": (zstd(zlib_packer()(bytes(200_000)), 2), _AT, "ZLIB data of 1 pages .* got more"),
+    "one byte more": (zstd(_PACK(A + b"x")), _AT, "ZSTD data of 1 pages .* got more"),
+    "a byte less": (zstd(_PACK(A[1:])), _AT, "ZSTD data of 1 pages on multifd channel 3, got 4095 bytes"),
+    "a page less": (zstd(_PACK(A), pages=2), _AT, "ZSTD data of 2 pages .* got 4096 bytes"),
+    "half a frame": (zstd(_PACK(B)[:12]), _AT, "ZSTD data of 1 pages on .* got 0 bytes"),
+    "no frame": (zstd(A), _AT, "ZSTD data on multifd channel 3, got zstd .* Unknown frame descriptor"),
+    "no zlib": (zstd(A, 2), _AT, "ZLIB data on multifd channel 3, got Error -3 while decompressing"),
+    "window": (zstd(zstd_packer(1, 28)(A)), _AT, "ZSTD data on .* Frame requires too much memory"),
+    "empty": (changed(zstd(b""), 20, 0), 20, "1 to 1048576 bytes of compressed pages on .* got 0"),
+    "long": (changed(zstd(b"x"), 20, (1 << 20) + 1), 20, "1 to 1048576 bytes of compressed .* 1048577"),
+    "longest": (changed(zstd(b"x"), 20, 2**32 - 1), 20, "1 to 1048576 bytes .* got 4294967295"),
+    "another one": (zstd(_PACK(A)) + zstd(zlib_packer()(A), 2), -1, "flags 0x4, as of .* got 0x2"),
+    "none now": (zstd(_PACK(A)) + packet("pc.ram", [(1, A)]), -1, "flags 0x4, as of the pages .* 0x0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD_PACKED)
+def test_bad_compressed_packets_are_named(what: str) -> None:
+    data, at, match = BAD_PACKED[what]
+    errors = set()
+    at = at if at >= 0 else len(zstd(_PACK(A))) + 8
+    for chunks in ([HEAD + data], bytewise(HEAD + data), [HEAD + data + bytes(9000)]):
+        with pytest.raises(StreamError, match=match) as caught:
+            read(chunks)
+        errors.add(str(caught.value))
+        assert caught.value.offset == len(HEAD) + at
+    assert len(errors) == 1
+    assert "\n" not in errors.pop()
+
+
+wrongs = st.lists(st.tuples(st.integers(0), st.integers(1, 255)), max_size=4)
+
+
+@pytest.mark.parametrize("flag", PACKERS)
+@settings(max_examples=examples(100), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), wrong=wrongs)
+def test_damaged_compressed_packets(flag: PacketFlag, seed: int, wrong: list[tuple[int, int]]) -> None:
+    data = bytearray(HEAD + b"".join(packed(seed, flag, 2)[0]))
+    for at, value in wrong:
+        data[at % len(data)] ^= value
+    try:
+        read([bytes(data)])
+    except StreamError as error:
+        problem = error
+    else:
+        return
+    assert 0 <= problem.offset <= len(data)
+    assert "\n" not in str(problem)
 
 
 def test_bad_handshakes() -> None:

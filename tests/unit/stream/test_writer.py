@@ -21,7 +21,7 @@ from tests.unit.page_cases import BLOCKS, EMPTY, FEW, NEVER, PAGES, TABLE, ZERO,
 
 def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, list[int], int]:
     n = len(c.batch)
-    room = room_bytes(c.batch.kind)
+    room = room_bytes(c.batch.kind, c.batch.length)
     out, sizes = np.full(at + room + 64, 0xEE, np.uint8), np.full(n, -1, np.int32)
     writer = RecordWriter(TABLE, last)
     end, _ = writer.write(c.batch, methods, c.masks, c.subpage, out, at, sizes)
@@ -30,9 +30,10 @@ def write(c: Case, methods: U8, last: int = -1, at: int = 5) -> tuple[bytes, lis
     return out[at:end].tobytes(), sizes.tolist(), writer.last_block
 
 
-def test_room_is_for_the_longest_records_and_none_for_xbzrle() -> None:
-    assert room_bytes(np.array([0, 1, 0], np.uint8)) == 2 * ZERO_ROOM + PAGE_ROOM
-    assert room_bytes(np.array([0, 1, 2], np.uint8)) == -1
+def test_room_is_for_the_longest_records() -> None:
+    lengths = np.array([0, 4096, 77], np.int32)
+    assert room_bytes(np.array([0, 1, 0], np.uint8), lengths) == 2 * ZERO_ROOM + PAGE_ROOM
+    assert room_bytes(np.array([0, 1, 2], np.uint8), lengths) == 2 * ZERO_ROOM + PAGE_ROOM + 3 + 77
     named_zero = 8 + 1 + 255 + 1
     assert named_zero + 5 <= ZERO_ROOM, "and the head of a PART section"
     assert named_zero + 8 + 1 + 255 + 3 + 4096 + 5 <= PAGE_ROOM
@@ -157,7 +158,7 @@ def test_runs_left_in_the_buffer_change_no_byte(seed: int, last: int, most: int,
         methods[:] = np.where(c.batch.kind == 1, Method.FULL, Method.ZERO)
     expected, expected_sizes, expected_last = write(c, methods.copy(), last)
     n = len(c.batch)
-    out, sizes = np.zeros(room_bytes(c.batch.kind) + 3, np.uint8), np.full(n, -1, np.int32)
+    out, sizes = np.zeros(room_bytes(c.batch.kind, c.batch.length) + 3, np.uint8), np.full(n, -1, np.int32)
     runs, writer = np.full((most, 3), -1, np.int64), RecordWriter(TABLE, last, run_bytes)
     end, found = writer.write(c.batch, methods, c.masks, c.subpage, out, 3, sizes, runs)
     written, data, at = memoryview(out.tobytes())[:end], b"", 3
@@ -182,7 +183,7 @@ def test_pages_as_received_are_all_left_in_the_buffer() -> None:
     for last, first in ((-1, 1), (0, 0), (1, 1)):
         methods, masks = np.full(n, Method.FULL, np.uint8), np.zeros(n, np.uint32)
         writer = RecordWriter(TABLE, last, run_bytes=2 * 4104)
-        out = np.zeros(room_bytes(batch.kind), np.uint8)
+        out = np.zeros(room_bytes(batch.kind, batch.length), np.uint8)
         end, found = writer.write(batch, methods, masks, 256, out, 0, sizes, runs)
         assert (found, end) == (1, first * (8 + 7 + 4096))
         assert runs[0].tolist() == [end, first * 4104, n * 4104]

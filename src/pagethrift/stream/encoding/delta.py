@@ -1,10 +1,10 @@
-"""An XBZRLE record with the subpages that differ from the page the destination holds."""
+"""An XBZRLE record with the subpages that differ from the page the destination holds, or the source's own."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pagethrift.kernels import Word, kernel
+from pagethrift.kernels import Word, copy_bytes, kernel
 from pagethrift.model.pages import I64, PAGE_BYTES, U8
 from pagethrift.stream.encoding.head import HEAD_BYTES, put_payload_length, put_xbzrle_head
 from pagethrift.stream.wire import XBZRLE_HEAD_BYTES
@@ -55,3 +55,15 @@ def put_delta(
         unchanged = 0
     put_payload_length(out, start, at)
     return at
+
+
+@kernel
+def put_source_delta(
+    buffer: U8, position: int, length: int,
+    out: U8, at: int, offset: int, block: int, last: int, names: U8, name_lengths: I64,
+) -> int:  # fmt: skip
+    """Write the payload of a source's record as it came and return the position after the record."""
+    start = put_xbzrle_head(out, at, offset, block, last, names, name_lengths)
+    copy_bytes(out, start, buffer, position, length)
+    put_payload_length(out, start, start + length)
+    return start + length
