@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scripts.studies import faithful, grid, scaling, table
+from scripts.studies import compressed, faithful, grid, scaling, table
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.run_files import write_run
@@ -192,6 +192,15 @@ def test_the_committed_results_are_what_the_simulator_says() -> None:
         assert now.total_time_s == pytest.approx(then.total_time_s, rel=1e-9)
         assert now.downtime_s == pytest.approx(then.downtime_s, rel=1e-9)
         assert [each.sent_bytes for each in now.rounds] == [each.sent_bytes for each in then.rounds]
+
+
+@pytest.mark.parametrize("name", ["idle", "counters"])
+def test_channels_take_what_zstd_took(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    compressed.main(["--traces", str(ROOT / "traces"), "--trace", name])
+    row = capsys.readouterr().out.splitlines()[-1]
+    for cell in row.strip("| ").split(" | ")[1:]:
+        measured, simulated = (float(value.strip(" %")) for value in cell.split("/"))
+        assert simulated == pytest.approx(measured, rel=0.08), cell
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:

@@ -292,8 +292,13 @@ def test_the_go_takes_a_moment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"downtime_limit_s": 0.0}, {"give_up_s": 0.0}, {"link": LinkSpec(0.0)}, {"go_delay_s": -1.0}]
-)
+    "options",
+    [
+        {"downtime_limit_s": 0.0}, {"give_up_s": 0.0}, {"link": LinkSpec(0.0)}, {"go_delay_s": -1.0},
+        {"channels": 0}, {"channels": 17}, {"window_log": 19}, {"window_log": 28},
+        {"compressor_bps": 0.0}, {"far_share": 0.0}, {"near_share": -1.0},
+    ],
+)  # fmt: skip
 def test_impossible_options(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         run(made(tmp_path, Load.IDLE), "kvm-default", **options)
