@@ -50,7 +50,8 @@ class Outlet:
         self._connections = [main, *(connection for connection, _ in channels)]
         self.rate = LinkRate(self._connections, time.monotonic(), bandwidth_bps)
         self._writing = Writing(stall_timeout_s, on_error)
-        self._changed = self._writing.changed
+        self._lock = self._writing.lock
+        self._work = self._writing.condition()
         self._may_send_plain = may_send_plain
         self._queue: deque[Output] = deque()
         self._pool: deque[Output] = deque(Output() for _ in range(BUFFERS))
@@ -107,10 +108,10 @@ class Outlet:
 
     def take(self) -> Output:
         """Return an empty output, once what is unsent is within the bound. Raises LinkError."""
-        with self._changed:
+        with self._lock:
             while not self._pool or self._full():
                 self._writing.check()
-                self._changed.wait(WAIT_S)
+                self._writing.room.wait(WAIT_S)
             self._writing.check()
             output = self._pool.popleft()
         output.clear()
@@ -121,21 +122,21 @@ class Outlet:
 
         ``jobs``: what goes over the channels before the marks in the output.
         """
-        with self._changed:
+        with self._lock:
             for job in jobs:
                 self.channels[job.channel].put(job)
             if output.total_bytes:
                 self._queue.append(output)
                 self._queued_bytes += output.total_bytes
+                self._work.notify()
             else:
                 self._pool.append(output)
-            self._changed.notify_all()
 
     def finish(self) -> None:
         """Wait until everything is written; tell the destination that no more comes. Raises LinkError."""
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._work.notify()
         self._thread.join()
         for channel in self.channels:
             channel.finish()
@@ -170,11 +171,11 @@ class Outlet:
 
     def _write_all(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._queue:
                     if self._closing or self._writing.error:
                         return
-                    self._changed.wait(WAIT_S)
+                    self._work.wait(WAIT_S)
                     now_s = time.monotonic()
                     self._measure(now_s, any(channel.ready_bytes for channel in self.channels))
                     self._check_acknowledged(now_s)
@@ -182,22 +183,22 @@ class Outlet:
             for sync, pieces in output.parts():
                 self._wait_for_sync(sync)
                 self._writing.write(self._main, pieces, self._wrote)
-            with self._changed:
+            with self._lock:
                 self._queue.popleft()
                 self._pool.append(output)
-                self._changed.notify_all()
+                self._writing.room.notify()
 
     def _wait_for_sync(self, number: int) -> None:
         """Wait until every channel has written a SYNC: the destination waits for them at main's mark."""
-        with self._changed:
+        with self._lock:
             while any(channel.synced < number for channel in self.channels):
                 self._writing.check()
-                self._changed.wait(WAIT_S)
+                self._writing.synced.wait(WAIT_S)
 
     def _wrote(self, count: int, now_s: float) -> None:
-        with self._changed:
+        with self._lock:
             self._queued_bytes -= count
-            self._changed.notify_all()
+            self._writing.room.notify()
         self._measure(now_s, True)
 
     def _measure(self, now_s: float, busy: bool) -> None:
