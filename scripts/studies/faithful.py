@@ -56,6 +56,13 @@ class Group:
     window_bytes: int
     migrations: tuple[MigrationResult, ...]
 
+    @property
+    def compress(self) -> Compress:
+        """Which pages travelled compressed: what a run had counts, not what its mode asked for."""
+        if not self.channels:
+            return Compress.OFF
+        return Compress.ON if "compress:on" in self.mode.split("+") else Compress.AUTO
+
     def median(self, measure: str) -> float | None:
         """Return the median of a measure; None where no run has it."""
         values = [value for each in self.migrations if (value := getattr(each, measure)) is not None]
@@ -101,7 +108,10 @@ def live_groups(live: Path) -> list[Group]:
 
 def simulated_row(mode: str) -> Strategy | None:
     """Return the strategy that simulates a live mode; None for what the simulator does not know."""
-    name, _, value = mode.partition(":")
+    what, *features = mode.split("+")
+    name, _, value = what.partition(":")
+    if any(feature.startswith("multifd") for feature in features):
+        return None
     if name in TABLE:
         pairs = (part.split("=") for part in value.split(",") if part)
         return strategy(name, "", **{key: float(number) for key, number in pairs})
@@ -121,7 +131,7 @@ def compare(group: Group, row: Strategy, trace: Trace, force_after_s: float | No
         force_after_s=force_after_s,
         as_live=True,
         chunk_pages=0 if first.accelerator == "tcg" else CHUNK_PAGES,
-        compress=Compress.AUTO if group.channels else Compress.OFF,
+        compress=group.compress,
         channels=group.channels or CHANNELS,
         window_log=group.window_bytes.bit_length() - 1 if group.window_bytes else WINDOW_LOG,
     )

@@ -157,21 +157,30 @@ def test_live_channels_meet_simulated_ones(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "counters.toml").write_text('[migration]\nforce_after = "15s"\n')
     options: dict[str, Any] = {"force_after_s": 15.0, "chunk_pages": 0, "as_live": True}
     payload_bps = 12.5e6 * faithful.PAYLOAD_SHARE
-    ways: list[dict[str, Any]] = [
-        {"compress": Compress.OFF}, {"channels": 2}, {"channels": 3}, {"channels": 2, "window_log": 22},
-    ]  # fmt: skip
-    for number, way in enumerate(ways):
-        live_run(run(trace, "pagethrift", payload_bps, **options, **way), "pagethrift", number, live)
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("pagethrift", {"compress": Compress.OFF}),
+        ("pagethrift", {"channels": 2}),
+        ("pagethrift", {"channels": 2, "window_log": 22}),
+        ("pagethrift+channels:3", {"channels": 3}),
+        ("pagethrift+compress:off", {"compress": Compress.OFF}),
+        ("pagethrift+compress:on", {"compress": Compress.ON}),
+    ]
+    for number, (mode, way) in enumerate(ways):
+        live_run(run(trace, "pagethrift", payload_bps, **options, **way), mode, number, live)
+    live_run(run(trace, "pagethrift", payload_bps, **options), "pagethrift+multifd:2", 0, live)
     out = tmp_path / "faithful.json"
     faithful.main(["--live", f"{live}={tmp_path}", "--traces", str(tmp_path), "--out", str(out)])
-    assert "total_time_s: median error 0.0%, worst 0.0% of 4 groups" in capsys.readouterr().out
+    assert "total_time_s: median error 0.0%, worst 0.0% of 6 groups" in capsys.readouterr().out
     groups = json.loads(out.read_text())["groups"]
     assert sorted((each["channels"], each["window_bytes"] >> 20) for each in groups) == [
-        (0, 0), (2, 4), (2, 128), (3, 128),
+        (0, 0), (0, 0), (2, 4), (2, 128), (2, 128), (3, 128),
     ]  # fmt: skip
+    demanded = next(each for each in groups if each["mode"] == "pagethrift+compress:on")
+    group = faithful.Group("counters", demanded["mode"], 12.5e6, 2, 128 << 20, ())
+    assert group.compress is Compress.ON
     grid.main([str(out)])
     heading = capsys.readouterr().out.splitlines()[0]
-    assert all(f"`pagethrift{more}`" in heading for more in ("", ", 2 channels", ", 3 channels"))
+    assert all(f"`pagethrift{more}`" in heading for more in ("", ", 2 channels", "+channels:3, 3 channels"))
 
 
 def test_the_committed_results_are_what_the_simulator_says() -> None:
