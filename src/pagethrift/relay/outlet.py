@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
+from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.rate import LinkRate
@@ -25,12 +26,6 @@ BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
 BUSY_BYTES = 256 << 10
 """1 ms of a link of 2 Gbit/s"""
-HUNGRY_SHARE = 0.125
-"""of what may wait: with less than that to send, the link may soon run dry"""
-BACKLOG_PACKETS = 2
-"""waiting on every channel: the compressor is behind"""
-MUCH_FASTER = 2.0
-"""a link so much faster than the compressor gets plain pages only; the guests get the processor"""
 
 
 class Outlet:
