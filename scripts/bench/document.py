@@ -123,6 +123,16 @@ def link(document: Mapping[str, Any]) -> str:
     return markdown(head, cells)
 
 
+def compress(document: Mapping[str, Any]) -> str:
+    """Return speed and share of a channel's compressor."""
+    keys = (("mb_per_cpu_s", 0), ("new_percent", 1), ("again_percent", 1))
+    cells = (
+        [name, *(with_range(figures[key], digits) for key, digits in keys)]
+        for name, figures in document["measures"].items()
+    )
+    return markdown(["pages, settings", "MB/s of one CPU", "new pages, %", "sent again, %"], cells)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.document", description=__doc__)
@@ -137,6 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     for title, text in (
         ("Speed", speed(bench, "mb_per_s", "MB/s of input", 0)),
         ("CPU", speed(bench, "cpu_s_per_gb", "CPU s a GB", 2, _CPU_ROWS)),
+        ("Compressor", compress(read("bench-compress"))),
         ("TLS", link(read("bench-link"))),
         ("Start", start(read("bench-cold-start"), read("bench-cold-start-jit"))),
         ("Wheel", wheel(read("bench-wheel"))),

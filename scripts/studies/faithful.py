@@ -1,7 +1,8 @@
 """``python -m scripts.studies.faithful --live RESULTS``: the simulator against live migrations.
 
-Live runs are grouped by scenario, mode and bandwidth; each group's median is compared with one
-simulation of the trace ``traces/SCENARIO.parquet`` with the same bandwidth, downtime limit and deadline.
+Live runs are grouped by scenario, mode, bandwidth and compressed channels; each group's median is compared
+with one simulation of the trace ``traces/SCENARIO.parquet`` with the same bandwidth, channels, downtime limit
+and deadline.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scripts.bench import machine, output
 from pagethrift.errors import UsageError
 from pagethrift.lab.matrix import read_compared
 from pagethrift.live.migrate_options import PlainFeatures
+from pagethrift.model.channels import CHANNELS, WINDOW_LOG, Compress
 from pagethrift.model.result import MigrationResult
 from pagethrift.model.run_result import RunResult
 from pagethrift.results.find import find
@@ -49,7 +51,17 @@ class Group:
     scenario: str
     mode: str
     bandwidth_bps: float
+    channels: int
+    """compressed channels to the destination; 0: pages travelled plain"""
+    window_bytes: int
     migrations: tuple[MigrationResult, ...]
+
+    @property
+    def compress(self) -> Compress:
+        """Which pages travelled compressed: what a run had counts, not what its mode asked for."""
+        if not self.channels:
+            return Compress.OFF
+        return Compress.ON if "compress:on" in self.mode.split("+") else Compress.AUTO
 
     def median(self, measure: str) -> float | None:
         """Return the median of a measure; None where no run has it."""
@@ -64,6 +76,8 @@ class Comparison:
     scenario: str
     mode: str
     bandwidth_bps: float
+    channels: int
+    window_bytes: int
     runs: int
     live_converged: int
     simulated_converged: bool
@@ -79,18 +93,25 @@ def live_groups(live: Path) -> list[Group]:
 
     Raises UsageError.
     """
-    groups: dict[tuple[str, str, float], list[MigrationResult]] = {}
+    groups: dict[tuple[str, str, float, int, int], list[MigrationResult]] = {}
     for result in (found.result for found in find([live])):
         if not isinstance(result, RunResult) or result.ram is not None:
             continue
         if bandwidth_bps := result.migration.bandwidth_bps:
-            groups.setdefault((result.scenario, result.mode, bandwidth_bps), []).append(result.migration)
+            migration = result.migration
+            key = (
+                result.scenario, result.mode, bandwidth_bps, migration.channels, migration.window_bytes,
+            )  # fmt: skip
+            groups.setdefault(key, []).append(migration)
     return [Group(*key, tuple(migrations)) for key, migrations in groups.items()]
 
 
 def simulated_row(mode: str) -> Strategy | None:
     """Return the strategy that simulates a live mode; None for what the simulator does not know."""
-    name, _, value = mode.partition(":")
+    what, *features = mode.split("+")
+    name, _, value = what.partition(":")
+    if any(feature.startswith("multifd") for feature in features):
+        return None
     if name in TABLE:
         pairs = (part.split("=") for part in value.split(",") if part)
         return strategy(name, "", **{key: float(number) for key, number in pairs})
@@ -110,6 +131,9 @@ def compare(group: Group, row: Strategy, trace: Trace, force_after_s: float | No
         force_after_s=force_after_s,
         as_live=True,
         chunk_pages=0 if first.accelerator == "tcg" else CHUNK_PAGES,
+        compress=group.compress,
+        channels=group.channels or CHANNELS,
+        window_log=group.window_bytes.bit_length() - 1 if group.window_bytes else WINDOW_LOG,
     )
     result = simulate(trace, row, options)
     live = {name: group.median(name) for name in MEASURES}
@@ -118,6 +142,8 @@ def compare(group: Group, row: Strategy, trace: Trace, force_after_s: float | No
         scenario=group.scenario,
         mode=group.mode,
         bandwidth_bps=group.bandwidth_bps,
+        channels=group.channels,
+        window_bytes=group.window_bytes,
         runs=len(group.migrations),
         live_converged=sum(each.converged for each in group.migrations),
         simulated_converged=result.converged,
@@ -161,7 +187,8 @@ def markdown(comparisons: list[Comparison]) -> str:
     for each in comparisons:
         converged = f"{each.live_converged} of {each.runs} / {'yes' if each.simulated_converged else 'no'}"
         cells = [
-            f"{each.scenario}, `{each.mode}`, {format_bandwidth(each.bandwidth_bps)}",
+            f"{each.scenario}, `{each.mode}`, {format_bandwidth(each.bandwidth_bps)}"
+            + (f", {each.channels} channels" if each.channels else ""),
             str(each.runs), converged,
             *_pair(each, "total_time_s"), _error(each, "total_time_s"),
             *_pair(each, "first_round_bytes"), _error(each, "first_round_bytes"),
@@ -226,10 +253,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="e.g. docs/results/faithful.json")
     chosen = parser.parse_args(arguments)
 
-    seen: set[tuple[str, str, float]] = set()
+    seen: set[tuple[str, str, float, int, int]] = set()
 
     def wanted(group: Group) -> bool:
-        key = (group.scenario, group.mode, group.bandwidth_bps)
+        key = (group.scenario, group.mode, group.bandwidth_bps, group.channels, group.window_bytes)
         fits = (not chosen.scenario or group.scenario in chosen.scenario) and (
             not chosen.mode or group.mode in chosen.mode
         )

@@ -29,7 +29,7 @@ def markdown(study: Mapping[str, Any]) -> str:
     """Return a table for each of MEASURES and the errors over all groups."""
     groups = study["groups"]
     order = {way: place for place, way in enumerate(WAYS)}
-    ways = sorted({each["mode"] for each in groups}, key=lambda way: (order.get(way, len(order)), way))
+    ways = sorted({_way(each) for each in groups}, key=lambda way: (order.get(way, len(order)), way))
     guests = list(dict.fromkeys((each["scenario"], each["bandwidth_bps"]) for each in groups))
     guests.sort(key=lambda guest: guest[1])
     lines: list[str] = []
@@ -47,9 +47,15 @@ def markdown(study: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _way(group: Mapping[str, Any]) -> str:
+    """Return a group's mode, and its compressed channels if it has any; older studies have no such field."""
+    channels = group.get("channels", 0)
+    return f"{group['mode']}, {channels} channels" if channels else str(group["mode"])
+
+
 def _cell(groups: Sequence[Mapping[str, Any]], key: tuple[str, float, str], measure: str) -> str:
     for each in groups:
-        if (each["scenario"], each["bandwidth_bps"], each["mode"]) == key:
+        if (each["scenario"], each["bandwidth_bps"], _way(each)) == key:
             live, simulated = each["live"][measure], each["simulated"][measure]
             if live is None or simulated is None:
                 break

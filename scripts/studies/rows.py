@@ -15,6 +15,8 @@ def label(row: Mapping[str, Any]) -> str:
         parts.append(row["parameters"].strip("{}").replace('"', ""))
     if row["as_live"]:
         parts.append("as live")
+    if row.get("channels"):  # sweeps before compressed channels have no such column
+        parts.append("compressed")
     return ", ".join(parts)
 
 

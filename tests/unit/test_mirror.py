@@ -12,7 +12,7 @@ SOURCES = UNIT.parents[1] / "src/pagethrift"
 
 NOTHING_TO_DECIDE = {
     "__main__.py", "cli/common.py", "results/label.py", "results/result.py", "stream/encoding/head.py",
-    "model/channels.py", "model/facts.py", "model/methods.py", "strategies/base.py",
+    "model/facts.py", "model/methods.py", "strategies/base.py",
     "stream/events.py", "stream/wire.py",
 }  # fmt: skip
 """data, protocols, constants"""

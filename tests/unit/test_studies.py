@@ -10,13 +10,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scripts.studies import faithful, grid, scaling, table
+from scripts.studies import compressed, faithful, grid, scaling, table
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.run_files import write_run
+from pagethrift.model.channels import Compress
 from pagethrift.model.result import MigrationResult
 from pagethrift.model.run_result import RunResult
-from pagethrift.simulator.sweep import run_sweep
+from pagethrift.simulator.sweep import run_cell, run_sweep
 from pagethrift.simulator.sweep_spec import read_spec
 from pagethrift.strategies.table import TABLE
 from pagethrift.trace.synthetic import Load
@@ -66,7 +67,7 @@ def test_a_sweep_in_one_table_a_link(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told[1][:3] == ["| `hu`", f"{sum(row['converged'] for row in hu)} of 3", f"{kept} of 3"]
     ratios = [row["ratio"] for row in hu]
     assert told[1][3] == f"{ratios[1]:.2f} ({ratios[0]:.2f} to {ratios[2]:.2f})"
-    assert told[3][0] == "| `pagethrift, margin: 0.5`"
+    assert told[3][0] == "| `pagethrift, margin: 0.5, compressed`"
 
 
 @pytest.mark.slow
@@ -84,7 +85,7 @@ def test_a_sweep_as_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert plain[6:8] == ["+0%", "+0%"]
     assert hu[8] == "time -70 %, data -25 % (kernel build) |"
     assert wang[8].startswith("time -72 %")
-    assert ours[0] == "| `pagethrift, margin: 0.5`"
+    assert ours[0] == "| `pagethrift, margin: 0.5, compressed`"
     assert ours[1] == "itself"
     rows = [row for row in pq.read_table(path).to_pylist() if row["speed"] == 1]
     sent = {
@@ -112,6 +113,7 @@ def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.Capture
     trace = made(tmp_path, Load.COUNTERS, writes_per_s=4000.0)
     (tmp_path / "counters.toml").write_text('[migration]\nforce_after = "15s"\n')
     options: dict[str, Any] = {"force_after_s": 15.0, "chunk_pages": 0, "as_live": True}
+    options["compress"] = Compress.OFF
     payload_bps = 12.5e6 * faithful.PAYLOAD_SHARE
     for mode, name, parameters in (
         ("plain", "kvm-default", {}),
@@ -146,6 +148,68 @@ def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.Capture
     plain = next(group for group in document["groups"] if group["mode"] == "plain")
     assert (plain["runs"], plain["live_converged"], plain["simulated_converged"]) == (3, 0, False)
     assert plain["live_range"]["total_time_s"][0] == pytest.approx(plain["simulated"]["total_time_s"] / 2)
+
+
+def test_live_channels_meet_simulated_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    trace = made(tmp_path, Load.COUNTERS, writes_per_s=4000.0)
+    (tmp_path / "counters.toml").write_text('[migration]\nforce_after = "15s"\n')
+    options: dict[str, Any] = {"force_after_s": 15.0, "chunk_pages": 0, "as_live": True}
+    payload_bps = 12.5e6 * faithful.PAYLOAD_SHARE
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("pagethrift", {"compress": Compress.OFF}),
+        ("pagethrift", {"channels": 2}),
+        ("pagethrift", {"channels": 2, "window_log": 22}),
+        ("pagethrift+channels:3", {"channels": 3}),
+        ("pagethrift+compress:off", {"compress": Compress.OFF}),
+        ("pagethrift+compress:on", {"compress": Compress.ON}),
+    ]
+    for number, (mode, way) in enumerate(ways):
+        live_run(run(trace, "pagethrift", payload_bps, **options, **way), mode, number, live)
+    live_run(run(trace, "pagethrift", payload_bps, **options), "pagethrift+multifd:2", 0, live)
+    out = tmp_path / "faithful.json"
+    faithful.main(["--live", f"{live}={tmp_path}", "--traces", str(tmp_path), "--out", str(out)])
+    assert "total_time_s: median error 0.0%, worst 0.0% of 6 groups" in capsys.readouterr().out
+    groups = json.loads(out.read_text())["groups"]
+    assert sorted((each["channels"], each["window_bytes"] >> 20) for each in groups) == [
+        (0, 0), (0, 0), (2, 4), (2, 128), (2, 128), (3, 128),
+    ]  # fmt: skip
+    demanded = next(each for each in groups if each["mode"] == "pagethrift+compress:on")
+    group = faithful.Group("counters", demanded["mode"], 12.5e6, 2, 128 << 20, ())
+    assert group.compress is Compress.ON
+    grid.main([str(out)])
+    heading = capsys.readouterr().out.splitlines()[0]
+    assert all(f"`pagethrift{more}`" in heading for more in ("", ", 2 channels", "+channels:3, 3 channels"))
+
+
+def test_the_committed_results_are_what_the_simulator_says() -> None:
+    """Compressed channels changed nothing where pages travel plain."""
+    kept = {
+        row["strategy"]: row
+        for row in pq.read_table(ROOT / "docs/results/all-rows.parquet").to_pylist()
+        if row["trace"] == "counters.parquet" and row["bandwidth_bps"] == 125_000_000
+    }
+    assert kept.keys() == TABLE.keys()
+    for cell in read_spec(ROOT / "studies/all-rows.toml"):
+        if Path(cell.trace).name != "counters.parquet" or cell.bandwidth_bps != 125_000_000:
+            continue
+        now = MigrationResult.from_json(run_cell(cell))
+        then = MigrationResult.from_json(kept[cell.strategy]["result"])
+        assert now.transferred_bytes == then.transferred_bytes, cell.strategy
+        assert now.pages == then.pages, cell.strategy
+        assert now.total_time_s == pytest.approx(then.total_time_s, rel=1e-9)
+        assert now.downtime_s == pytest.approx(then.downtime_s, rel=1e-9)
+        assert [each.sent_bytes for each in now.rounds] == [each.sent_bytes for each in then.rounds]
+
+
+@pytest.mark.parametrize("name", ["idle", "counters"])
+def test_channels_take_what_zstd_took(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    compressed.main(["--traces", str(ROOT / "traces"), "--trace", name])
+    row = capsys.readouterr().out.splitlines()[-1]
+    for cell in row.strip("| ").split(" | ")[1:]:
+        measured, simulated = (float(value.strip(" %")) for value in cell.split("/"))
+        assert simulated == pytest.approx(measured, rel=0.08), cell
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:

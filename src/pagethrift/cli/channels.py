@@ -11,11 +11,10 @@ from pagethrift.errors import UsageError
 from pagethrift.model.channels import (
     CHANNELS_MAX,
     WINDOW_LOG,
-    WINDOW_LOG_MIN,
     ChannelSettings,
     Compress,
+    parse_window,
 )
-from pagethrift.units import parse_size
 
 DEFAULT_WINDOW = f"{1 << WINDOW_LOG >> 20}MiB"
 
@@ -44,21 +43,11 @@ Window: TypeAlias = Annotated[
 ]
 
 
-def window_log(window: str) -> int:
-    """Return the binary logarithm of a window, a power of two that QEMU accepts. Raises UsageError."""
-    size = parse_size(window)
-    log = size.bit_length() - 1
-    if size != 1 << log or not WINDOW_LOG_MIN <= log <= WINDOW_LOG:
-        least = f"{1 << WINDOW_LOG_MIN >> 20}MiB"
-        raise UsageError(f"--window {window}: choose a power of two from {least} to {DEFAULT_WINDOW}")
-    return log
-
-
 def channel_settings(
     channels: int, compress: Compress, window: str, guest_uuid: str
 ) -> ChannelSettings | None:
     """Return the settings, None without channels. Raises UsageError."""
-    log = window_log(window)
+    log = parse_window(window, "--window")
     try:
         number = uuid.UUID(guest_uuid).bytes if guest_uuid else bytes(16)
     except ValueError as error:

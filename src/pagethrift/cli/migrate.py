@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window, window_log
+from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
@@ -30,7 +30,7 @@ from pagethrift.live.check import check as check_migration
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
-from pagethrift.model.channels import Compress
+from pagethrift.model.channels import Compress, parse_window
 from pagethrift.model.result import MigrationResult
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
@@ -207,7 +207,7 @@ def migrate(
         switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,
         compress=compress,
         channels=channels,
-        window_log=window_log(window),
+        window_log=parse_window(window, "--window"),
         plain=plain,
         features=PlainFeatures(
             xbzrle_cache_bytes=parse_size(xbzrle_cache) if xbzrle_cache else None,

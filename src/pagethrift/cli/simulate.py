@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
@@ -19,7 +20,8 @@ from pagethrift.cli.common import (
 )
 from pagethrift.cli.progress import summary
 from pagethrift.errors import UsageError
-from pagethrift.simulator.simulate_options import SimulateOptions
+from pagethrift.model.channels import CHANNELS, Compress, parse_window
+from pagethrift.simulator.simulate_options import COMPRESSOR_BPS, SimulateOptions
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.simulator.virtual_migration import simulate as simulate_trace
 from pagethrift.strategies.table import parse_parameters
@@ -77,6 +79,15 @@ def simulate(
     ] = "1GiB",
     speed: Annotated[float, typer.Option(help="How many times faster than recorded the guest runs.")] = 1.0,
     start: Annotated[str, typer.Option(help="The time in the trace at which the migration begins.")] = "0s",
+    compress: CompressOption = Compress.AUTO,
+    channels: Annotated[
+        int | None,
+        typer.Option(help=f"Compressed channels to the destination (default: {CHANNELS}).", metavar="N"),
+    ] = None,
+    window: Window = DEFAULT_WINDOW,
+    compressor: Annotated[
+        str, typer.Option(help="How many bytes of pages a second a channel compresses.", metavar="SIZE")
+    ] = f"{COMPRESSOR_BPS / 1e6:g}MB",
     seed: Annotated[int, typer.Option(min=0, help="The seed that spreads writes within their sweep.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
     json: Json = False,
@@ -97,7 +108,13 @@ def simulate(
         as_live=as_live,
         chunk_pages=0 if clear_chunk.strip() == "0" else max(1, parse_size(clear_chunk) // 4096),
         warm_up_s=parse_seconds(start),
+        compress=compress,
+        channels=CHANNELS if channels is None else channels,
+        window_log=parse_window(window, "--window"),
+        compressor_bps=parse_size(compressor),
     )
+    if channels is not None and compress is Compress.OFF:
+        raise UsageError("--channels is about compressed pages: not with --compress off")
     row = strategy_row(strategy, stop or "", **parse_parameters(param or ()))
     began_s = time.time()
     result = simulate_trace(read_trace(trace, seed).faster(speed), row, options)

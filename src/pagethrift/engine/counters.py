@@ -77,11 +77,11 @@ class Counters:
         """Count what is forwarded of a batch; ``state``: the ledger's, before it records the batch."""
         _account(pages, methods, sizes, state, self.by_method, self.totals)
 
-    def correct(self, estimated_bytes: int, again_bytes: int, taken_bytes: int) -> None:
-        """Replace the estimate of a packet's pages, ``again_bytes`` of it for pages forwarded before."""
-        taken_again = taken_bytes * again_bytes // estimated_bytes if estimated_bytes else 0
-        self.totals[Count.RETRANSFERRED_BYTES] += taken_again - again_bytes
-        self.totals[Count.FIRST_ROUND_BYTES] += (taken_bytes - taken_again) - (estimated_bytes - again_bytes)
+    def account_packet(self, taken_bytes: int, again_share: float) -> None:
+        """Count a packet's bytes; ``again_share``: the part that is for pages forwarded before."""
+        again_bytes = int(taken_bytes * again_share)
+        self.totals[Count.RETRANSFERRED_BYTES] += again_bytes
+        self.totals[Count.FIRST_ROUND_BYTES] += taken_bytes - again_bytes
         self.channel_bytes += taken_bytes
 
     def of(self, count: Count) -> int:

@@ -124,6 +124,7 @@ class Forwarder:
                 out.borrow(at, lender, start, stop)
         if self.lanes and self.packing and self.lanes.mark(pages, methods):
             self.packing.add(batch, methods, sizes, FORWARDED[self.ledger.state[pages]].view(np.uint8))
+            sizes[methods == Method.CHANNEL] = 0  # counted when their packets are compressed
         self._counters.account(pages, methods, sizes, self.ledger.state)
         self.ledger.commit(pages, signs, methods)
 

@@ -90,11 +90,11 @@ class Packing:
         self._taken.append((packet, taken_bytes))
 
     def settle(self) -> None:
-        """Count packets with the bytes they took, where they were counted as estimated."""
+        """Count the bytes of packets, which are known by now."""
         while self._taken:
             packet, taken_bytes = self._taken.popleft()
             near, far, again = (packet.estimate(each) for each in Estimate)
-            self._counters.correct(near + far, again, taken_bytes)
+            self._counters.account_packet(taken_bytes, again / max(1, near + far))
             self._lanes.learn(near, far, taken_bytes)
             self._spare.append(packet)
 

@@ -17,6 +17,7 @@ from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.lab.link.spec import LinkSpec, read_link
 from pagethrift.lab.load.memcaslap import MemcaslapSpec
 from pagethrift.lab.load.spec import LoadSpec, Protocol
+from pagethrift.model.channels import Compress
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.strategies.table import TABLE, live_strategy, parse_parameters
 from pagethrift.toml_table import TomlTable
@@ -75,7 +76,8 @@ class Scenario:
 def parse_mode(text: str) -> ModeSpec:
     """Read one mode. Raises UsageError.
 
-    Through the relay: ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+multifd:CHANNELS]`` (``hu@nova:ones=2``).
+    Through the relay: ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+FEATURE:VALUE...]`` (``hu@nova:ones=2``), with
+    the features multifd (channels at the source), compress, channels and window (to the destination).
     Without the relay: one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``.
     """
     name, _, value = text.partition(":")
@@ -107,20 +109,32 @@ def parse_qemu(text: object) -> QemuSeries:
 
 
 def _through_relay(text: str) -> tuple[str, ...]:
-    what, plus, feature = text.partition("+")
+    what, *features = text.split("+")
     head, _, values = what.partition(":")
     name, _, stop = head.partition("@")
     parameters = [part for part in values.split(",") if part]
     live_strategy(name, stop, **parse_parameters(parameters))
-    kind, _, channels = feature.partition(":")
-    if plus and kind != "multifd":
-        raise UsageError(f"mode {text!r}: only multifd:CHANNELS may follow +, such as {what}+multifd:2")
     return (
         "--strategy", name,
         *(("--stop", stop) if stop else ()),
         *(f"--param={part}" for part in parameters),
-        *(("--multifd", _channels(text, channels)) if plus else ()),
+        *(word for feature in features for word in _feature(text, feature)),
     )  # fmt: skip
+
+
+def _feature(mode: str, feature: str) -> tuple[str, str]:
+    name, _, value = feature.partition(":")
+    match name:
+        case "multifd" | "channels":
+            return f"--{name}", _channels(mode, value)
+        case "compress" if value in list(Compress):
+            return "--compress", value
+        case "window":
+            return "--window", f"{parse_size(value)}B"
+    raise UsageError(
+        f"mode {mode!r}: after + goes multifd:CHANNELS, channels:CHANNELS, window:SIZE or"
+        f" compress:{'|'.join(Compress)}"
+    )
 
 
 def _channels(mode: str, text: str) -> str:

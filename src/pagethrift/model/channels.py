@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from pagethrift.errors import UsageError
+from pagethrift.units import parse_size
+
 CHANNELS = 2
 """two compress 0.4 GB/s of pages on two cores, and hold two windows of older pages"""
 CHANNELS_MAX = 16
@@ -13,6 +16,12 @@ WINDOW_LOG = 27
 """128 MiB, the largest that QEMU's decoder takes"""
 WINDOW_LOG_MIN = 20
 LEVEL = 1
+BACKLOG_PACKETS = 2
+"""waiting on every channel: the compressor is behind"""
+HUNGRY_SHARE = 0.125
+"""of what may wait: with less than that to send, the link may soon run dry"""
+MUCH_FASTER = 2.0
+"""a link so much faster than the compressor gets plain pages only; the guests get the processor"""
 
 
 class Compress(StrEnum):
@@ -51,3 +60,16 @@ class ChannelSettings:
     def window_bytes(self) -> int:
         """How far back in a channel's pages a match may lie."""
         return 1 << self.window_log
+
+
+def parse_window(window: str, name: str) -> int:
+    """Return the binary logarithm of a window, a power of two that QEMU accepts.
+
+    ``name``: of the option that gave it. Raises UsageError.
+    """
+    size = parse_size(window)
+    log = size.bit_length() - 1
+    if size != 1 << log or not WINDOW_LOG_MIN <= log <= WINDOW_LOG:
+        least, most = (f"{1 << each >> 20}MiB" for each in (WINDOW_LOG_MIN, WINDOW_LOG))
+        raise UsageError(f"{name} {window}: choose a power of two from {least} to {most}")
+    return log

@@ -50,6 +50,7 @@ class ChannelSender:
         self._writing = writing
         self._taken = taken
         self._measure = measure
+        self._work = writing.condition()
         self._queue: deque[Job] = deque()
         self._closing = False
         self._thread = threading.Thread(
@@ -63,34 +64,35 @@ class ChannelSender:
         return self.ready_bytes + self.estimated_bytes
 
     def put(self, job: Job) -> None:
-        """Queue a packet or a SYNC. Call with ``Writing.changed`` held."""
+        """Queue a packet or a SYNC. Call with ``Writing.lock`` held."""
         self._queue.append(job)
+        self._work.notify()
         if job.packet is not None:
             self.waiting += 1
             self.estimated_bytes += job.packet.estimated_bytes
 
     def finish(self) -> None:
         """Wait until everything is written. The connection stays open: its end would be an error."""
-        with self._writing.changed:
+        with self._writing.lock:
             self._closing = True
-            self._writing.changed.notify_all()
+            self._work.notify()
         self._thread.join()
 
     def _write_all(self) -> None:
         writing = self._writing
         self._write([self._encoder.handshake()])
         while True:
-            with writing.changed:
+            with writing.lock:
                 while not self._queue:
                     if self._closing or writing.error:
                         return
-                    writing.changed.wait(WAIT_S)
+                    self._work.wait(WAIT_S)
                 job = self._queue.popleft()
             if job.packet is None:
                 self._write([self._encoder.sync()])
-                with writing.changed:
+                with writing.lock:
                     self.synced = job.sync
-                    writing.changed.notify_all()
+                    writing.synced.notify()
             else:
                 self._write(self._compress(job.packet))
 
@@ -103,11 +105,11 @@ class ChannelSender:
             self.pages_per_s + NEWEST_SHARE * (speed - self.pages_per_s)
         )  # fmt: skip
         taken_bytes = sum(map(len, pieces))
-        with self._writing.changed:
+        with self._writing.lock:
             self.waiting -= 1
             self.estimated_bytes -= estimated
             self.ready_bytes += taken_bytes
-            self._writing.changed.notify_all()
+            self._writing.room.notify()
         self._taken(packet, taken_bytes)
         return pieces
 
@@ -119,9 +121,9 @@ class ChannelSender:
             raise channel_closed(self._encoder.channel, error) from error
 
     def _wrote(self, count: int, now_s: float) -> None:
-        with self._writing.changed:
+        with self._writing.lock:
             self.ready_bytes = max(0, self.ready_bytes - count)
-            self._writing.changed.notify_all()
+            self._writing.room.notify()
         self._measure(now_s, self.connection.unsent_bytes() > 0)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
+from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.rate import LinkRate
@@ -25,12 +26,6 @@ BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
 BUSY_BYTES = 256 << 10
 """1 ms of a link of 2 Gbit/s"""
-HUNGRY_SHARE = 0.125
-"""of what may wait: with less than that to send, the link may soon run dry"""
-BACKLOG_PACKETS = 2
-"""waiting on every channel: the compressor is behind"""
-MUCH_FASTER = 2.0
-"""a link so much faster than the compressor gets plain pages only; the guests get the processor"""
 
 
 class Outlet:
@@ -55,7 +50,8 @@ class Outlet:
         self._connections = [main, *(connection for connection, _ in channels)]
         self.rate = LinkRate(self._connections, time.monotonic(), bandwidth_bps)
         self._writing = Writing(stall_timeout_s, on_error)
-        self._changed = self._writing.changed
+        self._lock = self._writing.lock
+        self._work = self._writing.condition()
         self._may_send_plain = may_send_plain
         self._queue: deque[Output] = deque()
         self._pool: deque[Output] = deque(Output() for _ in range(BUFFERS))
@@ -112,10 +108,10 @@ class Outlet:
 
     def take(self) -> Output:
         """Return an empty output, once what is unsent is within the bound. Raises LinkError."""
-        with self._changed:
+        with self._lock:
             while not self._pool or self._full():
                 self._writing.check()
-                self._changed.wait(WAIT_S)
+                self._writing.room.wait(WAIT_S)
             self._writing.check()
             output = self._pool.popleft()
         output.clear()
@@ -126,21 +122,21 @@ class Outlet:
 
         ``jobs``: what goes over the channels before the marks in the output.
         """
-        with self._changed:
+        with self._lock:
             for job in jobs:
                 self.channels[job.channel].put(job)
             if output.total_bytes:
                 self._queue.append(output)
                 self._queued_bytes += output.total_bytes
+                self._work.notify()
             else:
                 self._pool.append(output)
-            self._changed.notify_all()
 
     def finish(self) -> None:
         """Wait until everything is written; tell the destination that no more comes. Raises LinkError."""
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._work.notify()
         self._thread.join()
         for channel in self.channels:
             channel.finish()
@@ -158,8 +154,10 @@ class Outlet:
             connection.close()
 
     def _full(self) -> bool:
-        waiting = self._queued_bytes + sum(channel.queued_bytes for channel in self.channels)
-        if waiting <= self.rate.bound_bytes // 2:
+        bound_bytes = self.rate.bound_bytes
+        if self._queued_bytes > bound_bytes // 2:
+            return True
+        if not self.channels or self.unsent_bytes <= bound_bytes:
             return False
         return not (self._may_send_plain and self._behind())
 
@@ -175,11 +173,11 @@ class Outlet:
 
     def _write_all(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._queue:
                     if self._closing or self._writing.error:
                         return
-                    self._changed.wait(WAIT_S)
+                    self._work.wait(WAIT_S)
                     now_s = time.monotonic()
                     self._measure(now_s, any(channel.ready_bytes for channel in self.channels))
                     self._check_acknowledged(now_s)
@@ -187,22 +185,22 @@ class Outlet:
             for sync, pieces in output.parts():
                 self._wait_for_sync(sync)
                 self._writing.write(self._main, pieces, self._wrote)
-            with self._changed:
+            with self._lock:
                 self._queue.popleft()
                 self._pool.append(output)
-                self._changed.notify_all()
+                self._writing.room.notify()
 
     def _wait_for_sync(self, number: int) -> None:
         """Wait until every channel has written a SYNC: the destination waits for them at main's mark."""
-        with self._changed:
+        with self._lock:
             while any(channel.synced < number for channel in self.channels):
                 self._writing.check()
-                self._changed.wait(WAIT_S)
+                self._writing.synced.wait(WAIT_S)
 
     def _wrote(self, count: int, now_s: float) -> None:
-        with self._changed:
+        with self._lock:
             self._queued_bytes -= count
-            self._changed.notify_all()
+            self._writing.room.notify()
         self._measure(now_s, True)
 
     def _measure(self, now_s: float, busy: bool) -> None:

@@ -15,15 +15,25 @@ WAIT_S = 0.5
 
 
 class Writing:
-    """Guards the queues of all writers; ``changed`` is notified when one of them, or the error, changes."""
+    """Guards the queues of all writers by one ``lock``; whoever waits has a condition of its own."""
 
     def __init__(self, stall_timeout_s: float, on_error: Callable[[LinkError], None]) -> None:
         """``on_error`` is called once, from the writer that failed."""
-        self.changed = threading.Condition()
+        self._conditions: list[threading.Condition] = []
+        self.lock = threading.Lock()
+        self.room = self.condition()
+        """a queue has become shorter"""
+        self.synced = self.condition()
+        """a channel has written a SYNC"""
         self.error: LinkError | None = None
         self._on_error = on_error
         self._stall_timeout_s = stall_timeout_s
         self._progress_s = time.monotonic()
+
+    def condition(self) -> threading.Condition:
+        """Return a condition over ``lock``, which an error notifies too."""
+        self._conditions.append(threading.Condition(self.lock))
+        return self._conditions[-1]
 
     def check(self) -> None:
         """Raise the error if one of the writers has failed."""
@@ -32,10 +42,11 @@ class Writing:
 
     def give_up(self, error: LinkError) -> bool:
         """Let all writers end; False if they end already."""
-        with self.changed:
+        with self.lock:
             first = self.error is None
             self.error = self.error or error
-            self.changed.notify_all()
+            for condition in self._conditions:
+                condition.notify_all()
         return first
 
     def guard(self, write_all: Callable[[], None]) -> None:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pagethrift.errors import UsageError
+from pagethrift.model.channels import (
+    CHANNELS,
+    CHANNELS_MAX,
+    WINDOW_LOG,
+    WINDOW_LOG_MIN,
+    ChannelSettings,
+    Compress,
+)
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, RELAY_BUFFER_S
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.simulator.virtual_source import CHUNK_PAGES
+from pagethrift.strategies.base import Strategy
 
 GO_DELAY_S = 0.05
 """the planner's question and its answer over QMP: 24 to 62 ms measured from the beginning of a round to
@@ -27,6 +36,14 @@ SOURCE_BPS = 1.2e9
 ZERO_BPS = 8e9
 """how fast QEMU passes over zero pages: its migration thread took 0.07 to 0.12 CPU seconds for 1 GiB
 of which a quarter was content"""
+COMPRESSOR_BPS = 190e6
+"""how fast a core compresses pages with level 1, a window of 128 MiB and long-distance matching: 171 to 204
+MB/s measured on the first passes of five guests"""
+FAR_SHARE = 0.9
+"""a page that is not in the window, of what zstd makes of it alone: 0.86 to 0.95 fit those first passes
+(docs/simulator.md)"""
+NEAR_SHARE = 0.7
+"""changes to a page that is in the window, of their byte-exact delta (docs/simulator.md)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,15 @@ class SimulateOptions:
     source_bps: float = SOURCE_BPS
     warm_up_s: float = 0.0
     """guest time played before the migration begins"""
+    compress: Compress = Compress.AUTO
+    """send pages compressed, if the strategy may"""
+    channels: int = CHANNELS
+    window_log: int = WINDOW_LOG
+    """how far back in a channel the compressor looks, as a power of two"""
+    compressor_bps: float = COMPRESSOR_BPS
+    """pages that the compressor of one channel manages"""
+    far_share: float = FAR_SHARE
+    near_share: float = NEAR_SHARE
 
     def check(self) -> None:
         """Raise UsageError for impossible options."""
@@ -55,3 +81,17 @@ class SimulateOptions:
             raise UsageError("the downtime limit must be positive, e.g. 300ms")
         if not self.give_up_s > 0 or self.warm_up_s < 0 or self.go_delay_s < 0 or self.source_bps <= 0:
             raise UsageError("simulation times and rates must not be negative")
+        if not 1 <= self.channels <= CHANNELS_MAX:
+            raise UsageError(f"{self.channels} channels: choose 1 to {CHANNELS_MAX}")
+        if not WINDOW_LOG_MIN <= self.window_log <= WINDOW_LOG:
+            raise UsageError(
+                f"a window of 2^{self.window_log} bytes: choose 2^{WINDOW_LOG_MIN} to 2^{WINDOW_LOG}"
+            )
+        if not (self.compressor_bps > 0 and self.far_share > 0 and self.near_share > 0):
+            raise UsageError("the compressor's speed and shares must be positive")
+
+    def channel_settings(self, strategy: Strategy) -> ChannelSettings | None:
+        """Return the compressed channels of a strategy's migration; None: its pages travel plain."""
+        if self.compress is Compress.OFF or not strategy.compresses or strategy.refuses_live:
+            return None
+        return ChannelSettings(self.channels, compress=self.compress, window_log=self.window_log)

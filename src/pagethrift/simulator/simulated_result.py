@@ -45,6 +45,7 @@ def build_result(
     completed = end.outcome is Outcome.COMPLETED
     counters = relay.counters
     header = trace.header
+    channels = options.channel_settings(strategy)
     decision = end.decision if completed else None
     return MigrationResult(
         mode=Mode.RELAY,
@@ -69,6 +70,8 @@ def build_result(
         predicted_downtime_s=decision.predicted_downtime_s if decision else None,
         error=end.error,
         warnings=warnings,
+        channels=channels.channels if channels else 0,
+        window_bytes=channels.window_bytes if channels else 0,
         bandwidth_bps=options.link.bandwidth_bps,
         ram_bytes=header.memory_bytes,
         pages=counters.pages,

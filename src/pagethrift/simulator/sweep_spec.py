@@ -15,21 +15,23 @@ from typing import Any
 from pagethrift.errors import UsageError
 from pagethrift.given_file import read_toml
 from pagethrift.kernels.machine_code import source_digest
+from pagethrift.model.channels import CHANNELS, WINDOW_LOG, Compress, parse_window
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.simulator.simulate_options import SimulateOptions
 from pagethrift.simulator.virtual_link import LinkSpec
+from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import MOST_SEED, fingerprint
 from pagethrift.units import parse_bandwidth, parse_seconds
 
 _TOP = {
     "traces", "bandwidths", "speeds", "downtime_limits", "delays", "seeds", "force_after", "give_up",
-    "strategies",
+    "strategies", "compress", "channels", "window",
 }  # fmt: skip
 _SIMULATING = ("kernels", "model", "stream", "content", "engine", "strategies", "trace", "simulator")
 """floors whose code a result depends on"""
 MOST_CELLS = 100_000
-_ROW = {"name", "stop", "parameters", "as_live"}
+_ROW = {"name", "stop", "parameters", "as_live", "compress", "channels", "window"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class Cell:
     seed: int
     force_after_s: float | None
     give_up_s: float
+    compress: Compress = Compress.OFF
+    """off for strategies whose pages never travel compressed, whatever the specification says"""
+    channels: int = 0
+    window_log: int = 0
 
     @property
     def key(self) -> str:
@@ -67,6 +73,9 @@ class Cell:
             force_after_s=self.force_after_s,
             give_up_s=self.give_up_s,
             as_live=self.as_live,
+            compress=self.compress,
+            channels=self.channels or CHANNELS,
+            window_log=self.window_log or WINDOW_LOG,
         )
 
 
@@ -121,11 +130,28 @@ def _cells(data: Mapping[str, Any], folder: Path) -> Iterator[Cell]:
     ):
         _known(row, _ROW, "a strategy of the specification")
         for parameters in _grid(row.get("parameters", {})):
-            strategy(row["name"], row.get("stop", ""), **dict(parameters))
+            chosen = strategy(row["name"], row.get("stop", ""), **dict(parameters))
             yield Cell(
                 trace, digest, row["name"], row.get("stop", ""), parameters, bandwidth, speed, delay, limit,
                 bool(row.get("as_live", False)), seed, force_after_s, give_up_s,
+                *_channels({**data, **row}, chosen),
             )  # fmt: skip
+
+
+def _channels(data: Mapping[str, Any], row: Strategy) -> tuple[Compress, int, int]:
+    """Return whether a row's pages travel compressed, over how many channels, with which window."""
+    wanted = str(data.get("compress", Compress.AUTO))
+    if wanted not in list(Compress):
+        raise UsageError(f"compress is one of {', '.join(Compress)}, not {wanted!r}")
+    options = SimulateOptions(
+        LinkSpec(1),
+        compress=Compress(wanted),
+        channels=int(data.get("channels", CHANNELS)),
+        window_log=parse_window(str(data["window"]), "window") if "window" in data else WINDOW_LOG,
+    )
+    options.check()
+    found = options.channel_settings(row)
+    return (found.compress, found.channels, found.window_log) if found else (Compress.OFF, 0, 0)
 
 
 def _texts(data: Mapping[str, Any], name: str) -> list[str]:

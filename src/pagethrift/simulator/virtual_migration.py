@@ -15,6 +15,7 @@ from pagethrift.engine.counters import Count
 from pagethrift.engine.decisions import Moment
 from pagethrift.engine.planner import Planner
 from pagethrift.engine.rounds import RoundLog
+from pagethrift.model.channels import Compress
 from pagethrift.model.defaults import PLANNER_TICK_S, relay_buffer_bytes
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8
@@ -32,6 +33,7 @@ from pagethrift.simulator.simulate_options import (
 from pagethrift.simulator.simulated_result import End, build_result
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulator.virtual_link import VirtualLink
+from pagethrift.simulator.virtual_outlet import VirtualOutlet
 from pagethrift.simulator.virtual_relay import Model, VirtualRelay
 from pagethrift.simulator.virtual_source import VirtualSource
 from pagethrift.strategies.base import Status, Strategy
@@ -81,10 +83,16 @@ class _Migration:
         self.left_out = self._left_out()
         watched = self._watch()
         self.source = VirtualSource(self.guest, self.left_out, options.chunk_pages)
+        channels = options.channel_settings(strategy)
         self.relay = VirtualRelay(
             strategy, self.guest, self.source.bitmap, self.as_defined, self._models(),
             exact_deltas=isinstance(strategy.encode, XbzrleCache), watched=watched,
+            channels=channels, far_share=options.far_share, near_share=options.near_share,
         )  # fmt: skip
+        self.outlet: VirtualOutlet | None = None
+        if channels:
+            may_send_plain = channels.compress is Compress.AUTO
+            self.outlet = VirtualOutlet(self.link, channels.channels, options.compressor_bps, may_send_plain)
         self.planner = Planner(strategy.stop)
         self.rounds = RoundLog(self.source.remaining)
         self.now_s = 0.0
@@ -163,6 +171,9 @@ class _Migration:
 
     def _forward(self, pages: Snapshot, last: bool) -> None:
         began_s = self.now_s
+        if self.outlet and self.relay.channels:
+            lanes = self.relay.channels.lanes
+            lanes.compressing = self.outlet.compressing(self.now_s, lanes.far_bytes)
         size = self.relay.thin(pages, self._moment(last))
         self._put(size, began_s + self._read_s(pages))
         if len(pages):
@@ -175,10 +186,15 @@ class _Migration:
         return seconds * PAGE_BYTES
 
     def _put(self, size_bytes: int, not_before_s: float) -> None:
-        """Queue bytes on the link; QEMU's clock waits while more than the buffer is unsent."""
-        if size_bytes:
-            self.link.send(size_bytes, self.now_s)
-        self._advance(max(not_before_s, self.link.free_s - self._buffer_s()))
+        """Queue bytes of main and packets; QEMU's clock waits while more than the buffer is unsent."""
+        if self.outlet and self.relay.channels:
+            self.outlet.put(size_bytes, self.relay.channels.take_jobs(), self.now_s)
+            free_s = self.outlet.free_s(self.now_s)
+        else:
+            if size_bytes:
+                self.link.send(size_bytes, self.now_s)
+            free_s = self.link.free_s - self._buffer_s()
+        self._advance(max(not_before_s, free_s))
         self.qemu.look(self.now_s, self.relay.sent_bytes)
 
     def _buffer_s(self) -> float:
@@ -199,7 +215,9 @@ class _Migration:
         if self.between_sections:
             self.section_s = self.now_s
             size = self.relay.release(self._moment(last=False), everything=False)
-            if size:
+            if self.relay.channels:
+                size += self.relay.channels.end_section(last=False)
+            if size or self.outlet:
                 self._put(size, self.now_s)
 
     def _ask(self, begun: bool = False) -> None:
@@ -237,8 +255,11 @@ class _Migration:
         while self.source.remaining:
             self._send_batch(last=True)
         size = self.relay.release(self._moment(last=True), everything=True)
+        if self.relay.channels:
+            size += self.relay.channels.end_section(last=True)
         self._put(size, self.now_s)
-        last_byte_s = self.link.send(DEVICE_STATE_BYTES, self.now_s)
+        ready_s = self.outlet.finish(self.now_s) if self.outlet else self.now_s
+        last_byte_s = self.link.send(DEVICE_STATE_BYTES, ready_s)
         resumed_s = last_byte_s + self.options.link.delay_s + FIXED_DOWNTIME_S
         total_s = resumed_s + self.options.link.delay_s
         return self._result(nonzero, End(Outcome.COMPLETED, total_s, resumed_s - stopped_s))
@@ -277,10 +298,15 @@ class _Migration:
             retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
             held_bytes=relay.held.held_bytes,
             held_pages=len(relay.held),
-            unsent_bytes=0 if decides else self.link.unsent_bytes(self.now_s),
+            unsent_bytes=0 if decides else self._unsent_bytes(),
             link_bps=rate_bps,
             downtime_limit_s=self.options.downtime_limit_s,
         )
+
+    def _unsent_bytes(self) -> int:
+        if self.outlet and self.relay.channels:
+            return self.outlet.unsent_bytes(self.now_s) + self.relay.channels.open_bytes
+        return self.link.unsent_bytes(self.now_s)
 
     def _result(self, nonzero_pages: int, end: End) -> MigrationResult:
         if self.guest.loops:

@@ -16,11 +16,15 @@ from pagethrift.content.signature import SUBPAGE_BYTES
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.decisions import Decisions, Moment
 from pagethrift.engine.held import HeldPages
+from pagethrift.engine.lanes import Lanes
 from pagethrift.engine.rounds import Totals
+from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.defaults import HOLD_BUDGET_BYTES
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32, Bools
 from pagethrift.simulator.kernels import FETCHED, LOGGED, commit, payloads_of_trace
+from pagethrift.simulator.simulate_options import FAR_SHARE, NEAR_SHARE
+from pagethrift.simulator.virtual_channels import VirtualChannels
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.strategies.base import Signing, Strategy
 
@@ -95,7 +99,11 @@ class VirtualRelay:
         exact_deltas: bool = False,
         hold_budget_bytes: int = HOLD_BUDGET_BYTES,
         watched: U8 | None = None,
+        channels: ChannelSettings | None = None,
+        far_share: float = FAR_SHARE,
+        near_share: float = NEAR_SHARE,
     ) -> None:
+        """``channels``: those for compressed pages, and the shares that VirtualChannels takes."""
         n = guest.trace.pages
         self.strategy = strategy
         self.counters = Counters()
@@ -110,10 +118,16 @@ class VirtualRelay:
         self._exact = exact_deltas
         self._signing = strategy.signing
         self._subpage_bytes = SUBPAGE_BYTES if strategy.signing is Signing.SUBPAGES else 0
+        lanes = Lanes(channels, n, self._subpage_bytes) if channels else None
+        self.channels: VirtualChannels | None = None
+        if channels and lanes:
+            self.channels = VirtualChannels(
+                channels, guest.trace, lanes, self.counters, far_share, near_share
+            )
         self._decisions = Decisions(
             strategy, self.state, self.held, self.counters,
             knows_contents=exact_deltas or strategy.signing is not Signing.NOTHING,
-            insight=_Foresight(guest, bitmap, as_defined, strategy.simulated.peeks, watched),
+            insight=_Foresight(guest, bitmap, as_defined, strategy.simulated.peeks, watched), lanes=lanes,
         )  # fmt: skip
         self._owed_mask: U32 = np.zeros(n, np.uint32)
         self._owed_delta: I32 = np.zeros(n, np.int32)
@@ -131,13 +145,13 @@ class VirtualRelay:
         return self.counters.ram_bytes
 
     def thin(self, pages: Snapshot, moment: Moment) -> int:
-        """Process a batch that arrived; return the bytes put on the link."""
+        """Process a batch that arrived; return the bytes for main. ``channels.take_jobs`` has the others."""
         pages.mask |= self._owed_mask[pages.page]
         pages.delta += self._owed_delta[pages.page]
         return self._forward(pages, moment, arriving=True)
 
     def release(self, moment: Moment, everything: bool) -> int:
-        """Forward the held pages that the strategy releases, or all; return the bytes put on the link."""
+        """Forward the held pages that the strategy releases, or all; return the bytes for main."""
         pages = self.held.page_in[self._decisions.to_release(moment, everything)]
         if not len(pages):
             return 0
@@ -173,6 +187,8 @@ class VirtualRelay:
             self._held_content[pages.page[waits]] = pages.content[waits]
             self._held_sparse[pages.page[waits]] = pages.sparse[waits]
             sizes[waits] = 0
+        if self.channels:
+            self.channels.add(pages, methods, sizes)
         self.counters.account(pages.page, methods, sizes, self.state)
         for model in self._models:
             model.sent(pages, methods)
@@ -180,7 +196,7 @@ class VirtualRelay:
             pages.page, pages.content, methods, pages.mask, pages.delta,
             self.content, self.state, self._owed_mask, self._owed_delta,
         )  # fmt: skip
-        return int(sizes.sum())
+        return int(sizes.sum() if self.channels is None else sizes[methods != Method.CHANNEL].sum())
 
     def _compared(self, pages: Snapshot, state: U8) -> U32:
         """Return the masks that a ledger would find; clear the masks of equal pages."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pagethrift.errors import UsageError
 from pagethrift.model.facts import PageClass
-from pagethrift.model.pages import F64, I32, I64, U8, U16
+from pagethrift.model.pages import F64, I32, I64, U8, U16, Bools
 from pagethrift.trace.format import COLUMNS, METADATA_KEY, TraceHeader
 
 MOST_BLOCK_BYTES = 1 << 44
@@ -62,6 +62,10 @@ class Trace:
     """length of the timeline; a longer simulation begins it again"""
     speed: float = 1.0
     """how many times faster than recorded the guest runs"""
+    quiet_zstd_share: float | None = None
+    """zstd bytes / sparse bytes where measured, each page compressed alone: of pages that have no writes"""
+    written_zstd_share: float | None = None
+    """the same of pages that have writes, before and after them"""
 
     @property
     def pages(self) -> int:
@@ -95,6 +99,7 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
     page = first_pages[table["block"].to_numpy()] + table["page"].to_numpy()
     content = table["content"].to_numpy().astype(np.int32)
     sparse = table["sparse_bytes"].to_numpy()
+    changed = table["changed"].to_numpy()
     total = int(first_pages[-1])
     start = sweep <= 1
     first_content = np.full(total, -1, np.int32)
@@ -112,6 +117,8 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
         classes[page[sweep == 1]] = PageClass.OTHER
     began_s = np.array([each.began_s for each in header.sweeps])
     later = ~start
+    written = np.zeros(total, np.bool_)
+    written[page[later & (changed > 0)]] = True
     time_s = _times(sweep[later], page[later], began_s, seed)
     order = np.argsort(time_s, kind="stable")
 
@@ -135,7 +142,17 @@ def read_trace(path: Path, seed: int = 0) -> Trace:
             ordered("sparse_bytes", np.uint16),  # type: ignore[arg-type]
         ),
         duration_s=float(began_s[-1] - began_s[1]),
+        quiet_zstd_share=_share(taken, sparse, content, known & ~written[page]),
+        written_zstd_share=_share(taken, sparse, content, known & written[page]),
     )
+
+
+def _share(taken: F64, sparse: U16, content: I32, measured: Bools) -> float | None:
+    """Return zstd bytes over sparse bytes, each content counted once; None if nothing was measured."""
+    rows = np.flatnonzero(measured)
+    _, first = np.unique(content[rows], return_index=True)
+    once = rows[first]
+    return float(taken[once].sum() / sparse[once].sum()) if len(once) else None
 
 
 def _read(path: Path) -> tuple[TraceHeader, pa.Table]:

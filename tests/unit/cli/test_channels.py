@@ -6,25 +6,11 @@ import uuid
 
 import pytest
 
-from pagethrift.cli.channels import DEFAULT_WINDOW, channel_settings, window_log
+from pagethrift.cli.channels import DEFAULT_WINDOW, channel_settings
 from pagethrift.errors import UsageError
 from pagethrift.model.channels import CHANNELS_MAX, ChannelSettings, Compress
 
 GUEST = "2c7d9b1e-0f3a-4a56-9c0e-0123456789ab"
-
-
-@pytest.mark.parametrize(
-    ("window", "log"), [(DEFAULT_WINDOW, 27), ("1MiB", 20), ("1M", 20), ("1048576B", 20), ("64M", 26)]
-)
-def test_a_window_is_a_power_of_two(window: str, log: int) -> None:
-    assert window_log(window) == log
-
-
-@pytest.mark.parametrize("window", ["512KiB", "256MiB", "100MiB", "1B", "128", "0B", "-1M", "", "1GiB"])
-def test_another_window_is_refused_in_one_line(window: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        window_log(window)
-    assert "\n" not in str(caught.value)
 
 
 def test_the_options_become_settings() -> None:

@@ -50,9 +50,24 @@ def test_words_and_link_steps(trace: Path) -> None:
     assert "not converged" in failed
 
 
+def test_compression_is_said_and_can_be_left_out(trace: Path) -> None:
+    ours = [trace, "--bandwidth", "100Mbit", "--json"]
+    auto = MigrationResult.from_json(call(*ours))
+    assert (auto.channels, auto.window_bytes) == (2, 128 << 20)
+    other = MigrationResult.from_json(call(*ours, "--channels", 3, "--window", "4MiB", "--compressor", "1MB"))
+    assert (other.channels, other.window_bytes) == (3, 4 << 20)
+    assert other.pages.compressed < auto.pages.compressed
+    off = MigrationResult.from_json(call(*ours, "--compress", "off"))
+    assert (off.channels, off.window_bytes, off.pages.compressed) == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("--channels", "2", "--compress", "off"), "--channels is about compressed pages"),
+        (("--channels", "0"), "choose 1 to 16"),
+        (("--window", "3MiB"), "--window 3MiB"),
+        (("--compressor", "fast"), "not a size"),
         (("--step", "5s"), "step"),
         (("--strategy", "none"), "no strategy"),
         (("--param", "x=1"), "no parameter"),

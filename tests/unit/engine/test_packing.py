@@ -152,13 +152,11 @@ def test_a_packet_that_was_taken_is_used_again_and_carries_nothing_over() -> Non
     assert again.estimated_bytes == HEADER_BYTES + 100
 
 
-def test_what_a_packet_took_replaces_its_estimate() -> None:
+def test_a_packet_is_counted_with_what_it_took() -> None:
     bench = Bench()
     bench.lanes.near = np.array([1, 0, 0], np.uint8)
     bench.add([1, 2, 3], again=0)
     bench.add([4], again=1)
-    bench.counters.totals[Count.FIRST_ROUND_BYTES] = 300
-    bench.counters.totals[Count.RETRANSFERRED_BYTES] = 100
     bench.packing.flush()
     (packet,) = bench.packets()
     assert [packet.estimate(each) for each in Estimate] == [200, 200, 100]

@@ -35,10 +35,9 @@ class Bench:
         )  # fmt: skip
 
     def put(self, *jobs: Job) -> None:
-        with self.writing.changed:
+        with self.writing.lock:
             for job in jobs:
                 self.sender.put(job)
-            self.writing.changed.notify_all()
 
 
 def test_the_handshake_goes_first_and_at_once() -> None:

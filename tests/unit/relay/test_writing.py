@@ -56,11 +56,12 @@ def test_a_socket_closed_by_another_thread_is_an_error_of_the_link() -> None:
 def test_giving_up_reports_nothing_and_wakes_who_waits() -> None:
     said: list[LinkError] = []
     writing, woken = Writing(5.0, said.append), threading.Event()
+    condition = writing.condition()
 
     def wait() -> None:
-        with writing.changed:
+        with writing.lock:
             while writing.error is None:
-                writing.changed.wait(60)
+                condition.wait(60)
         woken.set()
         writing.check()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pagethrift.errors import UsageError
+from pagethrift.model.channels import Compress
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.simulator import sweep_spec
 from pagethrift.simulator.simulate_options import SimulateOptions
@@ -100,7 +101,8 @@ def test_what_is_not_said_is_the_simulators_default(spec: Path) -> None:
     spec.write_text(spec.read_text().replace('force_after = "20s"\n', ""))
     cell = read_spec(spec)[0]
     assert (cell.speed, cell.seed, cell.stop, cell.parameters) == (1.0, 0, "", ())
-    assert cell.options == SimulateOptions(LinkSpec(6_250_000))
+    assert cell.options == SimulateOptions(LinkSpec(6_250_000), compress=Compress.OFF)
+    assert read_spec(spec)[-1].options == SimulateOptions(LinkSpec(12_500_000))
     assert cell.options.downtime_limit_s == DOWNTIME_LIMIT_S
 
 
@@ -116,6 +118,7 @@ def test_what_is_said_reaches_the_simulation(spec: Path) -> None:
         force_after_s=20.0,
         give_up_s=120.0,
         as_live=True,
+        compress=Compress.OFF,
     )
     assert not read_spec(spec)[-1].as_live
 
@@ -128,6 +131,40 @@ def test_a_force_after_for_each_bandwidth_and_no_other_number_of_them(spec: Path
     }  # fmt: skip
     spec.write_text(whole.replace('"20s"', '["20s", "2s", "1s"]'))
     with pytest.raises(UsageError, match=r"force_after: .*one for each of the 2 bandwidths"):
+        read_spec(spec)
+
+
+def test_compression_is_for_rows_that_may_compress(spec: Path) -> None:
+    whole = spec.read_text()
+    spec.write_text(whole.replace("force_after", 'channels = 4\nwindow = "32MiB"\nforce_after'))
+    plain, ours = read_spec(spec)[0], read_spec(spec)[-1]
+    assert (plain.compress, plain.channels, plain.window_log) == (Compress.OFF, 0, 0)
+    assert (ours.compress, ours.channels, ours.window_log) == (Compress.AUTO, 4, 25)
+    assert (ours.options.channels, ours.options.window_log) == (4, 25)
+    spec.write_text(whole.replace("force_after", 'compress = "off"\nforce_after'))
+    assert {cell.compress for cell in read_spec(spec)} == {Compress.OFF}
+
+
+def test_a_row_has_its_own_compression(spec: Path) -> None:
+    both = '\n[[strategies]]\nname = "pagethrift"\ncompress = "off"\n'
+    spec.write_text(spec.read_text().replace('stop = "qemu"\n', 'window = "1MiB"\n') + both)
+    ours = [cell for cell in read_spec(spec) if cell.strategy == "pagethrift"]
+    assert {(cell.compress, cell.window_log) for cell in ours if cell.parameters} == {(Compress.AUTO, 20)}
+    assert {(cell.compress, cell.window_log) for cell in ours if not cell.parameters} == {(Compress.OFF, 0)}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('compress = "zstd"', "compress is one of off, auto, on, not 'zstd'"),
+        ("channels = 17", "choose 1 to 16"),
+        ('window = "100MiB"', "window 100MiB: choose a power of two"),
+        ('window = "256MiB"', "window 256MiB: choose a power of two"),
+    ],
+)
+def test_impossible_compression(spec: Path, line: str, says: str) -> None:
+    spec.write_text(spec.read_text().replace("force_after", f"{line}\nforce_after"))
+    with pytest.raises(UsageError, match=says):
         read_spec(spec)
 
 

@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 
 from pagethrift.errors import UsageError
+from pagethrift.model.channels import Compress
 from pagethrift.model.facts import PageClass
 from pagethrift.model.result import MigrationResult, Mode, Outcome
+from pagethrift.simulator.simulate_options import FAR_SHARE
+from pagethrift.simulator.virtual_channels import UNKNOWN_SHARE
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.strategies.stop.prediction import DEVICE_STATE_BYTES
 from pagethrift.strategies.table import TABLE
+from pagethrift.stream.packets import HEADER_BYTES, PACKET_PAGES
 from pagethrift.trace.synthetic import Load
 from tests.traces import SMALL_PAGES, made, run
 
 FULL = 4104
+SYNC = HEADER_BYTES + 8
 
 
 def test_constant_rate_gives_geometric_rounds(tmp_path: Path) -> None:
@@ -52,12 +57,18 @@ def test_a_faster_guest_on_a_faster_link_has_the_same_rounds(tmp_path: Path) -> 
 def test_an_idle_guest_takes_one_pass(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.IDLE, used_pages=1024)
     for name in ("kvm-default", "pagethrift"):
-        result = run(trace, name)
+        result = run(trace, name, compress=Compress.OFF)
         bytes_ = 1024 * FULL + (SMALL_PAGES - 1024) * 9
         assert result.first_round_bytes == bytes_
         assert result.retransferred_bytes == 0
         assert result.total_time_s == pytest.approx(bytes_ / 12.5e6, abs=0.25)
         assert result.one_pass_bound_s == pytest.approx(1024 * 4096 / 12.5e6)
+    compressed = run(trace, "pagethrift", link=LinkSpec(12.5e6))
+    packets = 1024 // PACKET_PAGES
+    share = FAR_SHARE * UNKNOWN_SHARE
+    assert compressed.first_round_bytes == (
+        1024 * int(share * 4096) + packets * HEADER_BYTES + (SMALL_PAGES - 1024) * 9
+    )
 
 
 def test_a_guest_faster_than_the_link_never_converges(tmp_path: Path) -> None:
@@ -98,11 +109,55 @@ def test_bytes_are_conserved(tmp_path: Path, name: str) -> None:
     result = run(trace, name, force_after_s=60.0)
     assert sum(r.sent_bytes for r in result.rounds) == result.first_round_bytes + result.retransferred_bytes
     rest = result.transferred_bytes - result.first_round_bytes - result.retransferred_bytes
-    assert DEVICE_STATE_BYTES <= rest <= DEVICE_STATE_BYTES + SMALL_PAGES // 8
-    for kind in ("full", "delta", "zero"):
+    assert DEVICE_STATE_BYTES <= rest <= DEVICE_STATE_BYTES + SMALL_PAGES // 8 + 20 * SYNC * result.channels
+    for kind in ("full", "delta", "zero", "compressed"):
         assert sum(getattr(r.pages, kind) for r in result.rounds) == getattr(result.pages, kind)
     assert result.total_time_s >= result.transferred_bytes / 12.5e6
     assert all(one.began_s <= other.began_s for one, other in pairwise(result.rounds))
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_only_rows_that_may_compress_do(tmp_path: Path, name: str) -> None:
+    trace = made(tmp_path, Load.ZIPF, hot_pages=1024)
+    off = run(trace, name, force_after_s=60.0, compress=Compress.OFF)
+    auto = run(trace, name, force_after_s=60.0)
+    assert (off.channels, off.window_bytes, off.pages.compressed) == (0, 0, 0)
+    if name == "pagethrift":
+        assert (auto.channels, auto.window_bytes) == (2, 128 << 20)
+        assert auto.transferred_bytes < 0.7 * off.transferred_bytes
+    else:
+        assert auto == off
+
+
+@pytest.mark.parametrize("link_bps", [2e6, 12.5e6])
+def test_a_larger_window_never_costs_more(tmp_path: Path, link_bps: float) -> None:
+    """A guest that goes on writing to the same pages."""
+    trace = made(tmp_path, Load.COUNTERS, pages=8192, used_pages=8192, hot_pages=4096, writes_per_s=4000.0)
+    sent = [
+        run(trace, "pagethrift", link_bps, window_log=log, force_after_s=30.0, compress=Compress.ON)
+        for log in (20, 22, 24, 27)
+    ]
+    assert all(one.transferred_bytes <= 1.001 * other.transferred_bytes for other, one in pairwise(sent))
+    assert sent[-1].transferred_bytes < sent[0].transferred_bytes
+
+
+def test_a_fast_link_gets_plain_pages(tmp_path: Path) -> None:
+    trace = made(tmp_path, Load.UNIFORM)
+    fast = run(trace, "pagethrift", 1.25e9)
+    assert fast.pages.compressed == 0
+    assert fast.total_time_s == pytest.approx(
+        run(trace, "pagethrift", 1.25e9, compress=Compress.OFF).total_time_s, abs=0.01
+    )
+    demanded = run(trace, "pagethrift", 1.25e9, compress=Compress.ON)
+    assert demanded.pages.compressed > 3000
+    assert demanded.total_time_s > fast.total_time_s
+    between = run(trace, "pagethrift", 2e8, compressor_bps=1e8)
+    assert min(between.pages.compressed, between.pages.full) > 100, "as many as the compressor manages"
+
+
+def test_a_rule_that_ends_in_post_copy_sends_plain_pages(tmp_path: Path) -> None:
+    result = run(made(tmp_path), "pagethrift", 2e6, stop="post-copy")
+    assert (result.channels, result.pages.compressed, result.stale_pages) == (0, 0, 0)
 
 
 def test_the_same_again_is_the_same(tmp_path: Path) -> None:
@@ -162,7 +217,7 @@ def test_the_window_before_round_0_runs_on_the_guests_clock(tmp_path: Path) -> N
 
 def test_counters_are_cheap_as_deltas(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.COUNTERS, writes_per_s=4000.0)
-    ours = run(trace, "pagethrift", force_after_s=60.0)
+    ours = run(trace, "pagethrift", force_after_s=60.0, compress=Compress.OFF)
     xbzrle = run(trace, "kvm-xbzrle", force_after_s=60.0)
     plain = run(trace, "kvm-default", force_after_s=60.0)
     assert ours.converged
@@ -237,8 +292,13 @@ def test_the_go_takes_a_moment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"downtime_limit_s": 0.0}, {"give_up_s": 0.0}, {"link": LinkSpec(0.0)}, {"go_delay_s": -1.0}]
-)
+    "options",
+    [
+        {"downtime_limit_s": 0.0}, {"give_up_s": 0.0}, {"link": LinkSpec(0.0)}, {"go_delay_s": -1.0},
+        {"channels": 0}, {"channels": 17}, {"window_log": 19}, {"window_log": 28},
+        {"compressor_bps": 0.0}, {"far_share": 0.0}, {"near_share": -1.0},
+    ],
+)  # fmt: skip
 def test_impossible_options(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         run(made(tmp_path, Load.IDLE), "kvm-default", **options)

@@ -11,11 +11,13 @@ from pagethrift.engine.counters import Count
 from pagethrift.engine.decisions import Moment
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
+from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
 from pagethrift.simulator.virtual_relay import VirtualRelay
 from pagethrift.strategies.table import strategy
+from pagethrift.stream.encoding.packet import PacketEncoder
 from pagethrift.stream.synthetic import StreamBuilder
 from pagethrift.trace.format import TraceHeader
 from pagethrift.trace.measure import PageMeter
@@ -57,8 +59,8 @@ def rounds(seed: int) -> list[Round]:
     return found
 
 
-def through_thinner(name: str, work: list[Round]) -> Thinner:
-    builder = StreamBuilder([("pc.ram", PAGES)])
+def through_thinner(name: str, work: list[Round], channels: ChannelSettings | None = None) -> Thinner:
+    builder = StreamBuilder([("pc.ram", PAGES)], return_path=channels is not None)
     ends = []
     for number, pages in enumerate(work):
         builder.begin_body(last=number == len(work) - 1)
@@ -67,7 +69,8 @@ def through_thinner(name: str, work: list[Round]) -> Thinner:
         builder.end_body()
         ends.append(sum(len(part) for part in builder.parts))
     stream = memoryview(builder.finish())
-    thinner, out = Thinner(strategy(name), SECRET), Output()
+    thinner, out = Thinner(strategy(name), SECRET, channels=channels), Output()
+    encoders = [PacketEncoder(number, channels) for number in range(channels.channels)] if channels else []
     thinner.link_bps = 12.5e6
     position = 0
     for number, end in enumerate([*ends, len(stream)]):
@@ -77,6 +80,12 @@ def through_thinner(name: str, work: list[Round]) -> Thinner:
         while True:
             progress = thinner.run(out, float(number))
             out.clear()
+            for job in thinner.jobs():
+                if job.packet:
+                    thinner.taken(job.packet, sum(map(len, encoders[job.channel].pages(job.packet))))
+            if progress is PauseReason.PROBE:
+                thinner.probed(SyncMode.ROUND)
+                continue
             if progress is PauseReason.ENDED or position == end:
                 break
             room = thinner.room()
@@ -87,7 +96,7 @@ def through_thinner(name: str, work: list[Round]) -> Thinner:
     return thinner
 
 
-def through_simulator(name: str, work: list[Round]) -> VirtualRelay:
+def through_simulator(name: str, work: list[Round], channels: ChannelSettings | None = None) -> VirtualRelay:
     nothing = np.zeros(0, np.uint16)
     trace = Trace(
         TraceHeader(PAGES * PAGE_BYTES, (("pc.ram", PAGES * PAGE_BYTES),), 1.0), "made",
@@ -95,7 +104,9 @@ def through_simulator(name: str, work: list[Round]) -> VirtualRelay:
         Writes(np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32), nothing, nothing, nothing), 1.0,
     )  # fmt: skip
     guest = VirtualGuest(trace)
-    relay = VirtualRelay(strategy(name), guest, np.zeros(PAGES, np.uint8), as_defined=False)
+    relay = VirtualRelay(
+        strategy(name), guest, np.zeros(PAGES, np.uint8), as_defined=False, channels=channels
+    )
     meter = PageMeter(PAGES, SECRET, exact=True)
     for number, pages in enumerate(work):
         rows = meter.measure(batch(pages))
@@ -109,6 +120,8 @@ def through_simulator(name: str, work: list[Round]) -> VirtualRelay:
             now,
         )  # fmt: skip
         relay.release(now, everything=last)
+        if relay.channels:
+            relay.channels.end_section(last)
     return relay
 
 
@@ -127,6 +140,22 @@ def test_methods_and_bytes_are_the_thinners(name: str, seed: int) -> None:
     for count in (Count.FIRST_ROUND_BYTES, Count.RETRANSFERRED_BYTES):
         assert simulated.counters.of(count) == pytest.approx(real.counters.of(count), rel=0.002, abs=names)
     assert len(simulated.held) == len(real.held) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_channels_the_methods_are_the_thinners(seed: int) -> None:
+    """A compressor tells other sizes than a trace; what a page may use is the same."""
+    work, settings = rounds(seed), ChannelSettings(2)
+    real = through_thinner("pagethrift", work, settings)
+    simulated = through_simulator("pagethrift", work, settings)
+    ours, theirs = simulated.counters.by_method, real.counters.by_method
+    assert theirs[Method.CHANNEL] > 80
+    for method in (Method.SKIP, Method.ZERO, Method.SPARSE, Method.FROM_ZERO):
+        assert ours[method] == theirs[method], method.name
+    assert abs(ours[Method.CHANNEL] - theirs[Method.CHANNEL]) <= 0.05 * theirs[Method.CHANNEL]
+    assert ours.sum() == theirs.sum()
+    sent = simulated.counters.channel_bytes
+    assert sent == pytest.approx(real.counters.channel_bytes, rel=0.6)
 
 
 def test_the_destination_ends_with_the_newest_contents() -> None:

@@ -112,6 +112,26 @@ def test_the_timeline_begins_at_the_second_sweep(tmp_path: Path) -> None:
     assert trace.zstd_ratio == pytest.approx(1000 / 4096)
 
 
+def test_zstd_shares_count_each_content_once_for_quiet_and_written_pages(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+
+    def measured(pages: list[int], content: int, zstd: int, changed: int = 3) -> Rows:
+        found = rows(pages, content, changed)
+        return replace(found, zstd_bytes=np.full(len(pages), zstd, np.uint16))
+
+    with TraceWriter(path, header()) as writer:
+        writer.write(measured(list(range(50)), 0, 0, 0xFFFF), 0.0, 0.5)
+        writer.write(measured([1, 2, 3], 7, 1000), 0.5, 0.01)
+        writer.write(measured([4], 8, 2000, 0), 0.6, 0.01)
+        writer.write(measured([40], 9, 3000), 0.7, 0.01)
+        writer.close()
+    trace = read_trace(path)
+    assert trace.quiet_zstd_share == pytest.approx((1000 + 2000) / (2 * 4096))
+    assert trace.written_zstd_share == pytest.approx(3000 / 4096)
+    trace = read_trace(written(tmp_path / "other.parquet"))
+    assert trace.quiet_zstd_share == pytest.approx(1000 / 4096)
+
+
 def test_a_seed_moves_writes_within_their_window_only(tmp_path: Path) -> None:
     path = written(tmp_path / "t.parquet")
     one, same, other = read_trace(path, 1), read_trace(path, 1), read_trace(path, 2)
