@@ -113,7 +113,7 @@ def test_pages_that_change_their_lane_without_a_sync_are_noticed(
 
 def _restrict_nothing(self: lanes.Lanes, pages: I64, allowed: U8) -> None:
     self._where[:] = 0
-    lanes.restrict_lanes(pages, self._where, self.epoch, self.compressing, allowed)
+    lanes.restrict_lanes(pages, self._where, self.epoch, int(self.compressing), allowed)
 
 
 @pytest.mark.parametrize("mode", SyncMode)

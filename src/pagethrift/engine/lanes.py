@@ -29,11 +29,11 @@ NEWEST_SHARE = 0.1
 
 
 @kernel
-def restrict_lanes(pages: I64, where: U32, epoch: int, compressing: bool, allowed: U8) -> int:
+def restrict_lanes(pages: I64, where: U32, epoch: int, compressing: int, allowed: U8) -> int:
     """Take from ``allowed`` what the page's lane in this epoch forbids; return how many pages that concerns.
 
     ``where``: a word for each page of the guest, twice the epoch of its last copy, plus 1 for its channel.
-    ``compressing`` False: pages that are free to choose go over main.
+    ``compressing`` 0: pages that are free to choose go over main.
     """
     bound = 0
     for i in range(len(pages)):
@@ -62,8 +62,8 @@ def measure_channel(
     given: I64,
     window_pages: int,
     subpage_bytes: int,
-    far_bytes: float,
-    near_share: float,
+    far_bytes: int,
+    near_permille: int,
     payloads: I32,
     near: U8,
 ) -> None:
@@ -79,7 +79,7 @@ def measure_channel(
             continue
         last = np.int64(copied_at[pages[i]])
         if last == 0 or given[channel_of(pages[i], channels)] - last >= window_pages:
-            payloads[i, Payload.CHANNEL.value] = int(far_bytes)
+            payloads[i, Payload.CHANNEL.value] = far_bytes
             continue
         near[i] = 1
         changed = PAGE_BYTES
@@ -88,7 +88,9 @@ def measure_channel(
             for bit in range(PAGE_BYTES // subpage_bytes):
                 if masks[i] >> np.uint32(bit) & np.uint32(1):
                     changed += subpage_bytes
-        payloads[i, Payload.CHANNEL.value] = min(PAGE_BYTES, NEAR_HEAD_BYTES + int(changed * near_share))
+        payloads[i, Payload.CHANNEL.value] = min(
+            PAGE_BYTES, NEAR_HEAD_BYTES + changed * near_permille // 1000
+        )
         payloads[i, Payload.DELTA.value] = PAGE_BYTES
 
 
@@ -130,7 +132,7 @@ class Lanes:
 
     def restrict(self, pages: I64, allowed: U8) -> None:
         """Take from ``allowed`` what each page's lane forbids."""
-        self.bound_pages += restrict_lanes(pages, self._where, self.epoch, self.compressing, allowed)
+        self.bound_pages += restrict_lanes(pages, self._where, self.epoch, int(self.compressing), allowed)
 
     def measure(self, pages: I64, masks: U32, allowed: U8, payloads: I32) -> None:
         """Write the channel's column of ``payloads``; see ``measure_channel``."""
@@ -138,7 +140,7 @@ class Lanes:
             self.near = np.zeros(len(pages), np.uint8)
         measure_channel(
             pages, masks, allowed, self._copied_at, self._given, self._window_pages,
-            self._subpage_bytes, self.far_bytes, self.near_share, payloads, self.near,
+            self._subpage_bytes, int(self.far_bytes), int(1000 * self.near_share), payloads, self.near,
         )  # fmt: skip
 
     def mark(self, pages: I64, methods: U8) -> int:
