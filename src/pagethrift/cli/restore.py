@@ -31,7 +31,7 @@ def restore(
         bool,
         typer.Option(
             "--start",
-            help="Start the guest at the destination if it is there as a whole and runs at neither end.",
+            help="Start the guest at the destination, if all of it has arrived and it runs at neither end.",
         ),
     ] = False,
     json: Json = False,

@@ -100,6 +100,12 @@ class SyncPoints:
         end = int(RamFlag.EOS).to_bytes(8, "big") + bytes([Section.FOOTER]) + number
         out.append(end + bytes([Section.PART]) + number)
 
+    def probe_again(self, out: Output) -> None:
+        """Write a section of RAM without pages and the probe once more, into an empty output."""
+        number = self._ram_id.to_bytes(4, "big")
+        out.append(bytes([Section.PART]) + number + int(RamFlag.EOS).to_bytes(8, "big"))
+        out.append(bytes([Section.FOOTER]) + number + PROBE)
+
     def probe(self, out: Output, answers: bool, offset: int) -> None:
         """Write the probe, if it is due between two sections. Raises StreamError without a return path."""
         if not self._due:

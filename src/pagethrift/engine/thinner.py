@@ -182,6 +182,10 @@ class Thinner:
         """How the destination probably syncs, by the machine type; None if that does not tell."""
         return expected_mode(self._reader.machine)
 
+    def probe_again(self, out: Output) -> None:
+        """Ask the destination once more, in an empty output, after ``sync_channels``."""
+        self._syncs.probe_again(out)
+
     def sync_channels(self) -> None:
         """Let every compressed channel write a SYNC, without a mark in main: for the probe."""
         if self._forwarder.packing:

@@ -66,7 +66,11 @@ class Whereabouts:
         if destination.running:
             return "the guest runs at the destination"
         if source.running:
-            return "the guest runs on at the source"
+            hangs = (
+                f"; the destination QEMU ({destination.path}) does not answer: a broken connection can make"
+                " it hang for good, so end its process and start it anew"
+            )
+            return "the guest runs on at the source" + hangs * destination.silent
         return self._nowhere(destination)
 
     @property

@@ -78,15 +78,23 @@ class ChannelSender:
             self._work.notify()
         self._thread.join()
 
+    def sync(self) -> bytes:
+        """Return the bytes of a SYNC."""
+        return self._encoder.sync()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for the thread to end, unless it is the caller's own."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+
     def _write_all(self) -> None:
         writing = self._writing
-        self._write([self._encoder.handshake()])
         while True:
             with writing.lock:
-                while not self._queue:
-                    if self._closing or writing.error:
-                        return
+                while not self._queue and not self._closing and not writing.error:
                     self._work.wait(WAIT_S)
+                if writing.error or not self._queue:
+                    return
                 job = self._queue.popleft()
             if job.packet is None:
                 self._write([self._encoder.sync()])
@@ -116,7 +124,7 @@ class ChannelSender:
     def _write(self, pieces: list[bytes]) -> None:
         waiting = deque(memoryview(piece) for piece in pieces)
         try:
-            self._writing.write(self.connection, waiting, self._wrote)
+            self._writing.write(self.connection, waiting, self._wrote, whole=True)
         except (OSError, ValueError) as error:
             raise channel_closed(self._encoder.channel, error) from error
 
@@ -127,12 +135,15 @@ class ChannelSender:
         self._measure(now_s, self.connection.unsent_bytes() > 0)
 
 
-def channel_closed(channel: int, error: Exception | None = None) -> LinkError:
-    """Return what to say of a channel that the destination closed, by whichever thread sees it first."""
+def channel_closed(channel: int, error: Exception | None = None, hint: str = "") -> LinkError:
+    """Return what to say of a channel that the destination closed, by whichever thread sees it first.
+
+    ``hint``: what closing so early may mean (`Connection.hint`).
+    """
     why = f" ({error.strerror})" if isinstance(error, OSError) and error.errno == errno.EPROTO else ""
     return LinkError(
-        f"the destination closed multifd channel {channel} before it had all of RAM{why}; see its log, and"
-        " end that QEMU: it may hang for good"
+        f"the destination closed multifd channel {channel} before it had all of RAM{why}"
+        f"{hint or '; see its log'}, and end that QEMU: it may hang for good"
     )
 
 

@@ -8,10 +8,12 @@ import fcntl
 import select
 import socket
 import termios
+import time
 from collections import deque
 
 from pagethrift.engine.output import drop_bytes, first_bytes
-from pagethrift.sockets import close_both_ways
+from pagethrift.errors import LinkError
+from pagethrift.sockets import STEP_S, close_both_ways
 
 SEND_BYTES = 256 << 10
 """written at once: a small piece, so that rate and queue are looked at often"""
@@ -67,6 +69,19 @@ class Connection:
         drop_bytes(pieces, count)
         self.sent_bytes += count
         return count
+
+    def write_all(self, data: bytes, timeout_s: float) -> None:
+        """Write a few bytes. Raises LinkError."""
+        pieces, deadline_s = deque([memoryview(data)]), time.monotonic() + timeout_s
+        while pieces:
+            try:
+                if self.wait_writable(STEP_S):
+                    self.write(pieces)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise LinkError(f"the destination closed the link: {reason}") from error
+            if pieces and time.monotonic() > deadline_s:
+                raise LinkError(f"the destination has taken nothing for {timeout_s:.0f} s")
 
     def receive(self, timeout_s: float) -> bytes | None:
         """Return what came back, b"" at its end, None if nothing came in ``timeout_s``. Raises OSError."""

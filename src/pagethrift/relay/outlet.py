@@ -7,6 +7,7 @@ The kernel's send buffer would grow to megabytes by itself; TCP_NOTSENT_LOWAT bo
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.rate import LinkRate
-from pagethrift.relay.writing import WAIT_S, Writing
+from pagethrift.relay.writing import GRACE_S, WAIT_S, Writing
 from pagethrift.stream.encoding.packet import Packet, PacketEncoder
 
 BUFFERS = 4
@@ -143,9 +144,18 @@ class Outlet:
         self._writing.check()
         self._main.finish()
 
+    def sync_at_once(self) -> None:
+        """Write a SYNC to every channel, before anything else was; a failure does not matter any more."""
+        for channel in self.channels:
+            with contextlib.suppress(LinkError):
+                channel.connection.write_all(channel.sync(), GRACE_S)
+
     def abandon(self) -> None:
-        """Stop writing at once, and close the connections."""
+        """Stop writing, and close the connections; a packet that has been begun is written to its end."""
         self._writing.give_up(LinkError("the link was given up"))
+        until_s = time.monotonic() + GRACE_S
+        for channel in self.channels:
+            channel.wait(max(0.0, until_s - time.monotonic()))
         self.close()
 
     def close(self) -> None:

@@ -82,6 +82,8 @@ class Relay:
         self._stall_timeout_s = stall_timeout_s
         self._channels = channels
         self._probe = Probe()
+        self._sync_withheld = False
+        """the destination's main may wait for a SYNC that the probe has not sent yet"""
         self._thinner = Thinner(strategy, secrets.token_bytes(32), channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
         self._state = RelayState.LISTENING
@@ -135,9 +137,11 @@ class Relay:
             if self._over.is_set():
                 return
             self._error = self._error or error
+        self._intake.stop()  # the source first: its guest runs on
         if self._outlet:
+            if self._sync_withheld:  # nothing else was written to channels; main hangs without it
+                self._outlet.sync_at_once()
             self._outlet.abandon()
-        self._intake.stop()
         self._close_link()
 
     def status(self) -> RelayStatus:
@@ -202,12 +206,15 @@ class Relay:
         """Connect the channels, after main: QEMU 7.2 knows main by its coming first. Raises LinkError."""
         if channels is None:
             return Outlet(main, self._stall_timeout_s, self.abort, self._bandwidth_bps)
-        for number in range(channels.channels):
-            self._channel_connections.append(self._open(channel=True))
+        encoders = [PacketEncoder(number, channels) for number in range(channels.channels)]
+        for number, encoder in enumerate(encoders):
+            connection = self._open(channel=True)
+            self._channel_connections.append(connection)
+            # QEMU reads it before it accepts the next connection
+            connection.write_all(encoder.handshake(), self._stall_timeout_s)
             threading.Thread(
                 target=self._watch_channel, args=(number,), name="channel-in", daemon=True
             ).start()
-        encoders = [PacketEncoder(number, channels) for number in range(channels.channels)]
         return Outlet(
             main, self._stall_timeout_s, self.abort, self._bandwidth_bps,
             list(zip(self._channel_connections, encoders, strict=True)), self._thinner.taken,
@@ -218,15 +225,26 @@ class Relay:
         """Find out how the destination syncs; the PING is on its way."""
 
         def send_sync() -> None:
+            self._sync_withheld = False
             self._thinner.sync_channels()
             outlet.put(outlet.take(), self._thinner.jobs())
+
+        def ask_again() -> None:
+            self._answers.await_pong(PROBE_VALUE)
+            output = outlet.take()
+            self._thinner.probe_again(output)
+            self._sync_withheld = True
+            outlet.put(output)
 
         def check() -> None:
             if self._error:
                 raise self._error
 
         answer_s = ANSWER_SHARE * self._stall_timeout_s
-        return self._probe.mode(self._thinner.expected_mode, answer_s, send_sync, check)
+        self._sync_withheld = True
+        mode = self._probe.mode(self._thinner.expected_mode, answer_s, send_sync, ask_again, check)
+        self._sync_withheld = False
+        return mode
 
     def _watch_channel(self, number: int) -> None:
         """Abort at once when the destination closes a channel: it hangs otherwise, and waits for a SYNC."""
@@ -242,7 +260,8 @@ class Relay:
             outlet = self._outlet
             loaded = self._thinner.phase is StreamPhase.TAIL and outlet is not None and outlet.drained()
             if not loaded and not self._over.is_set():
-                self.abort(channel_closed(number, reason))
+                hint = self._connection.hint() if self._connection and self._tls else ""
+                self.abort(channel_closed(number, reason, hint))
             return
 
     def _is_aborted(self) -> bool:
@@ -272,6 +291,7 @@ class Relay:
                 break
             forward = self._answers.feed(data)
             if self._answers.pong:
+                self._answers.pong = False
                 self._probe.answered()
             if self._answers.postcopy:
                 return self.abort(LinkError("the destination asks for what only a post-copy migration has"))

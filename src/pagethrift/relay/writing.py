@@ -12,6 +12,8 @@ from pagethrift.relay.connection import Connection
 
 POLL_S = 0.2
 WAIT_S = 0.5
+GRACE_S = 1.0
+"""how long a packet that has been begun may take after the end; 512 KiB at 4 Mbit/s"""
 
 
 class Writing:
@@ -63,15 +65,24 @@ class Writing:
                 self._on_error(reason)
 
     def write(
-        self, connection: Connection, pieces: deque[memoryview], wrote: Callable[[int, float], None]
+        self,
+        connection: Connection,
+        pieces: deque[memoryview],
+        wrote: Callable[[int, float], None],
+        whole: bool = False,
     ) -> None:
         """Write all of ``pieces``; ``wrote`` gets the bytes of each write and its time.
 
-        Raises OSError or LinkError.
+        ``whole``: after another writer's error, or when the link was given up, GRACE_S is left to write the
+        rest: a destination that gets half of a packet hangs. Raises OSError or LinkError.
         """
         self._progress_s = max(self._progress_s, time.monotonic() - POLL_S)
+        until_s: float | None = None
         while pieces:
-            self.check()
+            if whole and self.error is not None:
+                until_s = until_s or time.monotonic() + GRACE_S
+            if until_s is None or time.monotonic() > until_s:
+                self.check()
             writable = connection.wait_writable(POLL_S)
             now_s = time.monotonic()
             if not writable:

@@ -126,7 +126,9 @@ def _disk(image: Path | None) -> Sequence[str]:
 
 def _run_state(machine: machines.Machine) -> str:
     try:
-        return str(machine.qmp.execute("query-status")["status"])
+        return str(machine.qmp.execute("query-status", timeout_s=3)["status"])
+    except TimeoutError:
+        return "hung" if machine.process.poll() is None else "ended"
     except Exception:  # QMP has hung up: the process is about to end
         machine.process.wait(5)
         return "ended"

@@ -40,11 +40,18 @@ class Bench:
                 self.sender.put(job)
 
 
-def test_the_handshake_goes_first_and_at_once() -> None:
-    with ends(1) as pair:
+def test_a_packet_that_was_begun_is_written_to_its_end_when_the_link_is_given_up() -> None:
+    """Half of a packet makes QEMU hang; the packets behind it are not needed any more."""
+    with ends(1, 4096) as pair:
         bench = Bench(pair)
-        assert len(pair.read(0)) == 64
-        bench.sender.finish()
+        bench.put(Job(0, packet_of(128, 1)), Job(0, packet_of(128, 2)))
+        assert eventually(lambda: bench.sender.connection.sent_bytes > 0)
+        bench.writing.give_up(LinkError("given up"))
+        data = pair.read(0)
+        size = int.from_bytes(data[20:24], "big")
+        assert len(data) == HEADER_BYTES + size
+        bench.sender.wait(3)
+        assert not bench.sender._thread.is_alive()
 
 
 def test_packets_and_syncs_go_out_in_their_order_and_are_counted() -> None:
@@ -52,7 +59,7 @@ def test_packets_and_syncs_go_out_in_their_order_and_are_counted() -> None:
         bench = Bench(pair)
         first, second = packet_of(8, 1), packet_of(3, 2)
         bench.put(Job(0, first), Job(0, None, 1), Job(0, second))
-        data = pair.read(0)[64:]
+        data = pair.read(0)
         size = int.from_bytes(data[20:24], "big")
         decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
         assert decoder.decompress(data[HEADER_BYTES:][:size]) == bytes(first.data[: 8 * 4096])
@@ -67,7 +74,7 @@ def test_packets_and_syncs_go_out_in_their_order_and_are_counted() -> None:
         ]
         assert (bench.sender.waiting, bench.sender.queued_bytes) == (0, 0)
         assert bench.sender.pages_per_s > 0
-        assert len(bench.measured) >= 4
+        assert len(bench.measured) >= 3
         bench.sender.finish()
         assert pair.read(0, 0.05) == b"", "the connection stays open"
         assert bench.errors == []

@@ -19,13 +19,14 @@ class Asked:
     """A probe with short silences, and a destination that answers after so many seconds or a SYNC."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(probing, "SECTION_SILENCE_S", 0.2)
-        monkeypatch.setattr(probing, "ROUND_SILENCE_S", 0.5)
+        monkeypatch.setattr(probing, "SILENCE_S", {SECTION: 0.2, None: 0.5, ROUND: 0.6})
         monkeypatch.setattr(probing, "STEP_S", 0.01)
         monkeypatch.setattr(probing, "LEAST_ANSWER_S", 0.2)
         self.probe = Probe()
         self.syncs = 0
         self.answer_after_sync_s: float | None = None
+        self.asked_again = 0
+        self.answer_again_s: float | None = None
 
     def after(self, seconds: float) -> None:
         threading.Timer(seconds, self.probe.answered).start()
@@ -35,8 +36,13 @@ class Asked:
         if self.answer_after_sync_s is not None:
             self.after(self.answer_after_sync_s)
 
+    def _again(self) -> None:
+        self.asked_again += 1
+        if self.answer_again_s is not None:
+            self.after(self.answer_again_s)
+
     def mode(self, expected: SyncMode | None, answer_s: float = 0.3) -> SyncMode:
-        return self.probe.mode(expected, answer_s, self._sync, lambda: None)
+        return self.probe.mode(expected, answer_s, self._sync, self._again, lambda: None)
 
 
 @pytest.fixture
@@ -67,7 +73,14 @@ def test_an_answer_after_the_sync_only_is_section_mode(
     began_s = time.monotonic()
     assert asked.mode(expected) is SECTION
     assert time.monotonic() - began_s >= silence_s
-    assert asked.syncs == 1
+    assert (asked.syncs, asked.asked_again) == ((1, 0) if expected else (2, 1))
+
+
+def test_a_frozen_destination_of_an_unknown_machine_is_found_out_by_asking_again(asked: Asked) -> None:
+    """It was frozen while the SYNC was withheld; thawed, it answers the second PING without one."""
+    asked.answer_after_sync_s = asked.answer_again_s = 0.05
+    with pytest.raises(LinkError, match="not certain how it reads compressed channels"):
+        asked.mode(None)
 
 
 def test_where_nothing_or_a_newer_machine_is_known_a_late_answer_is_believed(asked: Asked) -> None:
@@ -110,5 +123,5 @@ def test_it_ends_when_the_relay_ends(asked: Asked, after_sync: bool) -> None:
 
     began_s = time.monotonic()
     with pytest.raises(LinkError, match="enough"):
-        asked.probe.mode(SECTION, 60, asked._sync, check)
+        asked.probe.mode(SECTION, 60, asked._sync, asked._again, check)
     assert time.monotonic() - began_s < 2

@@ -123,7 +123,7 @@ class Scene:
 
 @pytest.fixture
 def scene(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr(probe, "ROUND_SILENCE_S", 0.4)
+    monkeypatch.setattr(probe, "SILENCE_S", dict.fromkeys(probe.SILENCE_S, 0.4))
     monkeypatch.setattr(probe, "LEAST_ANSWER_S", 0.5)
     scene = Scene(folder)
     yield scene
@@ -256,7 +256,7 @@ def test_a_source_that_ends_in_ram_lets_the_channels_go(scene: Scene) -> None:
 
 
 def test_aborting_during_the_probe_does_not_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "ROUND_SILENCE_S", 60)
+    monkeypatch.setattr(probe, "SILENCE_S", dict.fromkeys(probe.SILENCE_S, 60.0))
     destination = scene.begin(None)
     phase("before the answer")(scene, destination)
     assert scene.relay is not None
