@@ -25,7 +25,7 @@ $(BUILT): $(READY) $(wildcard $(addsuffix /*.py,src/pagethrift $(addprefix src/p
 	$(BIN)/python -m pagethrift.build || true
 	@touch $@
 
-demo: setup ## the main job: a memcached guest migrates in four modes, side by side (QUICK=1: a third of the size)
+demo: setup ## the main job: a memcached guest migrates in five modes, side by side (QUICK=1: a third of the size)
 	@rm -f $(OUT)/*.json
 	$(BIN)/pagethrift lab compare $(SCENARIO) --out $(OUT)
 

@@ -29,11 +29,12 @@ LOOKS = {
     "delta": ("#c8553d", "////"),
     "zero": ("#8a949c", "||||"),
     "skipped": ("#2a9d6f", "xxxx"),
+    "compressed": ("#8f7d22", "++++"),
     "held": ("#a65fb5", "----"),
 }
 """colour and hatching of a kind of page records"""
-OTHER_LOOKS = (("#8f7d22", "...."), ("#6b7f8c", "++++"), ("#c8553d", "oooo"), ("#2f7fc1", "****"))
-"""of those that are not named above, in turn"""
+OTHER_LOOKS = (("#6b7f8c", "++"), ("#c8553d", "\\\\\\\\"), ("#2f7fc1", "xx"), ("#8f7d22", "--"))
+"""of those that are not named above, in turn: hatching of lines, since each dot or star takes kilobytes"""
 LEGEND_COLUMNS = 5
 """names in a row of the legend"""
 

@@ -69,7 +69,7 @@ def test_as_a_manager_set_it_with_xbzrle(pair: Pair) -> None:
 
     async def run() -> MigrationResult:
         async with slow_link(pair) as options:
-            slowly = replace(options, strategy="kvm-default", force_after_s=6.0, start_destination=False)
+            slowly = replace(options, strategy="kvm-default", force_after_s=12.0, start_destination=False)
             return await migrate(slowly)
 
     result = asyncio.run(run())
