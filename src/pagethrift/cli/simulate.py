@@ -20,8 +20,8 @@ from pagethrift.cli.common import (
 )
 from pagethrift.cli.progress import summary
 from pagethrift.errors import UsageError
-from pagethrift.model.channels import CHANNELS, Compress, parse_window
-from pagethrift.simulator.simulate_options import COMPRESSOR_BPS, SimulateOptions
+from pagethrift.model.channels import CHANNELS, COMPRESSOR_BPS, Compress, parse_window
+from pagethrift.simulator.simulate_options import SimulateOptions
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.simulator.virtual_migration import simulate as simulate_trace
 from pagethrift.strategies.table import parse_parameters

@@ -38,7 +38,18 @@ class Packing:
         self._counters = counters
         self._open: list[Packet] = [Packet() for _ in range(settings.channels)]
         self._spare: deque[Packet] = deque()
+        self._queued_again = 0
         self._taken: deque[tuple[Packet, int]] = deque()
+
+    @property
+    def waiting_again_bytes(self) -> int:
+        """Estimated bytes of pages that were forwarded again and whose packets are not counted yet."""
+        return self._queued_again + sum(packet.estimate(Estimate.AGAIN) for packet in self._open)
+
+    @property
+    def page_bytes(self) -> float:
+        """What a page takes that travels compressed for the first time, on average."""
+        return self._lanes.far_bytes
 
     @property
     def lane_wanted(self) -> bool:
@@ -94,12 +105,14 @@ class Packing:
         while self._taken:
             packet, taken_bytes = self._taken.popleft()
             near, far, again = (packet.estimate(each) for each in Estimate)
+            self._queued_again -= again
             self._counters.account_packet(taken_bytes, again / max(1, near + far))
             self._lanes.learn(near, far, taken_bytes)
             self._spare.append(packet)
 
     def _close(self, channel: int) -> None:
         if self._open[channel].count:
+            self._queued_again += self._open[channel].estimate(Estimate.AGAIN)
             self.jobs.append(Job(channel, self._open[channel]))
             self._open[channel] = self._spare.popleft() if self._spare else Packet()
             self._open[channel].clear()

@@ -17,7 +17,7 @@ from pagethrift.engine.decisions import Moment
 from pagethrift.engine.forwarder import Forwarder
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
-from pagethrift.engine.packing import Job
+from pagethrift.engine.packing import Job, Packing
 from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.engine.sync_point import SYNC_ROOM, SyncPoints, expected_mode
@@ -168,14 +168,9 @@ class Thinner:
             self._forwarder.packing.taken(packet, taken_bytes)
 
     @property
-    def open_bytes(self) -> int:
-        """Estimated bytes that wait for their packets to become full."""
-        return self._forwarder.packing.open_bytes if self._forwarder.packing else 0
-
-    @property
-    def compressed_page_bytes(self) -> float:
-        """What a page takes that travels compressed for the first time, on average."""
-        return self._forwarder.lanes.far_bytes if self._forwarder.lanes else PAGE_BYTES
+    def packing(self) -> Packing | None:
+        """The packets for compressed channels; None without them. Its sums may be read by any thread."""
+        return self._forwarder.packing
 
     @property
     def expected_mode(self) -> SyncMode | None:

@@ -176,7 +176,8 @@ class Watch:
             remaining_pages=self.info.remaining_bytes // self.info.page_bytes,
             dirty_pages_per_s=self._rounds.dirty_pages_per_s(),
             first_round_bytes=first,
-            retransferred_bytes=again,
+            # pages count when they arrive, so their bytes must too: else each page would seem to cost little
+            retransferred_bytes=again + self.relay.waiting_again_bytes,
             round_sent_bytes=self._rounds.sent_bytes(self._totals()),
             round_dirty_pages=self._rounds.all_dirty_pages(),
             retransferred_pages=self._retransferred_pages(),

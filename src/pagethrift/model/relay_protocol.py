@@ -103,6 +103,8 @@ class RelayStatus:
     """RAM bytes sent for pages that were forwarded for the first time"""
     retransferred_bytes: int = 0
     """RAM bytes sent for pages that were forwarded again"""
+    waiting_again_bytes: int = 0
+    """estimated RAM bytes of pages forwarded again that wait to be compressed, and count from then on"""
     retransferred_pages: int = 0
     """page records that arrived after a page's first, skipped ones included"""
     cpu_s: float = 0.0

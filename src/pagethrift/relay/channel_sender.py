@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
+from pagethrift.model.channels import COMPRESSOR_BPS
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.writing import WAIT_S, Writing
@@ -148,7 +149,6 @@ def channel_closed(channel: int, error: Exception | None = None, hint: str = "")
 
 
 def compressor_bps(senders: list[ChannelSender], bytes_per_page: float) -> float:
-    """Return how many bytes a second the compressors could give the link; 0 while unknown."""
-    if not all(sender.pages_per_s for sender in senders):
-        return 0.0
-    return sum(sender.pages_per_s for sender in senders) * min(bytes_per_page, PAGE_BYTES)
+    """Return how many bytes a second the compressors could give the link; a guess until each has worked."""
+    pages_per_s = sum(sender.pages_per_s or COMPRESSOR_BPS / PAGE_BYTES for sender in senders)
+    return pages_per_s * min(bytes_per_page, PAGE_BYTES)

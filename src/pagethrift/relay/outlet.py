@@ -93,12 +93,14 @@ class Outlet:
         """Whether pages that may travel either way are to be compressed.
 
         ``bytes_per_page``: what a compressed page takes. They are not while the link would run dry before
-        the compressor catches up, and on a link much faster than the compressor.
+        the compressor catches up, on a link much faster than the compressor, and until the rate is known.
         """
         if not self._may_send_plain:
             return True
+        if self.rate.bps <= 0:
+            return False
         speed_bps = compressor_bps(self.channels, bytes_per_page)
-        return not self._behind() and not (speed_bps and self.rate.bps > MUCH_FASTER * speed_bps)
+        return not self._behind() and self.rate.bps <= MUCH_FASTER * speed_bps
 
     def drained(self) -> bool:
         """Whether the destination has everything that was written to channels."""
@@ -215,6 +217,8 @@ class Outlet:
 
     def _measure(self, now_s: float, busy: bool) -> None:
         with self._rate_lock:
+            if self.channels:
+                self.rate.guess(now_s)
             self.rate.measure(now_s, busy)
 
     def _check_acknowledged(self, now_s: float) -> None:

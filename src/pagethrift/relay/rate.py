@@ -9,6 +9,8 @@ from pagethrift.relay.connection import Connection
 
 UNKNOWN_BUFFER_BYTES = 1 << 20
 """until the rate is measured, which takes 0.2 s"""
+GUESS_BYTES = 512 << 10
+"""enough for a first guess: 20 ms of a link of 200 Mbit/s"""
 FAST_BPS = 64 << 20
 """half a gigabit a second"""
 NEWEST_SHARE = 0.3
@@ -24,6 +26,20 @@ class LinkRate:
         """bytes per second, 0 while unknown"""
         self._connections = connections
         self._window = (now_s, 0, False)
+        self._first: tuple[float, int] | None = None
+        """when the first bytes were written, and how many"""
+
+    def guess(self, now_s: float) -> None:
+        """Take a first look while the rate is unknown: what was drained since the first byte was written."""
+        if self.bps > 0:
+            return
+        sent = sum(connection.sent_bytes for connection in self._connections)
+        if self._first is None:
+            self._first = (now_s, sent)
+            return
+        drained = sent - self._first[1] - sum(each.unacknowledged_bytes() for each in self._connections)
+        if drained >= GUESS_BYTES and now_s > self._first[0]:
+            self.bps = drained / (now_s - self._first[0])
 
     @property
     def bound_bytes(self) -> int:

@@ -147,14 +147,15 @@ class Relay:
     def status(self) -> RelayStatus:
         """Return the counters as they are now."""
         thinner, outlet, over = self._thinner, self._outlet, self._over.is_set()
-        counters = thinner.counters
+        counters, packing = thinner.counters, thinner.packing
+        open_bytes = packing.open_bytes if packing else 0
         state = self._state if self._state is not RelayState.RAM else _STATES[thinner.phase]
         return RelayStatus(
             state=state,
             now_s=time.monotonic(),
             in_bytes=thinner.in_bytes,
             out_bytes=outlet.sent_bytes if outlet else 0,
-            unsent_bytes=0 if outlet is None or over else outlet.unsent_bytes + thinner.open_bytes,
+            unsent_bytes=0 if outlet is None or over else outlet.unsent_bytes + open_bytes,
             link_bps=outlet.rate.bps if outlet else self._bandwidth_bps,
             pages_in=counters.of(Count.PAGES_IN),
             pages=counters.pages,
@@ -162,6 +163,7 @@ class Relay:
             held_bytes=thinner.held.held_bytes,
             first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),
             retransferred_bytes=counters.of(Count.RETRANSFERRED_BYTES),
+            waiting_again_bytes=packing.waiting_again_bytes if packing else 0,
             retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
             cpu_s=time.process_time(),
             peak_rss_bytes=memory_bytes(),
@@ -271,8 +273,8 @@ class Relay:
         """Thin what was received into one output."""
         output: Output = outlet.take()
         self._thinner.link_bps = outlet.rate.bps
-        if outlet.channels:
-            self._thinner.compressing = outlet.compressing(self._thinner.compressed_page_bytes)
+        if self._thinner.packing:
+            self._thinner.compressing = outlet.compressing(self._thinner.packing.page_bytes)
         try:
             return self._thinner.run(output, time.monotonic())
         finally:

@@ -8,6 +8,7 @@ from pagethrift.errors import UsageError
 from pagethrift.model.channels import (
     CHANNELS,
     CHANNELS_MAX,
+    COMPRESSOR_BPS,
     WINDOW_LOG,
     WINDOW_LOG_MIN,
     ChannelSettings,
@@ -36,9 +37,6 @@ SOURCE_BPS = 1.2e9
 ZERO_BPS = 8e9
 """how fast QEMU passes over zero pages: its migration thread took 0.07 to 0.12 CPU seconds for 1 GiB
 of which a quarter was content"""
-COMPRESSOR_BPS = 190e6
-"""how fast a core compresses pages with level 1, a window of 128 MiB and long-distance matching: 171 to 204
-MB/s measured on the first passes of five guests"""
 FAR_SHARE = 0.9
 """a page that is not in the window, of what zstd makes of it alone: 0.86 to 0.95 fit those first passes
 (docs/simulator.md)"""

@@ -10,6 +10,7 @@ import zstandard
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
+from pagethrift.model.channels import COMPRESSOR_BPS
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.writing import Writing
 from pagethrift.stream.encoding.packet import Packet
@@ -137,12 +138,13 @@ def test_an_idle_channel_ends_when_another_writer_failed() -> None:
         assert bench.errors == []
 
 
-def test_the_compressors_speed_is_the_sum_and_unknown_until_each_has_worked() -> None:
+def test_the_compressors_speed_is_the_sum_and_guessed_until_each_has_worked() -> None:
     with ends(1) as one, ends(1) as other:
         senders = [Bench(one).sender, Bench(other).sender]
-        assert compressor_bps(senders, 1000) == 0
+        guess_bps = COMPRESSOR_BPS / 4096 * 1000
+        assert compressor_bps(senders, 1000) == 2 * guess_bps
         senders[0].pages_per_s = 100.0
-        assert compressor_bps(senders, 1000) == 0
+        assert compressor_bps(senders, 1000) == pytest.approx(guess_bps + 100_000)
         senders[1].pages_per_s = 50.0
         assert compressor_bps(senders, 1000) == 150_000
         assert compressor_bps(senders, 9000) == 150 * 4096, "a page does not give more"

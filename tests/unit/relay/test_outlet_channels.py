@@ -168,7 +168,7 @@ def set_waiting(bench: Bench, *waiting: int) -> None:
 
 
 def test_pages_go_plain_while_the_link_would_run_dry_before_the_compressor() -> None:
-    with outlet() as bench:
+    with outlet(bps=1e7) as bench:
         assert bench.outlet.compressing(2000)
         set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS - 1)
         assert bench.outlet.compressing(2000), "one channel's compressor is idle soon"
@@ -189,11 +189,18 @@ def test_a_full_queue_of_packets_does_not_keep_a_hungry_link_from_plain_pages() 
 
 def test_a_link_much_faster_than_the_compressor_gets_plain_pages() -> None:
     with outlet(bps=1e9) as bench:
-        assert bench.outlet.compressing(1000), "how fast the compressor is, is not known yet"
+        assert not bench.outlet.compressing(1000), "a guess of the compressor's speed, until it has worked"
         for channel in bench.outlet.channels:
             channel.pages_per_s = 1e9 / 1000 / MUCH_FASTER / 2 + 1000
         assert bench.outlet.compressing(1000)
         assert not bench.outlet.compressing(900)
+
+
+def test_until_the_rate_is_known_pages_go_plain() -> None:
+    with outlet() as bench:
+        assert not bench.outlet.compressing(2000)
+        bench.outlet.rate.bps = 1e7
+        assert bench.outlet.compressing(2000)
 
 
 def test_who_wants_everything_compressed_gets_it() -> None:
