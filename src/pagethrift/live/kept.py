@@ -91,6 +91,7 @@ def keep(
     path = _file(process, "settings.json")
     if path is None:
         return
+    _sweep(path)
     data = {"schema": SCHEMA, "version": VERSION, "parameters": parameters, "capabilities": capabilities}
     draft = path.with_suffix(".part")
     try:
@@ -99,6 +100,15 @@ def keep(
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def _sweep(own: Path) -> None:
+    """Remove what was kept for other QEMUs that have ended: nothing is left to be restored there."""
+    with contextlib.suppress(OSError):
+        for path in own.parent.glob("*-*.settings.json"):
+            number = path.name.partition("-")[0]
+            if path != own and number.isdecimal() and not Path(f"/proc/{number}").exists():
+                path.unlink(missing_ok=True)
 
 
 def forget(process: QemuProcess | None) -> None:

@@ -13,8 +13,6 @@ from pagethrift.live.switchover import DEFAULTS, is_ours
 OURS_SWITCHED_ON = ("events", "return-path", "switchover-ack")
 """capabilities that are off unless somebody switched them on, as every migration here does"""
 
-ALIVE_S = 2.0
-
 
 class BorrowedSettings:
     """Remembers the operator's setting of every name that is changed.
@@ -66,7 +64,7 @@ class BorrowedSettings:
         """Restore everything, once; return an empty string, or a line that says why it failed."""
         try:
             if self._changed_parameters or self._changed_capabilities:
-                await self._monitor.query_status(timeout_s=ALIVE_S)  # a QEMU that hangs is asked only once
+                await self._monitor.query_status()  # a QEMU that hangs is asked only once
             if self._changed_parameters:
                 names = self._changed_parameters & self.parameters.keys()
                 await self._monitor.set_parameters({name: self.parameters[name] for name in names})

@@ -36,7 +36,7 @@ def test_runs_with_a_result_are_kept(tmp_path: Path) -> None:
     unpack("demo", tmp_path)
     events: list[Event] = []
     results = compare(read_scenario(DEMO), tmp_path, events.append)
-    assert [event.stage for event in events] == ["kept"] * 5
+    assert [event.stage for event in events] == ["kept"] * 6
     assert sum(result.ram is not None for result in results) == 1
 
 
@@ -88,6 +88,6 @@ def test_time_left_counts_what_has_no_result_yet(tmp_path: Path, monkeypatch: py
     said = [event.detail.partition(", ")[2] for event in events if event.stage == "run"]
     assert said == [
         "",
-        *(f"demo takes about {left} min more" for left in (3, 2)),
+        *(f"demo takes about {left} min more" for left in (4, 3, 2)),
         "demo takes another minute",
     ]

@@ -39,6 +39,15 @@ def test_what_was_kept_comes_back_until_it_is_forgotten() -> None:
     assert kept.kept(PROCESS) is None
 
 
+def test_what_was_kept_for_a_qemu_that_has_ended_is_swept(folder: Path) -> None:
+    living = QemuProcess(os.getpid(), "1")
+    for process in (living, PROCESS, QemuProcess(4712, "99")):
+        kept.keep(process, {"downtime-limit": 450}, {})
+    assert sorted(each.name for each in folder.iterdir()) == sorted(
+        [f"{os.getpid()}-1.settings.json", "4712-99.settings.json"]
+    )
+
+
 def test_a_full_disk_leaves_nothing_half_written(folder: Path) -> None:
     kept.keep(PROCESS, {"downtime-limit": 450}, {})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
