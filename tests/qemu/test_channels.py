@@ -169,7 +169,9 @@ def test_what_ends_in_the_middle_leaves_the_guest_running(
                 a.qmp.execute("migrate_cancel")
             else:
                 (b.close if who == "destination" else relay.close)()
-            assert_failed_and_running(a, "cancelled" if who == "source" else "failed", 3.0)
+            # QEMU says "failed" of its own cancel if its migration thread notices the closed socket first
+            ends = ("cancelled", "failed") if who == "source" else ("failed",)
+            assert_failed_and_running(a, *ends, timeout_s=3.0)
             if who == "destination":
                 assert relay.wait(5) == 4
                 (line,) = [line for line in relay.close().splitlines() if line.startswith("pagethrift: ")]
