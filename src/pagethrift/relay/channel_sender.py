@@ -33,8 +33,8 @@ class ChannelSender:
     ) -> None:
         """Take over a connection.
 
-        ``taken`` gets each packet back with the bytes it took, ``measure`` the time of each write and whether
-        the link was full.
+        ``taken`` gets each packet back with the bytes it took; ``measure`` is called with the time and False
+        before a packet is written, with True after each write.
         """
         self.synced = 0
         """the number of the last SYNC written"""
@@ -124,6 +124,7 @@ class ChannelSender:
 
     def _write(self, pieces: list[bytes]) -> None:
         waiting = deque(memoryview(piece) for piece in pieces)
+        self._measure(time.monotonic(), False)
         try:
             self._writing.write(self.connection, waiting, self._wrote, whole=True)
         except (OSError, ValueError) as error:
@@ -133,7 +134,7 @@ class ChannelSender:
         with self._writing.lock:
             self.ready_bytes = max(0, self.ready_bytes - count)
             self._writing.room.notify()
-        self._measure(now_s, self.connection.unsent_bytes() > 0)
+        self._measure(now_s, True)
 
 
 def channel_closed(channel: int, error: Exception | None = None, hint: str = "") -> LinkError:

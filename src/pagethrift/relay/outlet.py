@@ -17,6 +17,7 @@ from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
 from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
+from pagethrift.model.defaults import RATE_WINDOW_S
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.rate import LinkRate
@@ -27,6 +28,10 @@ BUFFERS = 4
 """outputs in the pool: one being filled, one being sent, two queued"""
 BUSY_BYTES = 256 << 10
 """1 ms of a link of 2 Gbit/s"""
+FRESH_S = 5.0
+"""how long a rate is believed after the link was last seen full"""
+EXPLORE_S = 2 * RATE_WINDOW_S
+"""two windows hold a whole one"""
 
 
 class Outlet:
@@ -61,6 +66,7 @@ class Outlet:
         self._acknowledged = (time.monotonic(), 0)
         self.rate.bound_sockets()
         self._rate_lock = threading.Lock()
+        self._exploring_until_s = 0.0
         self.channels = [
             ChannelSender(connection, encoder, self._writing, taken, self._measure)
             for connection, encoder in channels
@@ -94,13 +100,19 @@ class Outlet:
 
         ``bytes_per_page``: what a compressed page takes. They are not while the link would run dry before
         the compressor catches up, on a link much faster than the compressor, and until the rate is known.
+        A link that only a compressor feeds looks no faster than the compressor: one that runs dry and was
+        not seen full lately gets plain pages until it was measured.
         """
         if not self._may_send_plain:
             return True
-        if self.rate.bps <= 0:
+        now_s = time.monotonic()
+        if not self.rate.known or now_s < self._exploring_until_s:
             return False
-        speed_bps = compressor_bps(self.channels, bytes_per_page)
-        return not self._behind() and self.rate.bps <= MUCH_FASTER * speed_bps
+        if self._behind():
+            if now_s - self.rate.full_s > FRESH_S:
+                self._exploring_until_s = now_s + EXPLORE_S
+            return False
+        return self.rate.bps <= MUCH_FASTER * compressor_bps(self.channels, bytes_per_page)
 
     def drained(self) -> bool:
         """Whether the destination has everything that was written to channels."""
@@ -190,10 +202,9 @@ class Outlet:
                     if self._closing or self._writing.error:
                         return
                     self._work.wait(WAIT_S)
-                    now_s = time.monotonic()
-                    self._measure(now_s, any(channel.ready_bytes for channel in self.channels))
-                    self._check_acknowledged(now_s)
+                    self._check_acknowledged(time.monotonic())
                 output = self._queue[0]
+            self._measure(time.monotonic(), False)
             for sync, pieces in output.parts():
                 self._wait_for_sync(sync)
                 self._writing.write(self._main, pieces, self._wrote)
@@ -215,11 +226,10 @@ class Outlet:
             self._writing.room.notify()
         self._measure(now_s, True)
 
-    def _measure(self, now_s: float, busy: bool) -> None:
+    def _measure(self, now_s: float, wrote: bool) -> None:
+        """Look at the rate, before a writer goes on and after it ``wrote``: bytes waited for the link."""
         with self._rate_lock:
-            if self.channels:
-                self.rate.guess(now_s)
-            self.rate.measure(now_s, busy)
+            self.rate.measure(now_s, wrote or any(each.unsent_bytes() for each in self._connections))
 
     def _check_acknowledged(self, now_s: float) -> None:
         """Raise LinkError when the destination takes nothing, even if the sockets took everything.

@@ -9,8 +9,10 @@ from pagethrift.relay.connection import Connection
 
 UNKNOWN_BUFFER_BYTES = 1 << 20
 """until the rate is measured, which takes 0.2 s"""
-GUESS_BYTES = 512 << 10
-"""enough for a first guess: 20 ms of a link of 200 Mbit/s"""
+LOOK_BYTES = 512 << 10
+"""less than that says nothing of a link that was unknown: 20 ms of 200 Mbit/s"""
+LOOK_S = 0.02
+"""a first look at a link that was never idle takes at least this long"""
 FAST_BPS = 64 << 20
 """half a gigabit a second"""
 NEWEST_SHARE = 0.3
@@ -24,22 +26,12 @@ class LinkRate:
         """Measure ``connections``; ``bps`` is the rate that the operator gives, 0 if none."""
         self.bps = bps
         """bytes per second, 0 while unknown"""
+        self.known = bps > 0
+        """False: ``bps`` is 0, or of so few bytes that the link may as well be much faster"""
+        self.full_s = now_s if bps > 0 else 0.0
+        """when a window ended in which the link was never idle; 0: none has"""
         self._connections = connections
-        self._window = (now_s, 0, False)
-        self._first: tuple[float, int] | None = None
-        """when the first bytes were written, and how many"""
-
-    def guess(self, now_s: float) -> None:
-        """Take a first look while the rate is unknown: what was drained since the first byte was written."""
-        if self.bps > 0:
-            return
-        sent = sum(connection.sent_bytes for connection in self._connections)
-        if self._first is None:
-            self._first = (now_s, sent)
-            return
-        drained = sent - self._first[1] - sum(each.unacknowledged_bytes() for each in self._connections)
-        if drained >= GUESS_BYTES and now_s > self._first[0]:
-            self.bps = drained / (now_s - self._first[0])
+        self._window = (now_s, 0, True)
 
     @property
     def bound_bytes(self) -> int:
@@ -57,19 +49,27 @@ class LinkRate:
             connection.bound_unsent(self.bound_bytes // 2 // len(self._connections))
 
     def measure(self, now_s: float, busy: bool) -> None:
-        """Look at the connections; ``busy``: bytes have waited to be written ever since the last look."""
+        """Look at the connections; ``busy``: bytes have waited to be sent ever since the last look."""
         began_s, drained_before, was_busy = self._window
         busy = busy and was_busy
-        if now_s - began_s < RATE_WINDOW_S:
-            self._window = (began_s, drained_before, busy)
+        self._window = (began_s, drained_before, busy)
+        took_s = now_s - began_s
+        whole = took_s >= RATE_WINDOW_S
+        if not whole and (self.known or not busy or took_s < LOOK_S):
             return
         left = sum(connection.unacknowledged_bytes() for connection in self._connections)
         drained = sum(connection.sent_bytes for connection in self._connections) - left
         # Other threads write between the two sums: what one window misses, the next one has too much.
-        bps = max(0, drained - drained_before) / (now_s - began_s)
+        count = max(0, drained - drained_before)
+        bps = count / took_s
+        if not whole:
+            if count >= LOOK_BYTES:
+                self.bps, self.known = bps, True
+            return
         if busy and left:
-            self.bps = bps if self.bps <= 0 else (1 - NEWEST_SHARE) * self.bps + NEWEST_SHARE * bps
+            share = NEWEST_SHARE if self.full_s else 1.0
+            self.bps, self.known, self.full_s = (1 - share) * self.bps + share * bps, True, now_s
             self.bound_sockets()
         elif bps > self.bps:
-            self.bps = bps
+            self.bps, self.known = bps, self.known or count >= LOOK_BYTES
         self._window = (now_s, drained, True)

@@ -12,7 +12,7 @@ import pytest
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
 from pagethrift.model.channels import BACKLOG_PACKETS, MUCH_FASTER
-from pagethrift.relay.outlet import Outlet
+from pagethrift.relay.outlet import FRESH_S, Outlet
 from pagethrift.stream.packets import HEADER_BYTES
 from tests.unit.relay.channel_ends import Ends, encoders, ends, eventually, packet_of
 
@@ -200,7 +200,22 @@ def test_until_the_rate_is_known_pages_go_plain() -> None:
     with outlet() as bench:
         assert not bench.outlet.compressing(2000)
         bench.outlet.rate.bps = 1e7
+        assert not bench.outlet.compressing(2000), "of so few bytes that it says nothing"
+        bench.outlet.rate.known = True
         assert bench.outlet.compressing(2000)
+
+
+def test_a_link_that_only_the_compressor_fed_is_measured_with_plain_pages() -> None:
+    with outlet(bps=1e7) as bench:
+        out = bench.outlet
+        out.rate.full_s = time.monotonic() - FRESH_S - 1
+        assert out.compressing(2000)
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not out.compressing(2000)
+        set_waiting(bench, 0, 0)
+        assert not out.compressing(2000), "until a whole window was measured"
+        out._exploring_until_s = time.monotonic()
+        assert out.compressing(2000)
 
 
 def test_who_wants_everything_compressed_gets_it() -> None:

@@ -66,9 +66,46 @@ def test_a_slower_link_is_believed_step_by_step() -> None:
 
 def test_windows_are_not_shorter_than_the_kernel_needs() -> None:
     wire = Wire(sent_bytes=5_000_000)
-    rate = measured(wire)
+    rate = measured(wire, bps=1e6)
     rate.measure(10.1, busy=True)
-    assert rate.bps == 0.0
+    assert rate.bps == 1e6
+
+
+def test_a_link_that_was_unknown_is_looked_at_sooner() -> None:
+    wire = Wire(sent_bytes=5_000_000, left_bytes=1_000_000)
+    rate = measured(wire)
+    rate.measure(10.019, busy=True)
+    assert not rate.known
+    rate.measure(10.04, busy=True)
+    assert rate.bps == pytest.approx(4_000_000 / 0.04)
+    assert rate.known
+    wire.sent_bytes = 6_000_000
+    rate.measure(10.25, busy=True)
+    assert rate.bps == pytest.approx(5_000_000 / 0.25), "the first whole window counts alone"
+    assert rate.full_s == 10.25
+
+
+def test_a_link_that_has_been_idle_is_not_looked_at_sooner() -> None:
+    wire = Wire(sent_bytes=5_000_000, left_bytes=1_000_000)
+    rate = measured(wire)
+    rate.measure(10.01, busy=False)
+    rate.measure(10.04, busy=True)
+    assert not rate.known
+
+
+def test_a_few_bytes_do_not_make_a_link_known() -> None:
+    """QEMU's header goes out long before RAM does."""
+    wire = Wire()
+    rate = measured(wire)
+    rate.measure(10.5, busy=False)
+    wire.sent_bytes = 1344
+    rate.measure(11.0, busy=False)
+    assert rate.bps == pytest.approx(2688), "for a guest that has no more to send"
+    assert not rate.known
+    assert not rate.full_s
+    wire.sent_bytes += 1 << 20
+    rate.measure(11.5, busy=False)
+    assert rate.known
 
 
 def test_what_may_wait() -> None:

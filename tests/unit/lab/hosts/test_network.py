@@ -67,7 +67,7 @@ BURST_BYTES = 512 * 1024
 
 
 def reaches(hosts: TwoHosts, link_bps: float) -> bool:
-    """Whether the link never carries more than its rate, and in one of twenty windows of a second nearly that.
+    """Whether the link never carries more than its rate, and in one of twenty seconds nearly that.
 
     The clock is read before a window's first count and after its last: a busy machine makes a window slower,
     never faster than the link.
