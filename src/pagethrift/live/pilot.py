@@ -18,6 +18,7 @@ from pagethrift.errors import (
     UsageError,
 )
 from pagethrift.live.convergence import Convergence
+from pagethrift.live.crowding import Crowding
 from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
@@ -73,6 +74,7 @@ class Pilot:
         self.shutdown_reason = ""
         """why the source's guest was powered off, as QEMU says; empty: it was not"""
         self.convergence = Convergence(options.downtime_limit_s)
+        self.crowding = Crowding()
         self._asked_s: float | None = None
         """since when the source owes an answer"""
         self._stops: set[asyncio.Task[None]] = set()
@@ -119,6 +121,7 @@ class Pilot:
             await self._wait_for_news()
             now_s = time.monotonic()
             self._tell_relay()
+            self.crowding.look(self._watch.relay)
             await self._raise_if_broken(now_s)
             if not self._watch.ended:
                 await self._steer(now_s)
@@ -205,7 +208,8 @@ class Pilot:
 
     def _show(self, now_s: float) -> None:
         """Report; what only reports may fail as it likes, and is asked no more."""
-        self._watch.notes = tuple(filter(None, (self._silence(now_s), self.convergence.warning)))
+        notes = self._silence(now_s), self.convergence.warning, self.crowding.warning
+        self._watch.notes = tuple(filter(None, notes))
         try:
             self._report(self._watch.progress(now_s))
         except Exception as error:
@@ -349,6 +353,8 @@ class Pilot:
         self._set_deadline(time.monotonic(), expected_s)
         if self._ends.relay is not None:
             self._ends.relay.tell_go()
+        if self.crowding.warning:
+            self._ends.warnings.append(self.crowding.warning)
         await self._switchover.go()
 
     async def _start_post_copy(self) -> None:
