@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import struct
-import zlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from pagethrift.stream.writer import RUN_BYTES
 
 UUID = bytes(range(16))
 HEAD = struct.Struct(">IIIIIIQI28x256s128Q")
-SYNC, ZLIB, ZSTD = 1, 2, 4
+SYNC, ZSTD = 1, 4
 
 
 @dataclass
@@ -160,68 +159,52 @@ def _read_main(data: bytes, mode: SyncMode) -> _Main:
     return main
 
 
-def _unpacker(flags: int) -> Callable[[bytes], bytes]:
-    """One decoder for all packets of a channel, as migration/multifd-zstd.c and multifd-zlib.c have."""
-    if flags & ZSTD:  # QEMU's refuses a window of more than 2^27
-        decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(read_across_frames=True)
-        return decoder.decompress
-    if flags & ZLIB:
-        return zlib.decompressobj().decompress
-    return lambda data: data
-
-
-def _read_channel(data: bytes, number: int, table: BlockTable, ours: bool) -> list[object]:
-    """Return a channel's pages, as (page, content) pairs of a packet, and its SYNCs.
-
-    ``ours``: from the relay, which writes only some of what a QEMU may.
-    """
+def _read_channel(data: bytes, number: int, table: BlockTable) -> list[object]:
+    """Return a channel's pages, as (page, content) pairs of a packet, and its SYNCs."""
     magic, version = struct.unpack(">II", data[:8])
-    assert (magic, version) == (0x11223344, 1)
-    assert not ours or (data[8:24], data[24]) == (UUID, number)
-    assert not ours or not any(data[25:64])
+    assert (magic, version, data[8:24], data[24]) == (0x11223344, 1, UUID, number)
+    assert not any(data[25:64])
     found: list[object] = []
-    unpack, at = None, 64
+    # as migration/multifd-zstd.c: one decoder for all packets; QEMU's refuses a window of more than 2^27
+    decoder, at = (
+        zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(read_across_frames=True),
+        64,
+    )
     blocks = {block.name: block for block in table.blocks}
     while at < len(data):
         magic, version, flags, alloc, normal, size, _, zero, name, *offsets = HEAD.unpack_from(data, at)
         assert (magic, version) == (0x11223344, 1)
-        assert normal + zero <= alloc <= 128
-        assert not ours or (flags in (ZSTD, SYNC) and not zero and bool(normal) == bool(flags & ZSTD))
+        assert alloc <= 128
+        assert zero == 0
         at += HEAD.size
-        if normal + zero:
-            block = blocks[name.partition(b"\0")[0]]
-            used = offsets[: normal + zero]
-            assert all(each % PAGE_BYTES == 0 and each < block.used_bytes for each in used)
-            raw = bytes((normal + zero) * PAGE_BYTES)
-            if normal:
-                assert 0 < size < 1 << 20
-                unpack = unpack or _unpacker(flags)
-                raw = unpack(data[at : at + size]) + raw[normal * PAGE_BYTES :]
-                assert len(raw) == (normal + zero) * PAGE_BYTES, "a packet's pages end with the packet"
-                at += size
+        if normal:
+            assert flags == ZSTD
+            assert normal <= alloc
+            assert 0 < size < 1 << 20
+            block = blocks[name.rstrip(b"\0")]
+            raw = decoder.decompress(data[at : at + size])
+            assert len(raw) == normal * PAGE_BYTES, "a packet's pages end with the packet"
+            assert all(offset % PAGE_BYTES == 0 and offset < block.used_bytes for offset in offsets[:normal])
             found.append(
                 [
                     (block.first_page + offset // PAGE_BYTES, raw[i * PAGE_BYTES : (i + 1) * PAGE_BYTES])
-                    for i, offset in enumerate(used)
+                    for i, offset in enumerate(offsets[:normal])
                 ]
             )
-        if flags & SYNC:
-            assert not ours or not size
+            at += size
+        else:
+            assert (flags, size) == (SYNC, 0)
             found.append(MARK)
     return found
 
 
 def load(
-    carried: Carried,
-    before: Callable[[Block], U8 | None] | None,
-    pace: str,
-    seed: int,
-    ours: bool = True,
+    carried: Carried, before: Callable[[Block], U8 | None] | None, pace: str, seed: int
 ) -> tuple[U8, bytes]:
     """Return a destination's RAM and the bytes after it.
 
-    ``ours`` False: a QEMU's own sockets. ``pace``: "main" and "channels" let the one run as far ahead of the
-    other as syncs allow, "random" both. Raises Hung.
+    ``pace``: "main" and "channels" let the one run as far ahead of the other as syncs allow, "random" both.
+    Raises Hung.
     """
     rng = random.Random(seed)
     main = _read_main(bytes(carried.main), carried.mode)
@@ -232,9 +215,7 @@ def load(
         if content is not None:
             memory[block.first_page * PAGE_BYTES :][: block.used_bytes] = content
     lanes = [deque(main.events)]
-    lanes += [
-        deque(_read_channel(bytes(data), n, main.table, ours)) for n, data in enumerate(carried.channels)
-    ]
+    lanes += [deque(_read_channel(bytes(data), n, main.table)) for n, data in enumerate(carried.channels)]
     synced, passed = [0] * len(lanes), 0
     while any(lanes):
         # a channel that has read a SYNC waits until main has passed the mark; main waits for all channels

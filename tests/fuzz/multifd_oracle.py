@@ -13,11 +13,37 @@ from typing import TypeAlias
 
 import zstandard
 
+from pagethrift.model.pages import U8, Block
+from pagethrift.stream.image import Image
+from tests.multifd import MAIN, Migration
 from tests.unit.twins import PAGE, Cut, _one_record
 
 Place: TypeAlias = tuple[bytes, int]
 """block and page in it"""
 Epoch: TypeAlias = dict[Place, bytes]
+
+
+def check(it: Migration, got: Image, before: Callable[[Block], U8 | None]) -> None:
+    """Assert that an image and what follows it are such as a script's sockets allow. Raises Unsure."""
+    sockets = {to: b"".join(data for at, data in it.script if at == to) for to in range(MAIN, it.channels)}
+    main = read_main(sockets.pop(MAIN))
+    assert got.table is not None
+    blocks = got.table.blocks
+    assert [(block.name, block.pages) for block in blocks] == main.blocks
+    held: Epoch = {}
+    for block in blocks:
+        content = before(block)
+        whole = (
+            bytes(block.pages * PAGE)
+            if content is None
+            else content.tobytes().ljust(block.pages * PAGE, b"\0")
+        )
+        held.update({(block.name, page): whole[page * PAGE :][:PAGE] for page in range(block.pages)})
+    first_page = {block.name: block.first_page for block in blocks}
+    for (name, page), contents in allowed(main, sockets.values(), held).items():
+        at = (first_page[name] + page) * PAGE
+        assert got.memory[at : at + PAGE].tobytes() in contents, f"{name!r} page {page}"
+    assert bytes(got.tail) == main.tail
 
 
 class Unsure(Exception):

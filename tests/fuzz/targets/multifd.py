@@ -5,6 +5,7 @@ An input is a program that writes main and up to three channels as QEMU does, le
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from unittest import mock
@@ -179,24 +180,8 @@ def _run(it: Migration, chosen: int, seed: int) -> None:
     except StreamError as error:
         check_line(error)
         return
-    got = image(thinned, thinner.before)
-    assert got.table is not None
-    try:
-        main = oracle.read_main(b"".join(data for to, data in it.script if to == MAIN))
-    except oracle.Unsure:
-        return
-    assert [(block.name, block.pages) for block in got.table.blocks] == main.blocks
-    held = {
-        (block.name, page): thinner.before(block)[page * PAGE_BYTES :][:PAGE_BYTES].tobytes()
-        for block in got.table.blocks
-        for page in range(block.pages)
-    }
-    channels = [b"".join(data for to, data in it.script if to == each) for each in range(it.channels)]
-    first_page = {block.name: block.first_page for block in got.table.blocks}
-    for (name, page), contents in oracle.allowed(main, channels, held).items():
-        at = (first_page[name] + page) * PAGE_BYTES
-        assert got.memory[at : at + PAGE_BYTES].tobytes() in contents, f"{name!r} page {page}"
-    assert bytes(got.tail) == main.tail
+    with contextlib.suppress(oracle.Unsure):
+        oracle.check(it, image(thinned, thinner.before), thinner.before)
 
 
 def seeds() -> Iterator[bytes]:
