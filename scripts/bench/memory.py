@@ -22,7 +22,7 @@ from scripts.bench.pipes import POLL_S
 
 from pagethrift.content.signature import SUBPAGE_BYTES
 from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.process_usage import memory_bytes
+from pagethrift.process_memory import memory_bytes
 
 THIN = str(Path(sys.executable).parent / "pagethrift")
 SIZES_GIB = (1, 4, 16, 64)

@@ -24,7 +24,7 @@ from pathlib import Path
 from scripts.bench.mixes import StreamFile
 from scripts.bench.rounds import Sample
 
-from pagethrift.process_usage import memory_bytes
+from pagethrift.process_memory import memory_bytes
 
 PIPE_BYTES = 1 << 20
 """what `pagethrift thin` asks for; cat gets the same"""

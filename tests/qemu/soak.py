@@ -35,7 +35,7 @@ from pagethrift.live import kept
 from pagethrift.live.migrate import migrate
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.model.result import MigrationResult, Outcome
-from pagethrift.process_usage import memory_bytes
+from pagethrift.process_memory import memory_bytes
 from tests.qemu import machines
 from tests.qemu.live.pair import WRITER
 from tests.qemu.tiny import Pattern, content

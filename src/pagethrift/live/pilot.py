@@ -121,7 +121,7 @@ class Pilot:
             await self._wait_for_news()
             now_s = time.monotonic()
             self._tell_relay()
-            self.crowding.look(self._watch.relay)
+            self.crowding.look(now_s)
             await self._raise_if_broken(now_s)
             if not self._watch.ended:
                 await self._steer(now_s)

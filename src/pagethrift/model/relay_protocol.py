@@ -108,8 +108,6 @@ class RelayStatus:
     retransferred_pages: int = 0
     """page records that arrived after a page's first, skipped ones included"""
     cpu_s: float = 0.0
-    waited_s: float = 0.0
-    """in which a thread of the relay was ready to run and had no processor, added up over its threads"""
     peak_rss_bytes: int = 0
     refused: int = 0
     """connections that were closed because they cannot belong to this migration"""

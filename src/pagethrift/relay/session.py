@@ -25,7 +25,7 @@ from pagethrift.model.channels import ChannelSettings, Compress, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
-from pagethrift.process_usage import memory_bytes, waited_s
+from pagethrift.process_memory import memory_bytes
 from pagethrift.relay.channel_sender import channel_closed
 from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
@@ -166,7 +166,6 @@ class Relay:
             waiting_again_bytes=packing.waiting_again_bytes if packing else 0,
             retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
             cpu_s=time.process_time(),
-            waited_s=waited_s(),
             peak_rss_bytes=memory_bytes(),
             refused=self._intake.refused,
             warning="; ".join(filter(None, (thinner.warning, self._intake.warning))),

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from pagethrift.live.crowding import Crowding
-from pagethrift.model.relay_protocol import RelayStatus
+from pathlib import Path
+
+from pagethrift.live.crowding import Crowding, waited_s
 
 
-def watched(*seconds: tuple[float, float, float]) -> str:
-    """Return the warning after reports of (now, cpu, waited)."""
-    crowding = Crowding()
-    for now_s, cpu_s, waited_s in seconds:
-        crowding.look(RelayStatus(now_s=now_s, cpu_s=cpu_s, waited_s=waited_s))
+def watched(path: Path, *looks: tuple[float, float]) -> str:
+    """Return the warning after looks at (time, seconds waited so far)."""
+    crowding = Crowding(path)
+    for now_s, waited in looks:
+        path.write_text(
+            f"some avg10=1.00 avg60=2.00 avg300=3.00 total={round(waited * 1e6)}\n"
+            "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+        )
+        crowding.look(now_s)
     return crowding.warning
 
 
-def test_a_relay_that_waits_longer_than_it_works() -> None:
-    assert watched((5.0, 0.0, 0.0), (6.0, 0.4, 0.3)) == ""
-    warning = watched((5.0, 0.0, 0.0), (6.0, 0.3, 0.9))
-    assert "short of processors: the relay waits for one in 75% of the time that it has work" in warning
+def test_a_host_where_work_waits_most_of_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "cpu"
+    assert watched(path, (5.0, 100.0), (7.0, 101.0)) == ""
+    warning = watched(path, (5.0, 100.0), (7.0, 101.8))
+    assert warning.startswith("this host is short of processors: work waited for one 90% of the time")
 
 
-def test_only_the_last_second_counts() -> None:
-    assert watched((5.0, 0.0, 0.0), (6.0, 0.1, 0.9), (7.0, 0.6, 1.0)) == ""
-    assert watched((5.0, 0.0, 0.0), (6.0, 0.6, 0.1), (7.0, 0.7, 1.1))
-    assert watched((5.0, 0.0, 0.0), (5.5, 0.1, 0.9)) == "", "half a second is no window"
+def test_only_the_last_two_seconds_count(tmp_path: Path) -> None:
+    path = tmp_path / "cpu"
+    assert watched(path, (5.0, 100.0), (7.0, 102.0), (9.0, 102.5)) == ""
+    assert watched(path, (5.0, 100.0), (7.0, 102.0), (8.0, 102.1)), "a second is no window"
+    assert watched(path, (5.0, 100.0), (7.0, 100.1), (9.0, 102.0))
 
 
-def test_a_relay_without_work_says_nothing() -> None:
-    assert watched((5.0, 0.0, 0.0), (6.0, 0.001, 0.01)) == ""
-    assert watched((5.0, 0.0, 0.0), (6.0, 0.1, 0.9), (7.0, 0.101, 0.9)), "it was crowded when it had work"
+def test_a_kernel_that_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "cpu"
+    assert waited_s(path) is None
+    path.write_text("")
+    assert waited_s(path) is None
+    crowding = Crowding(path)
+    for now_s in (1.0, 4.0, 9.0):
+        crowding.look(now_s)
+    assert crowding.warning == ""

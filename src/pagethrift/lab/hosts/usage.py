@@ -12,7 +12,7 @@ import psutil
 
 from pagethrift.lab.hosts.processes import Process
 from pagethrift.model.result import MigrationResult
-from pagethrift.process_usage import memory_bytes
+from pagethrift.process_memory import memory_bytes
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # The time of an ended thread is lost; what it used after the last look counts as "other".

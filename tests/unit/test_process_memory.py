@@ -1,16 +1,15 @@
-"""What a process has used: a peak that is its own, and the time it waited for a processor."""
+"""Peak memory belongs to the program that runs, not to what its process was forked from."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
-from pagethrift.process_usage import memory_bytes, waited_s
+from pagethrift.process_memory import memory_bytes
 
 CHILD = """
 import resource, sys
-from pagethrift.process_usage import memory_bytes
+from pagethrift.process_memory import memory_bytes
 held = bytearray(30 << 20)
 print(memory_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
 """
@@ -30,19 +29,3 @@ def test_own_memory_and_that_of_nobody() -> None:
     assert 1 << 20 < memory_bytes(key="VmRSS") <= memory_bytes()
     assert memory_bytes(2**22 + 1) == 0
     assert memory_bytes(key="VmNothing") == 0
-
-
-def test_waiting_for_a_processor_is_seen() -> None:
-    """Two that always want the same processor: each waits about half of the time."""
-    spin = (
-        "import os, time; from pagethrift.process_usage import waited_s\n"
-        f"os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}}); until = time.monotonic() + 0.6\n"
-        "while time.monotonic() < until: pass\n"
-        "print(waited_s())"
-    )
-    children = [
-        subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    waited = [float(child.communicate()[0]) for child in children]
-    assert sum(waited) > 0.3
-    assert waited_s(2**22 + 1) == 0
