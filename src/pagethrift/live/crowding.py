@@ -6,8 +6,8 @@ from pathlib import Path
 
 WINDOW_S = 2.0
 CROWDED = 0.7
-"""a migration alone, with its guest and everything on two processors, makes 0.2 to 0.4; with one more process that
-never rests 0.5, with two 0.8 to 1.0, and the migration takes two to three times as long"""
+"""a migration alone, both guests and the load on two processors, makes 0.2 to 0.4; with another process
+that never rests 0.5, with two 0.8 to 1.0, and the migration takes two to three times as long"""
 PRESSURE = Path("/proc/pressure/cpu")
 
 
@@ -46,6 +46,6 @@ class Crowding:
         self.warning = ""
         if share >= CROWDED:
             self.warning = (
-                f"this host is short of processors: work waited for one {min(share, 1):.0%} of the time, so the"
-                " downtime may be longer than predicted"
+                f"this host is short of processors: work waited for one {min(share, 1):.0%} of the time,"
+                " so the downtime may be longer than predicted"
             )

@@ -27,6 +27,7 @@ from pagethrift.live.relay_process import RelayProcess
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.defaults import PLANNER_TICK_S
+from pagethrift.model.error_data import unexpected
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 REPORT_S = 0.1
@@ -376,16 +377,8 @@ def _said(error: BaseException) -> str:
 
 
 def said_of(error: Exception) -> PagethriftError:
-    """Return an error as one of ours: nobody foresaw the others, but they must not hide the guest."""
-    if isinstance(error, PagethriftError):
-        return error
-    if isinstance(error, MemoryError):
-        return PagethriftError("out of memory")
-    if isinstance(error, OSError):
-        return PagethriftError(_said(error))
-    return PagethriftError(
-        f"{type(error).__name__}: {_said(error)} (a fault of pagethrift, please report it)"
-    )
+    """Return an error as one of ours: nobody foresaw some, but they must not hide the guest."""
+    return PagethriftError(_said(error)) if isinstance(error, OSError) else unexpected(error)
 
 
 def one_line(error: PagethriftError, *more: str) -> PagethriftError:

@@ -68,6 +68,10 @@ def from_data(data: ErrorData) -> PagethriftError:
 
 
 def unexpected(error: BaseException) -> PagethriftError:
-    """Return the error for an unexpected exception."""
+    """Return an exception as an error of ours; one that nobody foresaw says so."""
+    if isinstance(error, PagethriftError):
+        return error
+    if isinstance(error, MemoryError):
+        return PagethriftError("out of memory")
     said = " ".join(str(error).split())
-    return PagethriftError(f"unexpected {type(error).__name__}: {said}; please report it")
+    return PagethriftError(f"{type(error).__name__}: {said} (a fault of pagethrift, please report it)")

@@ -7,11 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
 from pagethrift.model.channels import COMPRESSOR_BPS
 from pagethrift.model.pages import PAGE_BYTES
+from pagethrift.relay import threads
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.writing import WAIT_S, Writing
 from pagethrift.stream.encoding.packet import Packet, PacketEncoder
@@ -54,10 +56,7 @@ class ChannelSender:
         self._work = writing.condition()
         self._queue: deque[Job] = deque()
         self._closing = False
-        self._thread = threading.Thread(
-            target=writing.guard, args=(self._write_all,), name="channel-out", daemon=True
-        )
-        self._thread.start()
+        self._thread = threads.start("channel-out", partial(writing.guard, self._write_all), writing.give_up)
 
     @property
     def queued_bytes(self) -> int:

@@ -27,6 +27,7 @@ from pagethrift.address import Address
 from pagethrift.engine.source_channels import Channel
 from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.relay import threads
 from pagethrift.relay.callers import ACCEPTS_AT_ONCE, Caller, Callers, accepted, host_of
 from pagethrift.sockets import listen
 from pagethrift.stream.opening import FirstMark, Opening, choose_channels, handshake_of, uuid_of
@@ -322,8 +323,7 @@ class _Feeder:
         self._wake = wake
         self._turn = threading.Semaphore(1)
         self._over = False
-        self._thread = threading.Thread(target=self._feed, name="channel", daemon=True)
-        self._thread.start()
+        self._thread = threads.start("channel", self._feed, self._fail)
 
     def resume(self) -> None:
         """Give the channel back to the thread."""
@@ -353,12 +353,8 @@ class _Feeder:
                 while not channel.prepare():
                     channel.received(connection.recv_into(channel.room(self._share_bytes())))
                 self._wake()
-        except PagethriftError as error:
-            self._fail(error)
         except OSError as error:
             self._fail(LinkError(f"the source QEMU closed {channel.reader.name}: {error.strerror or error}"))
-        except Exception as error:
-            self._fail(PagethriftError(f"a fault in the relay: {error!r}"))
 
     def _fail(self, error: PagethriftError) -> None:
         self.error = error

@@ -12,12 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
 from pagethrift.model.defaults import RATE_WINDOW_S
+from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.rate import LinkRate
@@ -41,7 +43,7 @@ class Outlet:
         self,
         main: Connection,
         stall_timeout_s: float,
-        on_error: Callable[[LinkError], None],
+        on_error: Callable[[PagethriftError], None],
         bandwidth_bps: float = 0.0,
         channels: Sequence[tuple[Connection, PacketEncoder]] = (),
         taken: Callable[[Packet, int], None] = lambda packet, taken_bytes: None,
@@ -71,10 +73,8 @@ class Outlet:
             ChannelSender(connection, encoder, self._writing, taken, self._measure)
             for connection, encoder in channels
         ]
-        self._thread = threading.Thread(
-            target=self._writing.guard, args=(self._write_all,), name="link", daemon=True
-        )
-        self._thread.start()
+        write_all = partial(self._writing.guard, self._write_all)
+        self._thread = threads.start("link", write_all, self._writing.give_up)
 
     @property
     def sent_bytes(self) -> int:

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pagethrift.address import Address
@@ -26,6 +27,7 @@ from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
+from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import channel_closed
 from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
@@ -98,8 +100,7 @@ class Relay:
 
     def run(self) -> None:
         """Serve one migration. Raises the first error."""
-        reporter = threading.Thread(target=self._report_always, name="report", daemon=True)
-        reporter.start()
+        reporter = threads.start("report", self._report_always, self.abort)
         try:
             self._forward(self._intake.wait_for_main())
             self._state = RelayState.DONE
@@ -115,7 +116,7 @@ class Relay:
             self._over.set()
             self._close()
             reporter.join()
-            self._report(self.status())
+            self._tell()
         if self._error:
             raise self._error
 
@@ -129,7 +130,7 @@ class Relay:
 
     def tell(self) -> None:
         """Report the present counters at once, in addition to the regular reports."""
-        self._report(self.status())
+        self._tell()
 
     def abort(self, error: PagethriftError) -> None:
         """Close both sides: the source fails the migration and its guest runs on."""
@@ -180,10 +181,7 @@ class Relay:
             raise self._error
         if self._channels:
             self._answers.await_pong(PROBE_VALUE)
-        back = threading.Thread(
-            target=self._carry_back, args=(source, connection), name="return", daemon=True
-        )
-        back.start()
+        back = threads.start("return", partial(self._carry_back, source, connection), self.abort)
         self._state = RelayState.RAM
         while (progress := self._thin_received(outlet)) is not PauseReason.ENDED:
             if progress is PauseReason.PROBE:
@@ -214,9 +212,7 @@ class Relay:
             self._channel_connections.append(connection)
             # QEMU reads it before it accepts the next connection
             connection.write_all(encoder.handshake(), self._stall_timeout_s)
-            threading.Thread(
-                target=self._watch_channel, args=(number,), name="channel-in", daemon=True
-            ).start()
+            threads.start("channel-in", partial(self._watch_channel, number), self.abort)
         return Outlet(
             main, self._stall_timeout_s, self.abort, self._bandwidth_bps,
             list(zip(self._channel_connections, encoders, strict=True)), self._thinner.taken,
@@ -312,13 +308,18 @@ class Relay:
         with contextlib.suppress(OSError):
             source.shutdown(socket.SHUT_WR)
 
+    def _tell(self) -> None:
+        """Report; a report that fails is dropped, for it may not decide how a migration goes."""
+        with contextlib.suppress(Exception):
+            self._report(self.status())
+
     def _report_always(self) -> None:
-        self._report(self.status())
+        self._tell()
         before = (self._state, self._intake.warning)
         while not self._over.wait(REPORT_S):
             now = (self._state, self._intake.warning)
             if self._state is not RelayState.LISTENING or now != before:
-                self._report(self.status())
+                self._tell()
             before = now
 
     def _close(self) -> None:

@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, PagethriftError
+from pagethrift.model.error_data import unexpected
 from pagethrift.relay.connection import Connection
 
 POLL_S = 0.2
@@ -19,7 +20,7 @@ GRACE_S = 1.0
 class Writing:
     """Guards the queues of all writers by one ``lock``; whoever waits has a condition of its own."""
 
-    def __init__(self, stall_timeout_s: float, on_error: Callable[[LinkError], None]) -> None:
+    def __init__(self, stall_timeout_s: float, on_error: Callable[[PagethriftError], None]) -> None:
         """``on_error`` is called once, from the writer that failed."""
         self._conditions: list[threading.Condition] = []
         self.lock = threading.Lock()
@@ -27,7 +28,7 @@ class Writing:
         """a queue has become shorter"""
         self.synced = self.condition()
         """a channel has written a SYNC"""
-        self.error: LinkError | None = None
+        self.error: PagethriftError | None = None
         self._on_error = on_error
         self._stall_timeout_s = stall_timeout_s
         self._progress_s = time.monotonic()
@@ -42,7 +43,7 @@ class Writing:
         if self.error is not None:
             raise self.error
 
-    def give_up(self, error: LinkError) -> bool:
+    def give_up(self, error: PagethriftError) -> bool:
         """Let all writers end; False if they end already."""
         with self.lock:
             first = self.error is None
@@ -52,17 +53,18 @@ class Writing:
         return first
 
     def guard(self, write_all: Callable[[], None]) -> None:
-        """Run a writer; its error ends the others and is reported, if it is the first."""
+        """Run a writer; what it raises ends the others and is reported, if it is the first."""
         try:
             write_all()
-        except (OSError, ValueError, LinkError) as error:
-            reason = error
-            if not isinstance(error, LinkError):
-                said = getattr(error, "strerror", None) or str(error)
-                reason = LinkError(f"the destination closed the link: {said}")
-            assert isinstance(reason, LinkError)
-            if self.give_up(reason):  # the others fail with the same error, and need not say so
-                self._on_error(reason)
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or str(error)
+            self._fail(LinkError(f"the destination closed the link: {said}"))
+        except Exception as error:
+            self._fail(unexpected(error))
+
+    def _fail(self, error: PagethriftError) -> None:
+        if self.give_up(error):  # the others fail with the same error, and need not say so
+            self._on_error(error)
 
     def write(
         self,

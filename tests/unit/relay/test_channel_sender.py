@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from pagethrift.engine.packing import Job
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import COMPRESSOR_BPS
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.writing import Writing
@@ -23,7 +23,7 @@ class Bench:
     """A sender and what it said."""
 
     pair: Ends
-    errors: list[LinkError] = field(default_factory=list)
+    errors: list[PagethriftError] = field(default_factory=list)
     took: list[tuple[Packet, int]] = field(default_factory=list)
     measured: list[bool] = field(default_factory=list)
 
@@ -51,6 +51,20 @@ def test_a_packet_that_was_begun_is_written_to_its_end_when_the_link_is_given_up
         data = pair.read(0)
         size = int.from_bytes(data[20:24], "big")
         assert len(data) == HEADER_BYTES + size
+        bench.sender.wait(3)
+        assert not bench.sender._thread.is_alive()
+
+
+def test_a_compressor_without_memory_is_an_error_of_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ends(1) as pair:
+        bench = Bench(pair)
+
+        def fail(packet: Packet) -> list[bytes]:
+            raise MemoryError
+
+        monkeypatch.setattr(bench.sender._encoder, "pages", fail)
+        bench.put(Job(0, packet_of(128, 1)))
+        assert eventually(lambda: [str(error) for error in bench.errors] == ["out of memory"])
         bench.sender.wait(3)
         assert not bench.sender._thread.is_alive()
 

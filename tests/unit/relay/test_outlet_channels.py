@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pagethrift.engine.packing import Job
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import BACKLOG_PACKETS, MUCH_FASTER
 from pagethrift.relay.outlet import FRESH_S, Outlet
 from pagethrift.stream.packets import HEADER_BYTES
@@ -21,7 +21,7 @@ class Bench:
     """An outlet with two channels, and its destination's ends."""
 
     def __init__(self, pair: Ends, stall_timeout_s: float, bps: float, plain: bool) -> None:
-        self.errors: list[LinkError] = []
+        self.errors: list[PagethriftError] = []
         self.pair = pair
         self.outlet = Outlet(
             pair.near[0], stall_timeout_s, self.errors.append, bps,

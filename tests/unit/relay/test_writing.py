@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.relay.writing import Writing
 from tests.unit.relay.channel_ends import ends
 
@@ -27,7 +27,7 @@ def test_everything_is_written_and_each_write_is_told() -> None:
 
 
 def test_the_first_error_is_reported_once_and_is_everybodys() -> None:
-    said: list[LinkError] = []
+    said: list[PagethriftError] = []
     writing = Writing(5.0, said.append)
 
     def fail(error: Exception) -> None:
@@ -43,7 +43,7 @@ def test_the_first_error_is_reported_once_and_is_everybodys() -> None:
 
 
 def test_a_socket_closed_by_another_thread_is_an_error_of_the_link() -> None:
-    said: list[LinkError] = []
+    said: list[PagethriftError] = []
     writing = Writing(5.0, said.append)
 
     def fail() -> None:
@@ -53,8 +53,29 @@ def test_a_socket_closed_by_another_thread_is_an_error_of_the_link() -> None:
     assert "negative integer" in str(said[0])
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError(), "out of memory"),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero (a fault of"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_ends_everybody_too(error: Exception, text: str) -> None:
+    """A writer that ended in silence would leave main waiting for its SYNC."""
+    said: list[PagethriftError] = []
+    writing = Writing(5.0, said.append)
+
+    def fail() -> None:
+        raise error
+
+    writing.guard(fail)
+    assert str(said[0]).startswith(text)
+    with pytest.raises(PagethriftError):
+        writing.check()
+
+
 def test_giving_up_reports_nothing_and_wakes_who_waits() -> None:
-    said: list[LinkError] = []
+    said: list[PagethriftError] = []
     writing, woken = Writing(5.0, said.append), threading.Event()
     condition = writing.condition()
 
@@ -83,7 +104,7 @@ def test_a_destination_that_takes_nothing_is_an_error() -> None:
 
 def test_one_connection_that_moves_keeps_a_blocked_one_waiting() -> None:
     """A channel waits at its SYNC while main carries on; only if nothing moves, nobody lives there."""
-    said: list[LinkError] = []
+    said: list[PagethriftError] = []
     writing = Writing(0.6, said.append)
     with ends(2, 4096) as pair:
         blocked = threading.Thread(
