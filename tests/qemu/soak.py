@@ -32,6 +32,7 @@ from typing import Any, get_args
 from pagethrift.errors import PagethriftError
 from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.live import kept
+from pagethrift.live.host import QemuProcess
 from pagethrift.live.migrate import migrate
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.model.result import MigrationResult, Outcome
@@ -180,7 +181,8 @@ class _Course:
         self._ended: ExitStack = ExitStack()
         self._machine: machines.Machine | None = None
         self._monitor = Path()
-        self._pids: set[int] = set()
+        self._processes: set[str] = set()
+        """as the state folder's files are named"""
 
     def start(self) -> None:
         """Start the first QEMU and wait until its guest works."""
@@ -250,7 +252,9 @@ class _Course:
     def _take(self, machine: machines.Machine, place: Path, end: ExitStack) -> None:
         self._ended.close()
         self._ended, self._machine, self._monitor = end, machine, place / "free.qmp"
-        self._pids.add(machine.process.pid)
+        process = QemuProcess.at(machine.process.pid)
+        assert process is not None
+        self._processes.add(f"{process.pid}-{process.started}")
 
     def _place(self, number: int) -> Path:
         place = self._folder / f"{number}"
@@ -268,7 +272,7 @@ class _Course:
             threads=len(tasks),
             children=sum(len((task / "children").read_text().split()) for task in tasks),
             temporary=len(os.listdir(tempfile.gettempdir())),
-            state_files=sum(name.split("-")[0] in map(str, self._pids) for name in names),
+            state_files=sum(name.partition(".")[0] in self._processes for name in names),
             namespaces=len(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else 0,
         )
 

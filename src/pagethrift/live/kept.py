@@ -59,6 +59,7 @@ def claimed(monitor: QmpMonitor) -> Iterator[None]:
     if path is None:
         yield
         return
+    _sweep(path.parent)
     with ExitStack() as stack:
         while not _locked(path, stack, monitor):
             stack.close()
@@ -91,7 +92,6 @@ def keep(
     path = _file(process, "settings.json")
     if path is None:
         return
-    _sweep(path)
     data = {"schema": SCHEMA, "version": VERSION, "parameters": parameters, "capabilities": capabilities}
     draft = path.with_suffix(".part")
     try:
@@ -102,13 +102,22 @@ def keep(
             draft.unlink(missing_ok=True)
 
 
-def _sweep(own: Path) -> None:
-    """Remove what was kept for other QEMUs that have ended: nothing is left to be restored there."""
+def _sweep(folder: Path) -> None:
+    """Remove what killed pagethrifts left of QEMUs that have ended: nothing is to be restored there."""
     with contextlib.suppress(OSError):
-        for path in own.parent.glob("*-*.settings.json"):
-            number = path.name.partition("-")[0]
-            if path != own and number.isdecimal() and not Path(f"/proc/{number}").exists():
+        for path in folder.glob("*-*.*"):
+            number, _, started = path.name.partition(".")[0].partition("-")
+            if number.isdecimal() and QemuProcess(int(number), started).ended and not _is_held(path):
                 path.unlink(missing_ok=True)
+
+
+def _is_held(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def forget(process: QemuProcess | None) -> None:

@@ -40,12 +40,23 @@ def test_what_was_kept_comes_back_until_it_is_forgotten() -> None:
 
 
 def test_what_was_kept_for_a_qemu_that_has_ended_is_swept(folder: Path) -> None:
-    living = QemuProcess(os.getpid(), "1")
-    for process in (living, PROCESS, QemuProcess(4712, "99")):
+    """And its claim; a process number may have come to another process since."""
+    number = os.getpid()
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    for process in (QemuProcess(number, started), QemuProcess(number, "1"), PROCESS):
         kept.keep(process, {"downtime-limit": 450}, {})
-    assert sorted(each.name for each in folder.iterdir()) == sorted(
-        [f"{os.getpid()}-1.settings.json", "4712-99.settings.json"]
-    )
+    (folder / "4711-99.lock").touch()
+    (folder / "4712-99.settings.part").touch()
+    (folder / "notes-of-mine.txt").touch()
+    with kept.claimed(monitor(QemuProcess(4713, "99"))), kept.claimed(monitor(QemuProcess(number, started))):
+        assert sorted(each.name for each in folder.iterdir()) == sorted(
+            [
+                "4713-99.lock",
+                f"{number}-{started}.lock",
+                f"{number}-{started}.settings.json",
+                "notes-of-mine.txt",
+            ]
+        ), "a claim that is held stays"
 
 
 def test_a_full_disk_leaves_nothing_half_written(folder: Path) -> None:
