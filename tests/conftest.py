@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from hypothesis import settings
 # a machine that does something else meanwhile is no fault of the code
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# a shell that starts tests in the background leaves these ignored, for them and for what they start
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -104,7 +104,9 @@ def test_ram_is_equal(name: str, short_path: Path) -> None:
     with (
         source(from_qemu, case.guest, short_path, case.machine) as a,
         destination(to_qemu, case.guest, short_path, case.machine) as b,
-        RelayProcess(relay_at, incoming, "--channels", str(case.channels), *case.more) as relay,
+        RelayProcess(
+            relay_at, incoming, "--channels", str(case.channels), "--compress", "on", *case.more
+        ) as relay,
     ):
         a.wait_ready()
         prepare(b, case.channels)

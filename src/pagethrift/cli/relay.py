@@ -40,6 +40,9 @@ from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, pa
 if TYPE_CHECKING:
     from pagethrift.tls import TlsClient
 
+LOOK_S = 0.05
+"""how soon a signal is acted on"""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -113,8 +116,7 @@ def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
     """Run the relay in its own thread, so that signals are handled at once; raise its error."""
 
     def stop(signum: int, frame: object) -> None:
-        interrupted.set()
-        server.abort(LinkError("interrupted; the source guest keeps running"))
+        interrupted.set()  # no more: a second signal may come while locks are held
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
@@ -123,8 +125,11 @@ def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
     failures: list[Exception] = []
     worker = threading.Thread(target=_run, args=(server, failures), name="relay")
     worker.start()
-    while worker.is_alive():
-        worker.join(0.2)
+    while worker.is_alive() and not interrupted.is_set():
+        worker.join(LOOK_S)
+    if interrupted.is_set():
+        server.abort(LinkError("interrupted; the source guest keeps running"))
+        worker.join()
     if failures:
         raise failures[0]
 

@@ -145,12 +145,19 @@ class Forwarder:
     def release_before(self, batch: PageBatch, out: Output, moment: Moment) -> bool:
         """Forward the held pages that the batch has deltas of the source's against; False as ``release``.
 
-        Such a delta is against what the source last sent, so that must be at the destination first.
+        Such a delta is against what the source last sent, so that must be at the destination first: over
+        main, as the delta itself, where the page is free to.
         """
         if not len(self.held):
             return True
         slots = self.held.slots(batch.page[batch.kind == Kind.XBZRLE])
-        return not len(self._forward_held(slots[slots >= 0], out, moment))
+        if self.lanes is None:
+            return not len(self._forward_held(slots[slots >= 0], out, moment))
+        compressing, self.lanes.compressing = self.lanes.compressing, False
+        try:
+            return not len(self._forward_held(slots[slots >= 0], out, moment))
+        finally:
+            self.lanes.compressing = compressing
 
     def _forward_held(self, slots: I64, out: Output, moment: Moment) -> I64:
         """Forward held pages as far as ``out`` has room; return the slots that are left."""

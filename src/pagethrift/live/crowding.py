@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 WINDOW_S = 2.0
 CROWDED = 0.7
 """a migration alone, both guests and the load on two processors, makes 0.2 to 0.4; with another process
 that never rests 0.5, with two 0.8 to 1.0, and the migration takes two to three times as long"""
-PRESSURE = Path("/proc/pressure/cpu")
+IDLE = 0.3
+"""of the processors: with more than that left, what waits is bound to a few of many processors"""
+PRESSURE, PROCESSORS = Path("/proc/pressure/cpu"), Path("/proc/stat")
 
 
 def waited_s(path: Path = PRESSURE) -> float | None:
@@ -23,29 +26,39 @@ def waited_s(path: Path = PRESSURE) -> float | None:
         return None
 
 
+def idle_s(path: Path = PROCESSORS) -> float:
+    """Return how many seconds each processor has been idle so far, on average; 0 where that is not known."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines() if line.startswith("cpu")]
+        return (int(lines[0][4]) + int(lines[0][5])) / os.sysconf("SC_CLK_TCK") / (len(lines) - 1)
+    except (OSError, ValueError, IndexError, ZeroDivisionError):
+        return 0.0
+
+
 class Crowding:
     """Watches in which share of the time work has waited for a processor lately."""
 
-    def __init__(self, path: Path = PRESSURE) -> None:
+    def __init__(self, pressure: Path = PRESSURE, processors: Path = PROCESSORS) -> None:
         self.warning = ""
         """empty while the processors suffice"""
-        self._path = path
-        self._window: tuple[float, float] | None = None
+        self._pressure = pressure
+        self._processors = processors
+        self._window: tuple[float, float, float] | None = None
 
     def look(self, now_s: float) -> None:
         """Take a look, at most every WINDOW_S."""
         if self._window is not None and now_s - self._window[0] < WINDOW_S:
             return
-        waited = waited_s(self._path)
+        self.warning = ""
+        waited = waited_s(self._pressure)
         if waited is None:
             return
-        before, self._window = self._window, (now_s, waited)
+        before, self._window = self._window, (now_s, waited, idle_s(self._processors))
         if before is None:
             return
-        share = (waited - before[1]) / (now_s - before[0])
-        self.warning = ""
-        if share >= CROWDED:
+        took_s, waiting_s, idle = (now - then for now, then in zip(self._window, before, strict=True))
+        if waiting_s >= CROWDED * took_s and idle < IDLE * took_s:
             self.warning = (
-                f"this host is short of processors: work waited for one {min(share, 1):.0%} of the time,"
-                " so the downtime may be longer than predicted"
+                f"this host is short of processors: work waited for one {min(1, waiting_s / took_s):.0%}"
+                " of the time, so the downtime may be longer than predicted"
             )

@@ -87,6 +87,7 @@ async def open_ends(
             ends.warnings.append(ends.settings.found)
         stack.push_async_callback(lambda: undisturbed(ends.give_back()))
         ends.borrowed.append(ends.settings)
+        await ends.settings.replace_found()
         await prepare_source(ends.settings, options)
         if destination is not None:
             theirs = await BorrowedSettings.of(destination.monitor)
@@ -96,6 +97,7 @@ async def open_ends(
             if options.compare_machines and (lines := await unlike(source, destination.monitor)):
                 raise QmpError(f"destination {destination.monitor.path}: {'; '.join(lines)}; make them equal")
             ends.borrowed.append(theirs)
+            await theirs.replace_found()
             ends.channels = await prepare_channels(options, source, destination, theirs, warnings)
             destination.has_channels = ends.channels is not None
             await prepare_destination(theirs, options, ends.channels)

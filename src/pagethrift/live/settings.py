@@ -40,6 +40,15 @@ class BorrowedSettings:
         settings._take_back()
         return settings
 
+    async def replace_found(self) -> None:
+        """Put the operator's values in the place of what a killed pagethrift left. Raises QmpError.
+
+        Until then QEMU has others than ``capabilities`` and ``parameters`` say.
+        """
+        if self.found:
+            await self._monitor.set_parameters(self._operators_parameters())
+            await self._monitor.set_capabilities(self._operators_capabilities())
+
     async def switch(self, **states: bool) -> None:
         """Set capabilities; underscores stand for dashes. Raises QmpError, also for an unknown name."""
         wanted = {name.replace("_", "-"): state for name, state in states.items()}
@@ -66,11 +75,9 @@ class BorrowedSettings:
             if self._changed_parameters or self._changed_capabilities:
                 await self._monitor.query_status()  # a QEMU that hangs is asked only once
             if self._changed_parameters:
-                names = self._changed_parameters & self.parameters.keys()
-                await self._monitor.set_parameters({name: self.parameters[name] for name in names})
+                await self._monitor.set_parameters(self._operators_parameters())
             if self._changed_capabilities:
-                states = {name: self.capabilities[name] for name in self._changed_capabilities}
-                await self._monitor.set_capabilities(states)
+                await self._monitor.set_capabilities(self._operators_capabilities())
             self._changed_parameters.clear()
             self._changed_capabilities.clear()
             kept.forget(self._monitor.process)
@@ -87,11 +94,13 @@ class BorrowedSettings:
         return parameters | {name: self.capabilities[name] for name in sorted(self._changed_capabilities)}
 
     def _keep(self) -> None:
-        parameters = {
-            name: self.parameters[name] for name in self._changed_parameters & self.parameters.keys()
-        }
-        capabilities = {name: self.capabilities[name] for name in self._changed_capabilities}
-        kept.keep(self._monitor.process, parameters, capabilities)
+        kept.keep(self._monitor.process, self._operators_parameters(), self._operators_capabilities())
+
+    def _operators_parameters(self) -> dict[str, Any]:
+        return {name: self.parameters[name] for name in self._changed_parameters & self.parameters.keys()}
+
+    def _operators_capabilities(self) -> dict[str, bool]:
+        return {name: self.capabilities[name] for name in self._changed_capabilities}
 
     def _take_back(self) -> None:
         """Find out whether the present values are the operator's."""

@@ -184,6 +184,7 @@ class Watch:
             held_bytes=self.relay.held_bytes,
             unsent_bytes=self.relay.unsent_bytes,
             link_bps=self._link_bps(),
+            compressor_pages_per_s=self.relay.compressor_pages_per_s,
             downtime_limit_s=self._limit_s,
             held_pages=self.relay.held_pages,
         )

@@ -20,7 +20,9 @@ COMPRESSOR_BPS = 190e6
 """bytes of pages a second that a channel compresses on one processor, with level 1, a window of 128 MiB and
 long-distance matching: 171 to 204 MB/s measured on the first passes of five guests"""
 BACKLOG_PACKETS = 2
-"""waiting on every channel: the compressor is behind"""
+"""waiting on one channel: its compressor is behind"""
+BACKLOG_S = 0.05
+"""of compressing may wait while pages can go plain instead: half of what may wait for the link"""
 HUNGRY_SHARE = 0.125
 """of what may wait: with less than that to send, the link may soon run dry"""
 MUCH_FASTER = 2.0

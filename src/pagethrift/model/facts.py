@@ -52,6 +52,8 @@ class StopFacts:
     link_bps: float
     """bytes per second, 0 while unknown"""
     downtime_limit_s: float
+    compressor_pages_per_s: float = 0.0
+    """where every page has to be compressed, how many can be in a second; 0: that is no limit, or unknown"""
     held_pages: int = 0
     """pages that wait in the relay; in a simulation also pages left for a later round"""
 

@@ -91,6 +91,8 @@ class RelayStatus:
     """made by the relay but not yet on the link: its queue and the socket's unsent bytes"""
     link_bps: float = 0.0
     """bytes per second the link has accepted lately, 0 while unknown"""
+    compressor_pages_per_s: float = 0.0
+    """how many pages the channels can compress, where no page may go plain; else 0"""
     pages_in: int = 0
     """page records read"""
     pages: PageCounters = field(default_factory=PageCounters)

@@ -42,6 +42,8 @@ class ChannelSender:
         """the number of the last SYNC written"""
         self.waiting = 0
         """packets that wait for the compressor"""
+        self.waiting_pages = 0
+        """pages in them"""
         self.ready_bytes = 0
         """compressed, and not yet taken by the socket"""
         self.estimated_bytes = 0
@@ -63,12 +65,23 @@ class ChannelSender:
         """What the socket has not taken yet, estimated where it is not compressed."""
         return self.ready_bytes + self.estimated_bytes
 
+    @property
+    def speed(self) -> float:
+        """Pages that the compressor does in a second, a guess until it has worked."""
+        return self.pages_per_s or COMPRESSOR_BPS / PAGE_BYTES
+
+    @property
+    def owed_s(self) -> float:
+        """How long compressing what waits will take."""
+        return self.waiting_pages / self.speed
+
     def put(self, job: Job) -> None:
         """Queue a packet or a SYNC. Call with ``Writing.lock`` held."""
         self._queue.append(job)
         self._work.notify()
         if job.packet is not None:
             self.waiting += 1
+            self.waiting_pages += job.packet.count
             self.estimated_bytes += job.packet.estimated_bytes
 
     def finish(self) -> None:
@@ -115,6 +128,7 @@ class ChannelSender:
         taken_bytes = sum(map(len, pieces))
         with self._writing.lock:
             self.waiting -= 1
+            self.waiting_pages -= pages
             self.estimated_bytes -= estimated
             self.ready_bytes += taken_bytes
             self._writing.room.notify()
@@ -150,5 +164,4 @@ def channel_closed(channel: int, error: Exception | None = None, hint: str = "")
 
 def compressor_bps(senders: list[ChannelSender], bytes_per_page: float) -> float:
     """Return how many bytes a second the compressors could give the link; a guess until each has worked."""
-    pages_per_s = sum(sender.pages_per_s or COMPRESSOR_BPS / PAGE_BYTES for sender in senders)
-    return pages_per_s * min(bytes_per_page, PAGE_BYTES)
+    return sum(sender.speed for sender in senders) * min(bytes_per_page, PAGE_BYTES)

@@ -17,8 +17,8 @@ from functools import partial
 from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
-from pagethrift.model.defaults import RATE_WINDOW_S
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE, MUCH_FASTER
+from pagethrift.model.defaults import RATE_WINDOW_S, RELAY_BUFFER_S
 from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
@@ -34,6 +34,8 @@ FRESH_S = 5.0
 """how long a rate is believed after the link was last seen full"""
 EXPLORE_S = 2 * RATE_WINDOW_S
 """two windows hold a whole one"""
+KERNEL_S = 0.02
+"""how often a look is taken at what only the kernel has: nobody tells when it becomes less"""
 
 
 class Outlet:
@@ -69,6 +71,7 @@ class Outlet:
         self.rate.bound_sockets()
         self._rate_lock = threading.Lock()
         self._exploring_until_s = 0.0
+        self._going = False
         self.channels = [
             ChannelSender(connection, encoder, self._writing, taken, self._measure)
             for connection, encoder in channels
@@ -101,7 +104,8 @@ class Outlet:
         ``bytes_per_page``: what a compressed page takes. They are not while the link would run dry before
         the compressor catches up, on a link much faster than the compressor, and until the rate is known.
         A link that only a compressor feeds looks no faster than the compressor: one that runs dry and was
-        not seen full lately gets plain pages until it was measured.
+        not seen full lately gets plain pages until it was measured. Nor are they while the compressors have
+        enough for BACKLOG_S: what waits for them takes time that no byte on the link tells of.
         """
         if not self._may_send_plain:
             return True
@@ -109,24 +113,33 @@ class Outlet:
         if not self.rate.known or now_s < self._exploring_until_s:
             return False
         if self._behind():
-            if now_s - self.rate.full_s > FRESH_S:
+            if not self._going and now_s - self.rate.full_s > FRESH_S:
                 self._exploring_until_s = now_s + EXPLORE_S
+            return False
+        if max(channel.owed_s for channel in self.channels) > BACKLOG_S:
             return False
         return self.rate.bps <= MUCH_FASTER * compressor_bps(self.channels, bytes_per_page)
 
-    def drained(self) -> bool:
-        """Whether the destination has everything that was written to channels."""
-        return all(
-            not channel.queued_bytes and not channel.connection.unacknowledged_bytes()
-            for channel in self.channels
-        )
+    @property
+    def compressor_pages_per_s(self) -> float:
+        """How many pages can be compressed where every page has to be; else 0."""
+        return 0.0 if self._may_send_plain else sum(channel.speed for channel in self.channels)
+
+    def go(self) -> None:
+        """Measure no more than is needed: the switchover is decided, and every byte counts."""
+        self._going, self._exploring_until_s = True, 0.0
+
+    def drained(self, number: int) -> bool:
+        """Whether the destination has everything that was written to a channel."""
+        channel = self.channels[number]
+        return not channel.queued_bytes and not channel.connection.unacknowledged_bytes()
 
     def take(self) -> Output:
         """Return an empty output, once what is unsent is within the bound. Raises LinkError."""
         with self._lock:
             while not self._pool or self._full():
                 self._writing.check()
-                self._writing.room.wait(WAIT_S)
+                self._writing.room.wait(WAIT_S if self._waiting() else KERNEL_S)
             self._writing.check()
             output = self._pool.popleft()
         output.clear()
@@ -181,13 +194,19 @@ class Outlet:
         bound_bytes = self.rate.bound_bytes
         if self._queued_bytes > bound_bytes // 2:
             return True
-        if not self.channels or self.unsent_bytes <= bound_bytes:
+        if not self.channels:
             return False
-        return not (self._may_send_plain and self._behind())
+        if max(channel.owed_s for channel in self.channels) > RELAY_BUFFER_S:
+            return True
+        return self.unsent_bytes > bound_bytes and not (self._may_send_plain and self._behind())
+
+    def _waiting(self) -> bool:
+        """Whether something waits that a writer will tell of when it has gone."""
+        return bool(self._queue) or any(channel.queued_bytes for channel in self.channels)
 
     def _behind(self) -> bool:
         """Whether the compressor cannot feed the link."""
-        if not self.channels or min(channel.waiting for channel in self.channels) < BACKLOG_PACKETS:
+        if max((channel.waiting for channel in self.channels), default=0) < BACKLOG_PACKETS:
             return False
         return self._made_bytes() < HUNGRY_SHARE * self.rate.bound_bytes
 

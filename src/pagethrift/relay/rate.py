@@ -10,7 +10,7 @@ from pagethrift.relay.connection import Connection
 UNKNOWN_BUFFER_BYTES = 1 << 20
 """until the rate is measured, which takes 0.2 s"""
 LOOK_BYTES = 512 << 10
-"""less than that says nothing of a link that was unknown: 20 ms of 200 Mbit/s"""
+"""less than that says nothing of a link: 20 ms of 200 Mbit/s"""
 LOOK_S = 0.02
 """a first look at a link that was never idle takes at least this long"""
 FAST_BPS = 64 << 20
@@ -71,5 +71,5 @@ class LinkRate:
             self.bps, self.known, self.full_s = (1 - share) * self.bps + share * bps, True, now_s
             self.bound_sockets()
         elif bps > self.bps:
-            self.bps, self.known = bps, self.known or count >= LOOK_BYTES
+            self.bps, self.known = bps, self.known or drained >= LOOK_BYTES
         self._window = (now_s, drained, True)

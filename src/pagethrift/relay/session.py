@@ -125,8 +125,10 @@ class Relay:
         self._thinner.begin_round(number)
 
     def go(self) -> None:
-        """Tell the thinner that the switchover is decided."""
+        """Tell the thinner and the outlet that the switchover is decided."""
         self._thinner.go()
+        if self._outlet:
+            self._outlet.go()
 
     def tell(self) -> None:
         """Report the present counters at once, in addition to the regular reports."""
@@ -158,6 +160,7 @@ class Relay:
             out_bytes=outlet.sent_bytes if outlet else 0,
             unsent_bytes=0 if outlet is None or over else outlet.unsent_bytes + open_bytes,
             link_bps=outlet.rate.bps if outlet else self._bandwidth_bps,
+            compressor_pages_per_s=outlet.compressor_pages_per_s if outlet else 0.0,
             pages_in=counters.of(Count.PAGES_IN),
             pages=counters.pages,
             held_pages=len(thinner.held),
@@ -256,7 +259,7 @@ class Relay:
             if data != b"":
                 continue
             outlet = self._outlet
-            loaded = self._thinner.phase is StreamPhase.TAIL and outlet is not None and outlet.drained()
+            loaded = self._thinner.phase is StreamPhase.TAIL and outlet is not None and outlet.drained(number)
             if not loaded and not self._over.is_set():
                 hint = self._connection.hint() if self._connection and self._tls else ""
                 self.abort(channel_closed(number, reason, hint))

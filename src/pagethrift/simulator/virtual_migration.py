@@ -300,6 +300,7 @@ class _Migration:
             held_pages=len(relay.held),
             unsent_bytes=0 if decides else self._unsent_bytes(),
             link_bps=rate_bps,
+            compressor_pages_per_s=self.outlet.compressor_pages_per_s if self.outlet else 0.0,
             downtime_limit_s=self.options.downtime_limit_s,
         )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from pagethrift.model.channels import BACKLOG_PACKETS, HUNGRY_SHARE, MUCH_FASTER
-from pagethrift.model.defaults import relay_buffer_bytes
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE, MUCH_FASTER
+from pagethrift.model.defaults import RELAY_BUFFER_S, relay_buffer_bytes
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulator.simulate_options import BUFFER_S
 from pagethrift.simulator.virtual_channels import VirtualPacket
@@ -51,6 +51,11 @@ class VirtualOutlet:
             self._pending_bytes += packet.size_bytes
         self._settle(now_s)
 
+    @property
+    def compressor_pages_per_s(self) -> float:
+        """How many pages can be compressed where every page has to be; else 0."""
+        return 0.0 if self._may_send_plain else len(self._free_s) / self._page_s
+
     def unsent_bytes(self, now_s: float) -> int:
         """Return what has not left, compressed or not."""
         self._settle(now_s)
@@ -62,7 +67,9 @@ class VirtualOutlet:
             return True
         self._settle(now_s)
         speed_bps = len(self._free_s) / self._page_s * min(bytes_per_page, PAGE_BYTES)
-        return not self._behind(now_s) and self._link.rate_bps(now_s) <= MUCH_FASTER * speed_bps
+        if self._behind(now_s) or self._owed_s(now_s) > BACKLOG_S:
+            return False
+        return self._link.rate_bps(now_s) <= MUCH_FASTER * speed_bps
 
     def free_s(self, now_s: float) -> float:
         """Return when more can be taken: what is unsent is within the bound, or the link is running dry."""
@@ -72,6 +79,10 @@ class VirtualOutlet:
             bound_bytes = min(rate_bps, relay_buffer_bytes(rate_bps, BUFFER_S))
             on_link = self._link.unsent_bytes(now_s)
             excess = self._pending_bytes + on_link - int(bound_bytes)
+            free_s = max(self._free_s) - RELAY_BUFFER_S
+            if free_s > now_s:
+                now_s = free_s
+                continue
             if excess <= 0 or (self._may_send_plain and self._behind(now_s)):
                 return now_s
             times_s = [self._pending[0][0]] if self._pending else []
@@ -93,9 +104,13 @@ class VirtualOutlet:
             self._waiting[packet.channel] -= packet.pages > 0
             self._pending_bytes -= packet.size_bytes
 
+    def _owed_s(self, now_s: float) -> float:
+        """Return how long compressing what waits will take."""
+        return max(self._free_s) - now_s
+
     def _behind(self, now_s: float) -> bool:
         """Whether the compressors cannot feed the link."""
-        if min(self._waiting) < BACKLOG_PACKETS:
+        if max(self._waiting) < BACKLOG_PACKETS:
             return False
         bound_bytes = relay_buffer_bytes(max(1.0, self._link.rate_bps(now_s)))
         return self._link.unsent_bytes(now_s) < HUNGRY_SHARE * bound_bytes

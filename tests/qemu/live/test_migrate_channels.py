@@ -74,7 +74,7 @@ def test_without_compression_the_destination_has_one_socket(pair: Pair) -> None:
 def test_channels_without_the_destinations_monitor_are_as_told(pair: Pair) -> None:
     switch_on(pair.destination, multifd_channels=2, multifd_compression="zstd")
     pair.destination.qmp.set_capabilities(return_path=True)
-    options = replace(pair.options(), destination_qmp=None, channels=2)
+    options = replace(pair.options(), destination_qmp=None, channels=2, compress=Compress.ON)
     pair.destination.qmp.execute("migrate-incoming", uri=options.destination)
     result = asyncio.run(migrate(options, decider=After(round=1)))
     completed(pair, result)
@@ -91,7 +91,7 @@ def test_a_destination_that_listens_already(pair: Pair) -> None:
             asyncio.run(migrate(pair.options(compress=Compress.ON)))
     result = asyncio.run(migrate(pair.options(start_destination=False)))
     completed(pair, result)
-    assert (result.pages.compressed > 500) is not says_so
+    assert (result.channels > 0) is not says_so
     assert any("pages travel uncompressed" in line for line in result.warnings) is says_so
     assert at_destination(pair) == before
 
@@ -100,6 +100,6 @@ def test_a_guest_with_a_uuid(binary: QemuLike, folder: Path) -> None:
     """QEMU compares it with what each channel says."""
     extra = ("-uuid", UUID)
     with running_pair(binary, folder, extra=extra, destination_extra=extra) as pair:
-        result = asyncio.run(migrate(pair.options(start_destination=False)))
+        result = asyncio.run(migrate(pair.options(start_destination=False, compress=Compress.ON)))
         completed(pair, result)
         assert result.pages.compressed > 500

@@ -11,7 +11,8 @@ import pytest
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.channels import BACKLOG_PACKETS, MUCH_FASTER
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, MUCH_FASTER
+from pagethrift.model.defaults import RELAY_BUFFER_S
 from pagethrift.relay.outlet import FRESH_S, Outlet
 from pagethrift.stream.packets import HEADER_BYTES
 from tests.unit.relay.channel_ends import Ends, encoders, ends, eventually, packet_of
@@ -95,11 +96,11 @@ def test_what_is_unsent_adds_up_over_all_sockets() -> None:
         assert out.channels[1].estimated_bytes == HEADER_BYTES + 1000
         made = 100_000 + 2 * 128 * 4096 + HEADER_BYTES + 1000
         assert made <= out.unsent_bytes <= made + 30_000, "with the kernel's part, whose overhead it counts"
-        assert not out.drained()
+        assert not any(out.drained(number) for number in range(2))
         wire = sum(len(bench.pair.read(number)) for number in (0, 1, 2))
         wire += sum(len(bench.pair.read(number)) for number in (0, 1, 2))
         assert out.unsent_bytes == 0
-        assert out.drained()
+        assert all(out.drained(number) for number in range(2))
         assert out.sent_bytes == wire
 
 
@@ -170,12 +171,65 @@ def set_waiting(bench: Bench, *waiting: int) -> None:
 def test_pages_go_plain_while_the_link_would_run_dry_before_the_compressor() -> None:
     with outlet(bps=1e7) as bench:
         assert bench.outlet.compressing(2000)
-        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS - 1)
-        assert bench.outlet.compressing(2000), "one channel's compressor is idle soon"
+        set_waiting(bench, BACKLOG_PACKETS - 1, BACKLOG_PACKETS - 1)
+        assert bench.outlet.compressing(2000), "the compressors are idle soon"
+        set_waiting(bench, BACKLOG_PACKETS, 0)
+        assert not bench.outlet.compressing(2000), "hot pages may all belong to one channel"
         set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
         assert not bench.outlet.compressing(2000)
         bench.outlet.channels[0].ready_bytes = 1 << 18
         assert bench.outlet.compressing(2000), "there is enough to send meanwhile"
+
+
+def test_what_waits_for_compressors_is_bounded_in_their_time() -> None:
+    """Bytes on the link do not tell: a page that is nearly as before takes 30 of them, and 20 µs."""
+    with outlet(bps=1e8) as bench:
+        out, channel = bench.outlet, bench.outlet.channels[1]
+        channel.ready_bytes = 1 << 23
+        channel.pages_per_s = 10_000
+        channel.waiting_pages = int(10_000 * BACKLOG_S)
+        assert out.compressing(2000)
+        channel.waiting_pages += 1
+        assert not out.compressing(2000)
+        channel.ready_bytes = 0
+        assert not out._full(), "pages go plain"
+        channel.waiting_pages = int(10_000 * RELAY_BUFFER_S) + 1
+        assert out._full(), "pages that are bound to their channel go nowhere else"
+        assert out.compressor_pages_per_s == 0
+    with outlet(bps=1e8, plain=False) as bench:
+        for each in bench.outlet.channels:
+            each.pages_per_s = 10_000
+        assert bench.outlet.compressor_pages_per_s == 20_000
+        bench.outlet.channels[0].waiting_pages = int(10_000 * RELAY_BUFFER_S) + 1
+        assert bench.outlet.compressing(2000)
+        assert bench.outlet._full()
+
+
+def test_nothing_is_measured_during_a_switchover() -> None:
+    with outlet(bps=1e7) as bench:
+        out = bench.outlet
+        out.rate.full_s = time.monotonic() - FRESH_S - 1
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not out.compressing(2000)
+        set_waiting(bench, 0, 0)
+        out.go()
+        assert out.compressing(2000), "a measurement that has begun ends"
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not out.compressing(2000)
+        set_waiting(bench, 0, 0)
+        assert out.compressing(2000), "and none begins"
+
+
+def test_room_that_only_the_kernel_makes_is_looked_for_often() -> None:
+    """A Unix socket's queue counts more than its bytes, and nobody tells when it becomes less."""
+    with outlet() as bench:
+        assert not bench.outlet._waiting()
+        bench.put(bytes(1 << 20))
+        assert bench.outlet._waiting(), "the writer will tell"
+        bench.pair.read(0)
+        assert eventually(lambda: not bench.outlet._waiting())
+        bench.put(jobs=(Job(1, packet_of()),))
+        assert bench.outlet._waiting()
 
 
 def test_a_full_queue_of_packets_does_not_keep_a_hungry_link_from_plain_pages() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pagethrift.model.defaults import relay_buffer_bytes
+from pagethrift.model.defaults import RELAY_BUFFER_S, relay_buffer_bytes
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulator.simulate_options import BUFFER_S
 from pagethrift.simulator.virtual_channels import VirtualPacket
@@ -68,7 +68,7 @@ def test_the_queue_counts_in_unsent_bytes() -> None:
 def test_a_link_that_runs_dry_gets_plain_pages() -> None:
     fast = outlet(5e7)
     assert fast.compressing(0.0, 2048)
-    fast.put(0, packets(60), 0.0)
+    fast.put(0, packets(4), 0.0)
     assert not fast.compressing(0.0, 2048), "packets wait, and the link has nothing"
     assert fast.free_s(0.0) == 0.0
     fast.put(8_000_000, [], 0.0)
@@ -77,6 +77,21 @@ def test_a_link_that_runs_dry_gets_plain_pages() -> None:
     demanded.put(0, packets(60), 0.0)
     assert demanded.compressing(0.0, 2048)
     assert demanded.free_s(0.0) > PACKET_S
+
+
+def test_what_waits_for_compressors_is_bounded_in_their_time() -> None:
+    """Bytes on the link do not tell."""
+    busy = outlet(5e7)
+    busy.put(8_000_000, packets(4), 0.0)
+    assert busy.compressing(0.0, 2048)
+    busy.put(0, packets(4), 0.0)
+    assert not busy.compressing(0.0, 2048)
+    assert busy.compressor_pages_per_s == 0
+    demanded = outlet(1e12, may_send_plain=False)
+    demanded.put(0, packets(200), 0.0)
+    owed_s = 200 * PACKET_S / len(demanded._free_s)
+    assert demanded.free_s(0.0) == pytest.approx(owed_s - RELAY_BUFFER_S, rel=0.01)
+    assert demanded.compressor_pages_per_s > 0
 
 
 def test_a_link_much_faster_than_the_compressor_gets_plain_pages() -> None:

@@ -45,8 +45,12 @@ def predicted_downtime_s(facts: StopFacts) -> float | None:
     """
     if facts.round <= 0:
         return None
-    owed_bytes = pending_pages(facts, STOP_DELAY_S) * bytes_per_dirty_page(facts)
-    return _downtime_s(owed_bytes + facts.held_bytes + facts.unsent_bytes, facts.link_bps)
+    pages = pending_pages(facts, STOP_DELAY_S)
+    owed_bytes = pages * bytes_per_dirty_page(facts)
+    downtime_s = _downtime_s(owed_bytes + facts.held_bytes + facts.unsent_bytes, facts.link_bps)
+    if downtime_s is None or facts.compressor_pages_per_s <= 0:
+        return downtime_s
+    return max(downtime_s, FIXED_DOWNTIME_S + (pages + facts.held_pages) / facts.compressor_pages_per_s)
 
 
 def longest_downtime_s(total_pages: int, link_bps: float) -> float | None:

@@ -50,6 +50,15 @@ def test_prediction_counts_everything_that_must_still_cross_the_link() -> None:
     assert predicted_downtime_s(replace(FACTS, link_bps=0.0)) is None
 
 
+def test_pages_that_all_have_to_be_compressed_take_the_compressors_time() -> None:
+    """A page that is nearly as before is 30 bytes on the link, and as much work as another."""
+    pages = 2000 + 500 * STOP_DELAY_S
+    slow = replace(FACTS, compressor_pages_per_s=1000.0, held_pages=50)
+    assert predicted_downtime_s(slow) == pytest.approx(FIXED_DOWNTIME_S + (pages + 50) / 1000)
+    assert predicted_downtime_s(replace(FACTS, compressor_pages_per_s=1e6)) == predicted_downtime_s(FACTS)
+    assert predicted_downtime_s(replace(slow, link_bps=0.0)) is None
+
+
 def test_nothing_is_predicted_in_the_first_pass() -> None:
     """Of a guest that is nearly all zero 1 GiB "remains", which costs less than 3 MB of the link."""
     first = replace(FACTS, round=0, remaining_pages=262_000, retransferred_pages=0, retransferred_bytes=0)
