@@ -118,7 +118,10 @@ class Outlet:
             return False
         if max(channel.owed_s for channel in self.channels) > BACKLOG_S:
             return False
-        return self.rate.bps <= MUCH_FASTER * compressor_bps(self.channels, bytes_per_page)
+        speed_bps = compressor_bps(self.channels, bytes_per_page)
+        if not self.rate.full_s and self.rate.bps > speed_bps:
+            return False  # a first look takes a fast link for a slower one
+        return self.rate.bps <= MUCH_FASTER * speed_bps
 
     @property
     def compressor_pages_per_s(self) -> float:

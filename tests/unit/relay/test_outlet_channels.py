@@ -13,6 +13,7 @@ from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, MUCH_FASTER
 from pagethrift.model.defaults import RELAY_BUFFER_S
+from pagethrift.relay.channel_sender import compressor_bps
 from pagethrift.relay.outlet import FRESH_S, Outlet
 from pagethrift.stream.packets import HEADER_BYTES
 from tests.unit.relay.channel_ends import Ends, encoders, ends, eventually, packet_of
@@ -248,6 +249,17 @@ def test_a_link_much_faster_than_the_compressor_gets_plain_pages() -> None:
             channel.pages_per_s = 1e9 / 1000 / MUCH_FASTER / 2 + 1000
         assert bench.outlet.compressing(1000)
         assert not bench.outlet.compressing(900)
+
+
+def test_a_first_look_that_shows_a_fast_link_is_not_enough() -> None:
+    with outlet() as bench:
+        rate = bench.outlet.rate
+        rate.known, rate.bps = True, compressor_bps(bench.outlet.channels, 2000) * 0.9
+        assert bench.outlet.compressing(2000)
+        rate.bps *= 1.3
+        assert not bench.outlet.compressing(2000)
+        rate.full_s = time.monotonic()
+        assert bench.outlet.compressing(2000)
 
 
 def test_until_the_rate_is_known_pages_go_plain() -> None:
