@@ -47,11 +47,6 @@ class Packing:
         return self._queued_again + sum(packet.estimate(Estimate.AGAIN) for packet in self._open)
 
     @property
-    def page_bytes(self) -> float:
-        """What a page takes that travels compressed for the first time, on average."""
-        return self._lanes.far_bytes
-
-    @property
     def lane_wanted(self) -> bool:
         """Whether a page was bound to its lane since the last sync."""
         return self._lanes.bound_pages > 0

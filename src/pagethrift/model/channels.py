@@ -25,8 +25,8 @@ BACKLOG_S = 0.05
 """of compressing may wait while pages can go plain instead: half of what may wait for the link"""
 HUNGRY_SHARE = 0.125
 """of what may wait: with less than that to send, the link may soon run dry"""
-MUCH_FASTER = 2.0
-"""a link so much faster than the compressor gets plain pages only; the guests get the processor"""
+WARM_UP_PACKETS = 8
+"""of a channel, which say nothing of its speed: the compressor touches its memory for the first time"""
 
 
 class Compress(StrEnum):

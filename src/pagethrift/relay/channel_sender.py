@@ -11,7 +11,7 @@ from functools import partial
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
-from pagethrift.model.channels import COMPRESSOR_BPS
+from pagethrift.model.channels import COMPRESSOR_BPS, WARM_UP_PACKETS
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.relay import threads
 from pagethrift.relay.connection import Connection
@@ -50,6 +50,7 @@ class ChannelSender:
         """of the packets that wait"""
         self.pages_per_s = 0.0
         """how fast the compressor has been lately; 0 while unknown"""
+        self._packets = 0
         self.connection = connection
         self._encoder = encoder
         self._writing = writing
@@ -120,11 +121,11 @@ class ChannelSender:
     def _compress(self, packet: Packet) -> list[bytes]:
         began_s, pages, estimated = time.monotonic(), packet.count, packet.estimated_bytes
         pieces = self._encoder.pages(packet)
-        took_s = max(1e-6, time.monotonic() - began_s)
-        speed = pages / took_s
-        self.pages_per_s = speed if not self.pages_per_s else (
-            self.pages_per_s + NEWEST_SHARE * (speed - self.pages_per_s)
-        )  # fmt: skip
+        speed = pages / max(1e-6, time.monotonic() - began_s)
+        self._packets += 1
+        if self._packets > WARM_UP_PACKETS:
+            before = self.pages_per_s or speed
+            self.pages_per_s = before + NEWEST_SHARE * (speed - before)
         taken_bytes = sum(map(len, pieces))
         with self._writing.lock:
             self.waiting -= 1
@@ -162,6 +163,10 @@ def channel_closed(channel: int, error: Exception | None = None, hint: str = "")
     )
 
 
-def compressor_bps(senders: list[ChannelSender], bytes_per_page: float) -> float:
-    """Return how many bytes a second the compressors could give the link; a guess until each has worked."""
-    return sum(sender.speed for sender in senders) * min(bytes_per_page, PAGE_BYTES)
+def compressor_bps(senders: list[ChannelSender]) -> float:
+    """Return how many bytes of pages a second the compressors take when they get a processor.
+
+    At least what one processor does: a busy moment, or the first touch of a compressor's memory, would keep
+    pages from it for ever, and its speed from being measured again.
+    """
+    return sum(max(COMPRESSOR_BPS, sender.pages_per_s * PAGE_BYTES) for sender in senders)

@@ -17,7 +17,7 @@ from functools import partial
 from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE, MUCH_FASTER
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE
 from pagethrift.model.defaults import RATE_WINDOW_S, RELAY_BUFFER_S
 from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
@@ -34,6 +34,8 @@ FRESH_S = 5.0
 """how long a rate is believed after the link was last seen full"""
 EXPLORE_S = 2 * RATE_WINDOW_S
 """two windows hold a whole one"""
+FIRST_LOOK_SHARE = 0.5
+"""of the compressors' speed: a link that looked faster than that at first is measured for a whole window"""
 KERNEL_S = 0.02
 """how often a look is taken at what only the kernel has: nobody tells when it becomes less"""
 
@@ -98,11 +100,11 @@ class Outlet:
         """
         return self.rate.fast and self.unsent_bytes >= BUSY_BYTES
 
-    def compressing(self, bytes_per_page: float) -> bool:
+    def compressing(self) -> bool:
         """Whether pages that may travel either way are to be compressed.
 
-        ``bytes_per_page``: what a compressed page takes. They are not while the link would run dry before
-        the compressor catches up, on a link much faster than the compressor, and until the rate is known.
+        They are not while the link would run dry before the compressor catches up, on a link that carries
+        pages faster than the compressors take them, and until the rate is known.
         A link that only a compressor feeds looks no faster than the compressor: one that runs dry and was
         not seen full lately gets plain pages until it was measured. Nor are they while the compressors have
         enough for BACKLOG_S: what waits for them takes time that no byte on the link tells of.
@@ -118,10 +120,9 @@ class Outlet:
             return False
         if max(channel.owed_s for channel in self.channels) > BACKLOG_S:
             return False
-        speed_bps = compressor_bps(self.channels, bytes_per_page)
-        if not self.rate.full_s and self.rate.bps > speed_bps:
-            return False  # a first look takes a fast link for a slower one
-        return self.rate.bps <= MUCH_FASTER * speed_bps
+        speed_bps = compressor_bps(self.channels)
+        # a first look takes a fast link for a slower one
+        return self.rate.bps <= (speed_bps if self.rate.full_s else FIRST_LOOK_SHARE * speed_bps)
 
     @property
     def compressor_pages_per_s(self) -> float:

@@ -273,7 +273,7 @@ class Relay:
         output: Output = outlet.take()
         self._thinner.link_bps = outlet.rate.bps
         if self._thinner.packing:
-            self._thinner.compressing = outlet.compressing(self._thinner.packing.page_bytes)
+            self._thinner.compressing = outlet.compressing()
         try:
             return self._thinner.run(output, time.monotonic())
         finally:

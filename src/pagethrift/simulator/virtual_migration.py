@@ -173,7 +173,7 @@ class _Migration:
         began_s = self.now_s
         if self.outlet and self.relay.channels:
             lanes = self.relay.channels.lanes
-            lanes.compressing = self.outlet.compressing(self.now_s, lanes.far_bytes)
+            lanes.compressing = self.outlet.compressing(self.now_s)
         size = self.relay.thin(pages, self._moment(last))
         self._put(size, began_s + self._read_s(pages))
         if len(pages):

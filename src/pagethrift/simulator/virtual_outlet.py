@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE, MUCH_FASTER
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE
 from pagethrift.model.defaults import RELAY_BUFFER_S, relay_buffer_bytes
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulator.simulate_options import BUFFER_S
@@ -61,15 +61,14 @@ class VirtualOutlet:
         self._settle(now_s)
         return self._pending_bytes + self._link.unsent_bytes(now_s)
 
-    def compressing(self, now_s: float, bytes_per_page: float) -> bool:
+    def compressing(self, now_s: float) -> bool:
         """Whether pages that may travel either way are to be compressed; see the relay's outlet."""
         if not self._may_send_plain:
             return True
         self._settle(now_s)
-        speed_bps = len(self._free_s) / self._page_s * min(bytes_per_page, PAGE_BYTES)
         if self._behind(now_s) or self._owed_s(now_s) > BACKLOG_S:
             return False
-        return self._link.rate_bps(now_s) <= MUCH_FASTER * speed_bps
+        return self._link.rate_bps(now_s) <= len(self._free_s) / self._page_s * PAGE_BYTES
 
     def free_s(self, now_s: float) -> float:
         """Return when more can be taken: what is unsent is within the bound, or the link is running dry."""

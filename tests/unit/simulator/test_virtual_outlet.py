@@ -67,15 +67,15 @@ def test_the_queue_counts_in_unsent_bytes() -> None:
 
 def test_a_link_that_runs_dry_gets_plain_pages() -> None:
     fast = outlet(5e7)
-    assert fast.compressing(0.0, 2048)
+    assert fast.compressing(0.0)
     fast.put(0, packets(4), 0.0)
-    assert not fast.compressing(0.0, 2048), "packets wait, and the link has nothing"
+    assert not fast.compressing(0.0), "packets wait, and the link has nothing"
     assert fast.free_s(0.0) == 0.0
     fast.put(8_000_000, [], 0.0)
-    assert fast.compressing(0.0, 2048)
+    assert fast.compressing(0.0)
     demanded = outlet(5e7, may_send_plain=False)
     demanded.put(0, packets(60), 0.0)
-    assert demanded.compressing(0.0, 2048)
+    assert demanded.compressing(0.0)
     assert demanded.free_s(0.0) > PACKET_S
 
 
@@ -83,9 +83,9 @@ def test_what_waits_for_compressors_is_bounded_in_their_time() -> None:
     """Bytes on the link do not tell."""
     busy = outlet(5e7)
     busy.put(8_000_000, packets(4), 0.0)
-    assert busy.compressing(0.0, 2048)
+    assert busy.compressing(0.0)
     busy.put(0, packets(4), 0.0)
-    assert not busy.compressing(0.0, 2048)
+    assert not busy.compressing(0.0)
     assert busy.compressor_pages_per_s == 0
     demanded = outlet(1e12, may_send_plain=False)
     demanded.put(0, packets(200), 0.0)
@@ -96,9 +96,9 @@ def test_what_waits_for_compressors_is_bounded_in_their_time() -> None:
 
 def test_a_link_much_faster_than_the_compressor_gets_plain_pages() -> None:
     speed_bps = SPEED_BPS / 2
-    assert outlet(1.9 * speed_bps).compressing(0.0, 2048)
-    assert not outlet(2.1 * speed_bps).compressing(0.0, 2048)
-    assert outlet(2.1 * speed_bps, channels=2).compressing(0.0, 2048)
+    assert outlet(1.9 * speed_bps).compressing(0.0)
+    assert not outlet(2.1 * speed_bps).compressing(0.0)
+    assert outlet(2.1 * speed_bps, channels=2).compressing(0.0)
 
 
 def test_waiting_ends_on_a_link_that_stops_for_a_while() -> None:
