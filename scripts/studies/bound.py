@@ -68,7 +68,11 @@ def capture(path: Path, into: Path, seconds: float) -> None:
                 "migrate-set-parameters",
                 {"max-bandwidth": RATE_BPS, "downtime-limit": 1, "avail-switchover-bandwidth": 1000},
             )
-            monitor.execute("migrate", {"uri": f"exec:cat > {into}"})
+            monitor.execute(
+                "migrate-set-capabilities", {"capabilities": [{"capability": "return-path", "state": True}]}
+            )
+            # the shell keeps the way back open
+            monitor.execute("migrate", {"uri": f"exec:cat > {into}; :"})
             time.sleep(seconds)
             monitor.execute("migrate_cancel")
 
