@@ -358,51 +358,6 @@ def test_10_hold_values_are_never_taken_for_the_operators(pair: Pair) -> None:
     assert pair.parameter("max-bandwidth") == 128 << 20
 
 
-def test_11_a_result_that_cannot_be_written_is_a_warning(pair: Pair) -> None:
-    folder = pair.folder / "results"
-    folder.mkdir()
-
-    def remove(_: Progress) -> None:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-
-    options = pair.options(result_path=folder / "r.json")
-    result = asyncio.run(migrate(options, remove, After(round=1)))
-    assert result.outcome is Outcome.COMPLETED
-    assert any("could not be written" in warning for warning in result.warnings)
-
-
-@pytest.mark.parametrize("option", ["--out", "--facts-log"])
-def test_11_paths_are_checked_before_anything_moves(pair: Pair, option: str) -> None:
-    done = subprocess.run(
-        command(pair, option, str(pair.folder)), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr == f"pagethrift: {option} {pair.folder}: is a folder; name a file in it\n"
-    assert runs_once(pair) == "source"
-
-
-def test_11_a_facts_log_on_a_disk_that_fills(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: object, facts: object, decision: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pagethrift.trace.facts_log.FactsWriter.add", full)
-    options = pair.options(facts_log=pair.folder / "facts")
-    result = asyncio.run(migrate(options, decider=After(round=1)))
-    assert result.outcome is Outcome.COMPLETED
-    assert "the facts log ends early: No space left on device" in result.warnings
-    assert runs_once(pair) == "destination"
-
-
-def test_11_a_relay_folder_that_is_not_there(pair: Pair) -> None:
-    done = subprocess.run(
-        command(pair, "--relay-folder", "/nonexistent"), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("pagethrift: --relay-folder /nonexistent: ")
-    assert done.stderr.count("\n") == 1
-
-
 def test_the_state_folder_is_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pagethrift.live import kept
 
