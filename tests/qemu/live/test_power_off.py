@@ -15,8 +15,9 @@ from pagethrift.model.result import MigrationResult, Outcome
 from tests.qemu.live.pair import After, Pair, running_pair, slow_link
 from tests.qemu.machines import QemuLike
 
-POWER_OFF = "o /w 0x604 0x2000"
-"""ACPI's sleep type 5 into PM1a_CNT, as a guest's kernel writes it"""
+POWER_OFF = "o /w 0x604 0x2020"
+"""ACPI's sleep enable into PM1a_CNT, as a guest's kernel writes it, in both bytes: the monitor of QEMU 11.1
+swaps them"""
 
 
 async def powered_off(pair: Pair, how: str) -> MigrationResult:

@@ -15,7 +15,7 @@ def end(role: str, state: str, ended: bool = False) -> EndState:
     return EndState(f"{role}.qmp", state, ended)
 
 
-@pytest.mark.parametrize(("source", "destination"), itertools.product(STATES, STATES))
+@pytest.mark.parametrize(("source", "destination"), list(itertools.product(STATES, STATES)))
 def test_nothing_is_claimed_that_was_not_said(source: str, destination: str) -> None:
     found = Whereabouts(end("s", source), end("d", destination), all_sent=True)
     said = found.sentence()
