@@ -15,9 +15,9 @@ from pagethrift.model.result import MigrationResult, Outcome
 from tests.qemu.live.pair import After, Pair, running_pair, slow_link
 from tests.qemu.machines import QemuLike
 
-POWER_OFF = "o /w 0x604 0x2020"
-"""ACPI's sleep enable into PM1a_CNT, as a guest's kernel writes it, in both bytes: the monitor of QEMU 11.1
-swaps them"""
+POWER_OFF = {True: "o /w 0x604 0x2000", False: "o /b 0x605 0x20"}
+"""ACPI's sleep enable into PM1a_CNT, as a guest's kernel writes it, for QEMUs before 11 and others: 7.2
+ignores the byte, and the monitor of 11.1 writes half of the word"""
 
 
 async def powered_off(pair: Pair, how: str) -> MigrationResult:
@@ -28,7 +28,8 @@ async def powered_off(pair: Pair, how: str) -> MigrationResult:
         while pair.source.qmp.execute("query-migrate").get("ram", {}).get("dirty-sync-count", 0) < 2:
             await asyncio.sleep(0.02)
         if how == "guest-shutdown":
-            pair.source.qmp.command("human-monitor-command", {"command-line": POWER_OFF})
+            older = pair.source.qmp.execute("query-version")["qemu"]["major"] < 11
+            pair.source.qmp.command("human-monitor-command", {"command-line": POWER_OFF[older]})
         else:
             pair.source.qmp.execute("quit")
         return await task
