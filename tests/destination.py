@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import zstandard
 
 from pagethrift.engine.output import Output, PauseReason
 from pagethrift.engine.thinner import Thinner
@@ -25,6 +24,7 @@ from pagethrift.stream.events import BodyEnds, Pages, RamBegins, RamEnds, Raw, S
 from pagethrift.stream.image import _apply
 from pagethrift.stream.reader import StreamReader
 from pagethrift.stream.writer import RUN_BYTES
+from tests.zstd_pages import PageDecoder
 
 UUID = bytes(range(16))
 HEAD = struct.Struct(">IIIIIIQI28x256s128Q")
@@ -92,6 +92,7 @@ def thin_over_channels(
     while True:
         now_s += rng.random()
         thinner.compressing = rng.random() < 0.8
+        steer_frames(thinner, rng)
         progress = thinner.run(out, now_s)
         writers.work()
         carried.main += b"".join(out.pieces())
@@ -111,6 +112,13 @@ def thin_over_channels(
             thinner.begin_round(thinner.round + 1)
         if rng.random() < 0.01:
             thinner.go()
+
+
+def steer_frames(thinner: Thinner, rng: random.Random) -> None:
+    """Change the kind of frame now and then."""
+    thinner.link_bps = rng.choice((1.0, 1e9))
+    if thinner.packing:
+        thinner.packing.long_pages_per_s = 1.0
 
 
 def answer_probe(thinner: Thinner, mode: SyncMode) -> None:
@@ -165,11 +173,7 @@ def _read_channel(data: bytes, number: int, table: BlockTable) -> list[object]:
     assert (magic, version, data[8:24], data[24]) == (0x11223344, 1, UUID, number)
     assert not any(data[25:64])
     found: list[object] = []
-    # as migration/multifd-zstd.c: one decoder for all packets; QEMU's refuses a window of more than 2^27
-    decoder, at = (
-        zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(read_across_frames=True),
-        64,
-    )
+    decoder, at = PageDecoder(), 64
     blocks = {block.name: block for block in table.blocks}
     while at < len(data):
         magic, version, flags, alloc, normal, size, _, zero, name, *offsets = HEAD.unpack_from(data, at)
@@ -182,8 +186,7 @@ def _read_channel(data: bytes, number: int, table: BlockTable) -> list[object]:
             assert normal <= alloc
             assert 0 < size < 1 << 20
             block = blocks[name.rstrip(b"\0")]
-            raw = decoder.decompress(data[at : at + size])
-            assert len(raw) == normal * PAGE_BYTES, "a packet's pages end with the packet"
+            raw = decoder.pages(data[at : at + size], normal)
             assert all(offset % PAGE_BYTES == 0 and offset < block.used_bytes for offset in offsets[:normal])
             found.append(
                 [

@@ -20,7 +20,7 @@ from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 from pagethrift.stream.wire import Section
 from pagethrift.stream.writer import RUN_BYTES
-from tests.destination import Carried, Writers, answer_probe
+from tests.destination import Carried, Writers, answer_probe, steer_frames
 from tests.streams import _next, _page
 
 MAIN = -1
@@ -282,6 +282,7 @@ class Scene:
             if self._writers:
                 self._writers.work()
                 self.thinner.compressing = self.rng.random() < 0.8
+                steer_frames(self.thinner, self.rng)
                 if progress is PauseReason.PROBE:
                     answer_probe(self.thinner, self.carried.mode)
                     self._writers.work()

@@ -14,8 +14,8 @@ from pagethrift.model.relay_protocol import RelayEnd, RelayState, RelayStatus, d
 class RelayProcess:
     """``pagethrift relay --json`` with its last status."""
 
-    def __init__(self, listen: str, connect: str, *more: str) -> None:
-        command = [sys.executable, "-m", "pagethrift", "relay", "--json"]
+    def __init__(self, listen: str, connect: str, *more: str, module: str = "pagethrift") -> None:
+        command = [sys.executable, "-m", module, "relay", "--json"]
         command += ["--listen", listen, "--connect", connect, *more]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -124,6 +124,32 @@ def test_ram_is_equal(name: str, short_path: Path) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("series", SERIES)
+def test_frames_change_in_the_middle_and_ram_is_equal(series: str, short_path: Path) -> None:
+    relay_at, incoming = sockets(short_path)
+    (qemu,) = qemus(series)
+    machine = "pc" if series == "7.2" else ROUND
+    with (
+        source(qemu, PATTERNS, short_path, machine) as a,
+        destination(qemu, PATTERNS, short_path, machine) as b,
+        RelayProcess(
+            relay_at, incoming, "--channels", "2", "--compress", "on", module="tests.qemu.restless_relay"
+        ) as relay,
+    ):
+        a.wait_ready()
+        prepare(b, 2)
+        begin(a, b, short_path, to=relay_at, listen=incoming, parameters=SLOW_LINK)
+        wait_for(relay, lambda: relay.status.retransferred_pages > 2000 or relay.process.poll() == 0)
+        a.qmp.command("migrate-set-parameters", {"downtime-limit": 10_000})
+        finish(a, b)
+        assert relay.wait() == 0, relay.close()
+        said = relay.close()
+        assert int(said.split(" frames ended")[0].split()[-1]) >= 4, said
+        assert relay.status.pages.compressed > 1000
+        found = differing_pages(a.dump_ram(), b.dump_ram())
+    assert found == []
+
+
 def wait_for(relay: RelayProcess, ready: Callable[[], bool], timeout_s: float = 15.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not ready():

@@ -12,7 +12,8 @@ import numpy as np
 from pagethrift.content.ledger import ALL_CHANGED
 from pagethrift.engine.choice import ONLY_CHANNEL, Payload
 from pagethrift.kernels import kernel
-from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.channels import HURRIED_SHARE, UNHURRIED_SHARE, ChannelSettings
+from pagethrift.model.defaults import FAST_BPS
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, U32
 from pagethrift.stream.encoding.packet import channel_of
@@ -26,6 +27,8 @@ FAR_SHARE, NEAR_SHARE = 0.5, 0.8
 """guesses until packets have been measured: of a page compressed for the first time, of changed subpages"""
 NEWEST_SHARE = 0.1
 """weight of the last packet in a running mean"""
+SLOW_SHARE = 0.02
+"""the same in a mean that tells of the guest and not of the part that is being sent"""
 
 
 @kernel
@@ -59,8 +62,7 @@ def measure_channel(
     masks: U32,
     allowed: U8,
     copied_at: U32,
-    given: I64,
-    window_pages: int,
+    oldest: I64,
     subpage_bytes: int,
     far_bytes: int,
     near_permille: int,
@@ -69,16 +71,17 @@ def measure_channel(
 ) -> None:
     """Write what each page would probably take over its channel; ``near``: whether its last copy is in reach.
 
+    ``oldest``: of each channel, how many of its pages are out of reach.
     A page in reach is never sent as a delta: the window is the better delta encoder.
     """
-    channels = len(given)
+    channels = len(oldest)
     for i in range(len(pages)):
         near[i] = 0
         payloads[i, Payload.CHANNEL.value] = PAGE_BYTES
         if not allowed[i] & CHANNEL:
             continue
         last = np.int64(copied_at[pages[i]])
-        if last == 0 or given[channel_of(pages[i], channels)] - last >= window_pages:
+        if last <= oldest[channel_of(pages[i], channels)]:
             payloads[i, Payload.CHANNEL.value] = far_bytes
             continue
         near[i] = 1
@@ -120,14 +123,19 @@ class Lanes:
         """pages that were not free to choose since the last sync"""
         self.compressing = True
         """False: the link is faster than the compressor, and pages go over main"""
+        self.quick = False
+        """the link takes more pages than compressors with the whole window manage: frames are to be quick"""
         self.far_bytes = FAR_SHARE * PAGE_BYTES
         self.near_share = NEAR_SHARE
+        self._mean_far_bytes = self.far_bytes
         self.near: U8 = np.zeros(0, np.uint8)
         """of the last batch measured, which pages had their last copy within the window"""
         self._subpage_bytes = subpage_bytes
         self._where: U32 = np.zeros(total_pages, np.uint32)
         self._copied_at: U32 = np.zeros(total_pages, np.uint32)
         self._given: I64 = np.zeros(settings.channels, np.int64)
+        self._begun: I64 = np.zeros(settings.channels, np.int64)
+        """how many pages each channel was given before its frame began"""
         self._window_pages = int(settings.window_bytes * WINDOW_SHARE) // PAGE_BYTES
 
     def restrict(self, pages: I64, allowed: U8) -> None:
@@ -138,10 +146,25 @@ class Lanes:
         """Write the channel's column of ``payloads``; see ``measure_channel``."""
         if len(pages) > len(self.near):
             self.near = np.zeros(len(pages), np.uint8)
+        oldest = self._given if self.quick else np.maximum(self._begun, self._given - self._window_pages)
         measure_channel(
-            pages, masks, allowed, self._copied_at, self._given, self._window_pages,
-            self._subpage_bytes, int(self.far_bytes), int(1000 * self.near_share), payloads, self.near,
+            pages, masks, allowed, self._copied_at, oldest, self._subpage_bytes,
+            int(self.far_bytes), int(1000 * self.near_share), payloads, self.near,
         )  # fmt: skip
+
+    def weigh(self, link_bps: float, long_pages_per_s: float) -> None:
+        """Choose between quick frames and long ones.
+
+        ``long_pages_per_s``: what compressors with the whole window manage, all together. Where a fast link
+        takes a good part of that, new as they are, a window costs more time than it saves bytes.
+        """
+        wanted = link_bps / self._mean_far_bytes
+        share = UNHURRIED_SHARE if self.quick else HURRIED_SHARE
+        self.quick = link_bps >= FAST_BPS and wanted > share * long_pages_per_s
+
+    def begin_frame(self, channel: int) -> None:
+        """Say that what a channel is given from now on is in another frame."""
+        self._begun[channel] = self._given[channel]
 
     def mark(self, pages: I64, methods: U8) -> int:
         """Note the lane of each page that is forwarded; return how many pages go over channels."""
@@ -163,6 +186,7 @@ class Lanes:
             return
         off = NEWEST_SHARE * (taken_bytes / estimated - 1) / estimated
         self.far_bytes = _within(self.far_bytes * (1 + off * far_bytes), 16, PAGE_BYTES)
+        self._mean_far_bytes += SLOW_SHARE * (self.far_bytes - self._mean_far_bytes)
         self.near_share = _within(self.near_share * (1 + off * near_bytes), 0.01, 4)
 
 

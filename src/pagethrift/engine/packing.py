@@ -33,9 +33,13 @@ class Packing:
         """for the channels' writers, in order"""
         self.syncs = 0
         """SYNCs so far"""
+        self.long_pages_per_s = 0.0
+        """set by the caller: what compressors with the whole window manage; 0: frames stay as they are"""
         self._table = table
         self._lanes = lanes
         self._counters = counters
+        self._quick: list[bool | None] = [None] * settings.channels
+        """of each channel's frame; None: none has begun"""
         self._open: list[Packet] = [Packet() for _ in range(settings.channels)]
         self._spare: deque[Packet] = deque()
         self._queued_again = 0
@@ -95,8 +99,8 @@ class Packing:
         """Say how many bytes a packet took on the link; the packet is given back."""
         self._taken.append((packet, taken_bytes))
 
-    def settle(self) -> None:
-        """Count the bytes of packets, which are known by now."""
+    def settle(self, link_bps: float) -> None:
+        """Count the bytes of packets, which are known by now; choose the frames for those to come."""
         while self._taken:
             packet, taken_bytes = self._taken.popleft()
             near, far, again = (packet.estimate(each) for each in Estimate)
@@ -104,10 +108,19 @@ class Packing:
             self._counters.account_packet(taken_bytes, again / max(1, near + far))
             self._lanes.learn(near, far, taken_bytes)
             self._spare.append(packet)
+        if self.long_pages_per_s:
+            self._lanes.weigh(link_bps, self.long_pages_per_s)
 
     def _close(self, channel: int) -> None:
-        if self._open[channel].count:
-            self._queued_again += self._open[channel].estimate(Estimate.AGAIN)
-            self.jobs.append(Job(channel, self._open[channel]))
+        packet, quick = self._open[channel], self._lanes.quick
+        if packet.count:
+            self._queued_again += packet.estimate(Estimate.AGAIN)
+            frame = self._quick[channel]
+            packet.quick = quick if frame is None else frame
+            if packet.quick != quick:
+                packet.ends_frame = True
+                self._lanes.begin_frame(channel)
+            self._quick[channel] = quick
+            self.jobs.append(Job(channel, packet))
             self._open[channel] = self._spare.popleft() if self._spare else Packet()
             self._open[channel].clear()

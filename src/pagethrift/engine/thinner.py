@@ -202,7 +202,7 @@ class Thinner:
         """Process received bytes into ``out``. Raises StreamError."""
         before = out.total_bytes
         if self._forwarder.packing and self._forwarder.lanes:
-            self._forwarder.packing.settle()
+            self._forwarder.packing.settle(self.link_bps)
             self._forwarder.lanes.compressing = self.compressing and self._syncs.mode is not None
         try:
             return self._run(out, now_s)

@@ -19,6 +19,15 @@ LEVEL = 1
 COMPRESSOR_BPS = 190e6
 """bytes of pages a second that a channel compresses on one processor, with level 1, a window of 128 MiB and
 long-distance matching: 171 to 204 MB/s measured on the first passes of five guests"""
+QUICK_BPS = 400e6
+"""the same of a quick frame"""
+QUICK_WINDOW_LOG = 20
+"""1 MiB: a quick frame looks no farther back than a processor's cache reaches"""
+SLOWEST_SHARE = 0.5
+"""of COMPRESSOR_BPS: a busy moment makes a compressor look slower, and costs no window"""
+HURRIED_SHARE, UNHURRIED_SHARE = 0.3, 0.2
+"""of what compressors with the whole window manage: a fast link that takes more begins the hurry, one that
+takes less ends it; on processors that they share with the guest they would then slow everything down"""
 BACKLOG_PACKETS = 2
 """waiting on one channel: its compressor is behind"""
 BACKLOG_S = 0.05

@@ -25,6 +25,8 @@ RELAY_BUFFER_MIN_BYTES = 256 << 10
 RELAY_BUFFER_MAX_BYTES = 8 << 20
 """0.1 s of a link of 0.67 Gbit/s; faster links find 6 ms or more here, and memory stays small"""
 
+FAST_BPS = 64 << 20
+"""half a gigabit a second: on a faster link the processors are what is short"""
 RATE_WINDOW_S = 0.2
 """the link's rate is taken over this long: the relay measures it so, the simulator sees it so"""
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError
-from pagethrift.model.channels import COMPRESSOR_BPS, WARM_UP_PACKETS
+from pagethrift.model.channels import COMPRESSOR_BPS, QUICK_BPS, SLOWEST_SHARE, WARM_UP_PACKETS
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.relay import threads
 from pagethrift.relay.connection import Connection
@@ -49,8 +49,13 @@ class ChannelSender:
         self.estimated_bytes = 0
         """of the packets that wait"""
         self.pages_per_s = 0.0
-        """how fast the compressor has been lately; 0 while unknown"""
+        """how fast the compressor has been lately in frames of this kind; 0 while unknown"""
+        self._long_pages_per_s = 0.0
+        """how fast it was in its last long frame"""
+        self._quick = False
+        """the last packet's frame"""
         self._packets = 0
+        """in it"""
         self.connection = connection
         self._encoder = encoder
         self._writing = writing
@@ -69,7 +74,14 @@ class ChannelSender:
     @property
     def speed(self) -> float:
         """Pages that the compressor does in a second, a guess until it has worked."""
-        return self.pages_per_s or COMPRESSOR_BPS / PAGE_BYTES
+        return self.pages_per_s or (QUICK_BPS if self._quick else COMPRESSOR_BPS) / PAGE_BYTES
+
+    @property
+    def long_speed(self) -> float:
+        """Pages that the compressor does in a second of a long frame, whichever it has now."""
+        guess = COMPRESSOR_BPS / PAGE_BYTES
+        found = self._long_pages_per_s if self._quick else self.pages_per_s
+        return max(SLOWEST_SHARE * guess, found or guess)
 
     @property
     def owed_s(self) -> float:
@@ -122,6 +134,10 @@ class ChannelSender:
         began_s, pages, estimated = time.monotonic(), packet.count, packet.estimated_bytes
         pieces = self._encoder.pages(packet)
         speed = pages / max(1e-6, time.monotonic() - began_s)
+        if packet.quick != self._quick:
+            if packet.quick:
+                self._long_pages_per_s = self.pages_per_s
+            self._quick, self._packets, self.pages_per_s = packet.quick, 0, 0.0
         self._packets += 1
         if self._packets > WARM_UP_PACKETS:
             before = self.pages_per_s or speed

@@ -33,7 +33,7 @@ BUSY_BYTES = 256 << 10
 FRESH_S = 5.0
 """how long a rate is believed after the link was last seen full"""
 EXPLORE_S = 2 * RATE_WINDOW_S
-"""two windows hold a whole one"""
+"""how long a link gets plain pages to show that it can be full; most take a short window or two"""
 FIRST_LOOK_SHARE = 0.5
 """of the compressors' speed: a link that looked faster than that at first is measured for a whole window"""
 KERNEL_S = 0.02
@@ -72,7 +72,8 @@ class Outlet:
         self._acknowledged = (time.monotonic(), 0)
         self.rate.bound_sockets()
         self._rate_lock = threading.Lock()
-        self._exploring_until_s = 0.0
+        self._explored_s = self._exploring_until_s = 0.0
+        """when the last exploration began, and when it ends at the latest"""
         self._going = False
         self.channels = [
             ChannelSender(connection, encoder, self._writing, taken, self._measure)
@@ -112,11 +113,13 @@ class Outlet:
         if not self._may_send_plain:
             return True
         now_s = time.monotonic()
-        if not self.rate.known or now_s < self._exploring_until_s:
+        if not self.rate.known or (now_s < self._exploring_until_s and self.rate.full_s < self._explored_s):
             return False
         if self._behind():
             if not self._going and now_s - self.rate.full_s > FRESH_S:
-                self._exploring_until_s = now_s + EXPLORE_S
+                self._explored_s, self._exploring_until_s = now_s, now_s + EXPLORE_S
+                with self._rate_lock:
+                    self.rate.explore(now_s)
             return False
         if max(channel.owed_s for channel in self.channels) > BACKLOG_S:
             return False
@@ -128,6 +131,11 @@ class Outlet:
     def compressor_pages_per_s(self) -> float:
         """How many pages can be compressed where every page has to be; else 0."""
         return 0.0 if self._may_send_plain else sum(channel.speed for channel in self.channels)
+
+    @property
+    def long_pages_per_s(self) -> float:
+        """How many pages the compressors manage with the whole window."""
+        return sum(channel.long_speed for channel in self.channels)
 
     def go(self) -> None:
         """Measure no more than is needed: the switchover is decided, and every byte counts."""

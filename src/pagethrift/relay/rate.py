@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pagethrift.model.defaults import RATE_WINDOW_S, relay_buffer_bytes
+from pagethrift.model.defaults import FAST_BPS, RATE_WINDOW_S, relay_buffer_bytes
 from pagethrift.relay.connection import Connection
 
 UNKNOWN_BUFFER_BYTES = 1 << 20
@@ -13,8 +13,8 @@ LOOK_BYTES = 512 << 10
 """less than that says nothing of a link: 20 ms of 200 Mbit/s"""
 LOOK_S = 0.02
 """a first look at a link that was never idle takes at least this long"""
-FAST_BPS = 64 << 20
-"""half a gigabit a second"""
+SHORT_WINDOW_S = 0.05
+"""while pages go plain for its sake"""
 NEWEST_SHARE = 0.3
 """weight of the last window in the running mean"""
 
@@ -32,6 +32,7 @@ class LinkRate:
         """when a window ended in which the link was never idle; 0: none has"""
         self._connections = connections
         self._window = (now_s, 0, True)
+        self._window_s = RATE_WINDOW_S
 
     @property
     def bound_bytes(self) -> int:
@@ -48,28 +49,39 @@ class LinkRate:
         for connection in self._connections:
             connection.bound_unsent(self.bound_bytes // 2 // len(self._connections))
 
+    def explore(self, now_s: float) -> None:
+        """Begin a short window; the next ones are short as well, until the link is seen full."""
+        self._window, self._window_s = (now_s, self._drained(), True), SHORT_WINDOW_S
+
     def measure(self, now_s: float, busy: bool) -> None:
         """Look at the connections; ``busy``: bytes have waited to be sent ever since the last look."""
         began_s, drained_before, was_busy = self._window
         busy = busy and was_busy
         self._window = (began_s, drained_before, busy)
         took_s = now_s - began_s
-        whole = took_s >= RATE_WINDOW_S
+        whole = took_s >= self._window_s
         if not whole and (self.known or not busy or took_s < LOOK_S):
             return
-        left = sum(connection.unacknowledged_bytes() for connection in self._connections)
-        drained = sum(connection.sent_bytes for connection in self._connections) - left
-        # Other threads write between the two sums: what one window misses, the next one has too much.
+        drained = self._drained()
         count = max(0, drained - drained_before)
         bps = count / took_s
         if not whole:
             if count >= LOOK_BYTES:
                 self.bps, self.known = bps, True
             return
-        if busy and left:
+        if busy and drained < self._sent():
+            self._window_s = RATE_WINDOW_S
             share = NEWEST_SHARE if self.full_s else 1.0
             self.bps, self.known, self.full_s = (1 - share) * self.bps + share * bps, True, now_s
             self.bound_sockets()
         elif bps > self.bps:
             self.bps, self.known = bps, self.known or drained >= LOOK_BYTES
         self._window = (now_s, drained, True)
+
+    def _sent(self) -> int:
+        return sum(connection.sent_bytes for connection in self._connections)
+
+    def _drained(self) -> int:
+        # Other threads write between the two sums: what one window misses, the next one has too much.
+        left = sum(connection.unacknowledged_bytes() for connection in self._connections)
+        return self._sent() - left

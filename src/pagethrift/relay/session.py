@@ -272,8 +272,9 @@ class Relay:
         """Thin what was received into one output."""
         output: Output = outlet.take()
         self._thinner.link_bps = outlet.rate.bps
-        if self._thinner.packing:
+        if packing := self._thinner.packing:
             self._thinner.compressing = outlet.compressing()
+            packing.long_pages_per_s = outlet.long_pages_per_s
         try:
             return self._thinner.run(output, time.monotonic())
         finally:

@@ -13,7 +13,7 @@ import numpy as np
 from pagethrift.engine.counters import Counters
 from pagethrift.engine.lanes import Lanes
 from pagethrift.engine.sync_point import FLUSH
-from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.channels import QUICK_WINDOW_LOG, ChannelSettings
 from pagethrift.model.pages import F64, I32, I64, PAGE_BYTES, U8, U32, U64
 from pagethrift.simulator.channel_kernels import Open, compress_pages, keep_places
 from pagethrift.simulator.virtual_guest import Snapshot
@@ -34,6 +34,8 @@ class VirtualPacket:
     pages: int
     """0: a SYNC"""
     size_bytes: int
+    quick: bool = False
+    """of a quick frame"""
 
 
 class VirtualChannels:
@@ -59,7 +61,9 @@ class VirtualChannels:
             trace.written_zstd_share or quiet
         )
         self._near_share = near_share
-        self._window_pages = settings.window_bytes // PAGE_BYTES
+        self._window_log = settings.window_log
+        self._quick = False
+        """of the frames that the channels are in"""
         self._given: I64 = np.zeros(settings.channels, np.int64)
         self._copied_at: I64 = np.zeros(trace.pages, np.int64)
         self._since_mask: U32 = np.zeros(trace.pages, np.uint32)
@@ -77,11 +81,13 @@ class VirtualChannels:
 
     def add(self, pages: Snapshot, methods: U8, sizes: I32) -> None:
         """Note a batch; in ``sizes``, what pages with method CHANNEL take replaces what was estimated."""
+        if self.lanes.quick != self._quick:
+            self._begin_frames()
         self._make_room(self.lanes.mark(pages.page, methods))
         closed: I64 = np.zeros((len(pages) // PACKET_PAGES + len(self._given), len(Open)), np.int64)
         full, added = compress_pages(
             pages.page, pages.content, pages.sparse, pages.mask, pages.delta, methods, self.lanes.near,
-            self._shares, self._near_share, self._window_pages, self._given, self._copied_at,
+            self._shares, self._near_share, self._window_pages(), self._given, self._copied_at,
             self._since_mask, self._since_delta, self._keys, self._places, sizes, self._packets, closed,
         )  # fmt: skip
         self._used += added
@@ -114,9 +120,23 @@ class VirtualChannels:
         jobs, self.jobs = self.jobs, []
         return jobs
 
+    def _window_pages(self) -> int:
+        log = min(self._window_log, QUICK_WINDOW_LOG) if self._quick else self._window_log
+        return (1 << log) // PAGE_BYTES
+
+    def _begin_frames(self) -> None:
+        """Forget what the channels carried: live, a channel's next packet ends its frame."""
+        self.flush()
+        self._quick = self.lanes.quick
+        for channel in range(len(self._given)):
+            self.lanes.begin_frame(channel)
+        self._copied_at[:] = 0
+        self._keys[:] = 0
+        self._used = 0
+
     def _close(self, packet: I64) -> None:
         pages, near, far, taken, channel = map(int, packet)
-        self.jobs.append(VirtualPacket(channel, pages, taken))
+        self.jobs.append(VirtualPacket(channel, pages, taken, self._quick))
         self.lanes.learn(near, far, taken)
         self._counters.channel_bytes += taken
 
@@ -126,7 +146,7 @@ class VirtualChannels:
             fresh: U64 = np.zeros(slots, np.uint64)
             fresh_places: I64 = np.zeros(slots, np.int64)
             self._used = keep_places(
-                self._keys, self._places, self._given, self._window_pages, fresh, fresh_places
+                self._keys, self._places, self._given, self._window_pages(), fresh, fresh_places
             )
             self._keys, self._places = fresh, fresh_places
             slots *= 2

@@ -173,6 +173,7 @@ class _Migration:
         began_s = self.now_s
         if self.outlet and self.relay.channels:
             lanes = self.relay.channels.lanes
+            lanes.weigh(self.link.rate_bps(self.now_s), self.outlet.long_pages_per_s)
             lanes.compressing = self.outlet.compressing(self.now_s)
         size = self.relay.thin(pages, self._moment(last))
         self._put(size, began_s + self._read_s(pages))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, COMPRESSOR_BPS, HUNGRY_SHARE, QUICK_BPS
 from pagethrift.model.defaults import RELAY_BUFFER_S, relay_buffer_bytes
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulator.simulate_options import BUFFER_S
@@ -20,12 +20,15 @@ class VirtualOutlet:
     """Main and channels before one link."""
 
     def __init__(self, link: VirtualLink, channels: int, compressor_bps: float, may_send_plain: bool) -> None:
-        """``compressor_bps``: bytes of pages a second, of each channel.
+        """``compressor_bps``: bytes of pages a second, of each channel with the whole window.
 
         ``may_send_plain`` False: pages are compressed even where the link then runs dry.
         """
         self._link = link
         self._page_s = PAGE_BYTES / compressor_bps
+        self._quick_page_s = self._page_s * COMPRESSOR_BPS / QUICK_BPS
+        self._quick = False
+        """the last packet's frame"""
         self._may_send_plain = may_send_plain
         self._free_s = [0.0] * channels
         """when each compressor has done all it was given"""
@@ -43,7 +46,9 @@ class VirtualOutlet:
             self._link.send(main_bytes, now_s)
         for packet in packets:
             begin_s = max(now_s, self._free_s[packet.channel])
-            ready_s = begin_s + packet.pages * self._page_s
+            if packet.pages:
+                self._quick = packet.quick
+            ready_s = begin_s + packet.pages * (self._quick_page_s if packet.quick else self._page_s)
             self._free_s[packet.channel] = ready_s
             self._number += 1
             heapq.heappush(self._pending, (ready_s, self._number, packet))
@@ -54,7 +59,12 @@ class VirtualOutlet:
     @property
     def compressor_pages_per_s(self) -> float:
         """How many pages can be compressed where every page has to be; else 0."""
-        return 0.0 if self._may_send_plain else len(self._free_s) / self._page_s
+        return 0.0 if self._may_send_plain else self._pages_per_s
+
+    @property
+    def long_pages_per_s(self) -> float:
+        """How many pages the compressors manage with the whole window."""
+        return len(self._free_s) / self._page_s
 
     def unsent_bytes(self, now_s: float) -> int:
         """Return what has not left, compressed or not."""
@@ -68,7 +78,7 @@ class VirtualOutlet:
         self._settle(now_s)
         if self._behind(now_s) or self._owed_s(now_s) > BACKLOG_S:
             return False
-        return self._link.rate_bps(now_s) <= len(self._free_s) / self._page_s * PAGE_BYTES
+        return self._link.rate_bps(now_s) <= self._pages_per_s * PAGE_BYTES
 
     def free_s(self, now_s: float) -> float:
         """Return when more can be taken: what is unsent is within the bound, or the link is running dry."""
@@ -94,6 +104,10 @@ class VirtualOutlet:
         last_s = max([now_s, *self._free_s])
         self._settle(last_s)
         return last_s
+
+    @property
+    def _pages_per_s(self) -> float:
+        return len(self._free_s) / (self._quick_page_s if self._quick else self._page_s)
 
     def _settle(self, now_s: float) -> None:
         """Put on the link what is compressed."""

@@ -8,7 +8,8 @@ import pytest
 from pagethrift.content.ledger import ALL_CHANGED
 from pagethrift.engine.choice import ONLY_CHANNEL, Payload
 from pagethrift.engine.lanes import FAR_SHARE, NEAR_HEAD_BYTES, NEAR_SHARE, WINDOW_SHARE, Lanes
-from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.channels import HURRIED_SHARE, UNHURRIED_SHARE, ChannelSettings
+from pagethrift.model.defaults import FAST_BPS
 from pagethrift.model.methods import Allow, Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8
 
@@ -116,6 +117,40 @@ def test_a_copy_is_near_while_the_window_reaches_back_to_it(since: int, near: bo
     else:
         assert payloads[Payload.CHANNEL] == int(FAR_SHARE * PAGE_BYTES)
         assert payloads[Payload.DELTA] == 77
+
+
+def test_a_quick_frame_reaches_no_copy_and_deltas_compete() -> None:
+    lanes = lanes_of()
+    went(lanes, [0], Method.CHANNEL)
+    lanes.quick = True
+    payloads, near = measured(lanes, 0, mask=0b1)
+    assert not near
+    assert payloads[Payload.DELTA] == 77
+
+
+def test_a_new_frame_reaches_no_copy_of_the_one_before_it() -> None:
+    lanes = lanes_of(channels=2)
+    went(lanes, [0, 1, 128], Method.CHANNEL)
+    lanes.begin_frame(0)
+    went(lanes, [1], Method.CHANNEL)
+    assert [measured(lanes, page)[1] for page in (0, 1, 128)] == [False, True, True]
+
+
+def test_frames_are_quick_while_the_link_takes_more_pages_than_long_ones_manage() -> None:
+    lanes, gbit, long_pages_per_s = lanes_of(), 125e6, 1e6
+    pages = long_pages_per_s * FAR_SHARE * PAGE_BYTES
+    more, less = HURRIED_SHARE * pages, UNHURRIED_SHARE * pages
+    for bps, of, quick in ((0.99, more, False), (1.01, more, True), (1.01, less, True), (0.99, less, False)):
+        link_bps = bps * of
+        lanes.weigh(link_bps, long_pages_per_s)
+        assert lanes.quick is quick, link_bps
+    lanes.weigh(FAST_BPS - 1, 1.0)
+    assert not lanes.quick, "a slow link leaves the processors time"
+    for taken, quick in ((PAGE_BYTES, False), (200, True)):
+        for _ in range(200):
+            lanes.learn(0, int(lanes.far_bytes), taken)
+        lanes.weigh(gbit, 3 * gbit / PAGE_BYTES / HURRIED_SHARE)
+        assert lanes.quick is quick, "of smaller pages more fit"
 
 
 def test_the_distance_counts_only_the_pages_of_the_same_channel() -> None:

@@ -72,6 +72,31 @@ def test_pages_wait_for_their_packet_to_be_full() -> None:
     assert bench.packing.open_bytes == HEADER_BYTES + 100
 
 
+def test_another_kind_of_frame_begins_behind_a_channels_next_packet() -> None:
+    bench = Bench(2)
+    bench.lanes.quick = True
+    bench.add([*range(128), 500])
+    bench.packing.flush()
+    bench.lanes.quick = False
+    bench.packing.flush()
+    assert len(bench.packing.jobs) == 2, "no page, no packet"
+    bench.add(list(range(128)))
+    bench.add(list(range(256, 384)))
+    bench.packing.flush()
+    frames = [(packet.quick, packet.ends_frame) for packet in bench.packets(0)]
+    assert frames == [(True, False), (True, True), (False, False)]
+    assert [(packet.quick, packet.ends_frame) for packet in bench.packets(1)] == [(True, False)]
+
+
+def test_frames_follow_the_link_once_the_compressors_are_known() -> None:
+    bench = Bench()
+    bench.packing.settle(1e9)
+    assert not bench.lanes.quick
+    bench.packing.long_pages_per_s = 50e3
+    bench.packing.settle(1e9)
+    assert bench.lanes.quick
+
+
 def test_one_batch_may_fill_several_packets() -> None:
     bench = Bench()
     bench.add(list(range(3 * PACKET_PAGES + 5)))
@@ -139,7 +164,7 @@ def test_a_packet_that_was_taken_is_used_again_and_carries_nothing_over() -> Non
     bench.add([7])
     bench.packing.flush()
     assert bench.packets()[0] is not used, "not before it is settled"
-    bench.packing.settle()
+    bench.packing.settle(0.0)
     bench.add([8])
     bench.packing.flush()
     bench.add([9])
@@ -162,7 +187,7 @@ def test_a_packet_is_counted_with_what_it_took() -> None:
     assert [packet.estimate(each) for each in Estimate] == [200, 200, 100]
     bench.packing.taken(packet, 800)
     assert bench.counters.channel_bytes == 0
-    bench.packing.settle()
+    bench.packing.settle(0.0)
     assert bench.counters.channel_bytes == 800
     assert bench.counters.of(Count.FIRST_ROUND_BYTES) == 600
     assert bench.counters.of(Count.RETRANSFERRED_BYTES) == 200

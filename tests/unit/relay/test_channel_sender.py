@@ -11,7 +11,7 @@ import zstandard
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.channels import COMPRESSOR_BPS, WARM_UP_PACKETS
+from pagethrift.model.channels import COMPRESSOR_BPS, QUICK_BPS, SLOWEST_SHARE, WARM_UP_PACKETS
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.writing import Writing
 from pagethrift.stream.encoding.packet import Packet
@@ -110,6 +110,25 @@ def test_what_waits_is_estimated_and_then_known_and_a_sync_behind_it_is_not_writ
         assert bench.sender.synced == 1
         assert bench.sender.queued_bytes == 0
         bench.sender.finish()
+
+
+def test_the_speed_of_long_frames_is_remembered_while_they_are_quick() -> None:
+    with ends(1) as pair:
+        bench = Bench(pair)
+        sender, guess = bench.sender, COMPRESSOR_BPS / 4096
+        assert (sender.speed, sender.long_speed) == (guess, guess)
+        sender.pages_per_s = guess * 0.8
+        assert sender.long_speed == guess * 0.8
+        last, quick, again = packet_of(8, 1), packet_of(8, 2), packet_of(8, 3)
+        last.ends_frame = quick.quick = quick.ends_frame = True
+        bench.put(Job(0, last), Job(0, quick))
+        pair.read(0)
+        assert (sender.speed, sender.long_speed) == (QUICK_BPS / 4096, guess * 0.8)
+        bench.put(Job(0, again))
+        pair.read(0)
+        assert (sender.speed, sender.long_speed) == (guess, guess)
+        sender.pages_per_s = guess / 100
+        assert sender.long_speed == guess * SLOWEST_SHARE, "a busy moment costs no window"
 
 
 def test_finishing_waits_for_everything() -> None:

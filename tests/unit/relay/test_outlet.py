@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
+from pagethrift.model.defaults import FAST_BPS
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.outlet import BUSY_BYTES, Outlet
-from pagethrift.relay.rate import FAST_BPS
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,13 @@ def test_a_link_that_only_the_compressor_fed_is_measured_with_plain_pages() -> N
         set_waiting(bench, 0, 0)
         assert not out.compressing(), "until a whole window was measured"
         out._exploring_until_s = time.monotonic()
-        assert out.compressing()
+        assert out.compressing(), "some links are never full"
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not out.compressing()
+        set_waiting(bench, 0, 0)
+        assert not out.compressing()
+        out.rate.full_s = time.monotonic()
+        assert out.compressing(), "that is what was to be seen"
 
 
 def test_who_wants_everything_compressed_gets_it() -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pagethrift.model.defaults import FAST_BPS
 from pagethrift.relay.connection import Connection
-from pagethrift.relay.rate import FAST_BPS, UNKNOWN_BUFFER_BYTES, LinkRate
+from pagethrift.relay.rate import UNKNOWN_BUFFER_BYTES, LinkRate
 
 
 @dataclass
@@ -83,6 +84,23 @@ def test_a_link_that_was_unknown_is_looked_at_sooner() -> None:
     rate.measure(10.25, busy=True)
     assert rate.bps == pytest.approx(5_000_000 / 0.25), "the first whole window counts alone"
     assert rate.full_s == 10.25
+
+
+def test_what_pages_go_plain_for_is_seen_in_a_short_window() -> None:
+    wire = Wire()
+    rate = measured(wire, bps=1e6)
+    wire.sent_bytes, wire.left_bytes = 9_000_000, 1_000_000
+    rate.explore(11.0)
+    rate.measure(11.04, busy=True)
+    assert rate.full_s == 10.0
+    rate.measure(11.06, busy=False)
+    assert rate.full_s == 10.0, "it ran dry"
+    wire.sent_bytes += 5_000_000
+    rate.measure(11.12, busy=True)
+    assert rate.full_s == 11.12
+    assert rate.bps > 20e6
+    rate.measure(11.19, busy=True)
+    assert rate.full_s == 11.12, "the next windows are whole ones"
 
 
 def test_a_link_that_has_been_idle_is_not_looked_at_sooner() -> None:

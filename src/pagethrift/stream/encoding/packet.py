@@ -1,7 +1,9 @@
 """A packet of pages compressed with zstd, as QEMU's own multifd sends them (migration/multifd-zstd.c).
 
 The pages of one channel are one zstd stream: what one packet carries may refer to the pages of earlier
-packets, as far back as the window reaches. Packets of a channel may therefore not be dropped or reordered.
+packets of the same frame, as far back as its window reaches. Packets of a channel may therefore not be
+dropped or reordered. A frame is long, with the whole window and long-distance matching, or quick, with a
+small window and several times the speed. It ends where a packet ends.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 import zstandard
 
 from pagethrift.kernels import copy_bytes, kernel, store64_be
-from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.channels import QUICK_WINDOW_LOG, ChannelSettings
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import I32, I64, PAGE_BYTES, U8, Block, Kind
 from pagethrift.stream.packets import (
@@ -100,6 +102,10 @@ class Packet:
     """of its block; with ``end_page`` 0 it has no block yet"""
     end_page: int = 0
     count: int = 0
+    quick: bool = False
+    """of a quick frame"""
+    ends_frame: bool = False
+    """the channel's next packet begins another frame"""
     estimates: I64 = field(default_factory=lambda: np.zeros(len(Estimate), np.int64))
     data: U8 = field(default_factory=lambda: np.empty(PACKET_PAGES * PAGE_BYTES, np.uint8))
     head: U8 = field(default_factory=lambda: np.zeros(HEADER_BYTES, np.uint8))
@@ -116,6 +122,7 @@ class Packet:
     def clear(self) -> None:
         """Empty it."""
         self.first_page = self.end_page = self.count = 0
+        self.quick = self.ends_frame = False
         self.estimates[:] = 0
         self.head[:] = 0
 
@@ -134,14 +141,8 @@ class PacketEncoder:
         self._handshake = b"".join(
             (_numbers(MULTIFD_MAGIC, MULTIFD_VERSION), settings.uuid, bytes([number]))
         ).ljust(HANDSHAKE_BYTES, b"\0")
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            settings.level,
-            window_log=settings.window_log,
-            enable_ldm=settings.long_distance,
-            write_checksum=0,
-            write_content_size=0,
-        )
-        self._compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        self._settings = settings
+        self._frame: zstandard.ZstdCompressionObj | None = None
         self._number = 0
 
     def handshake(self) -> bytes:
@@ -155,12 +156,24 @@ class PacketEncoder:
     def pages(self, packet: Packet) -> list[bytes]:
         """Return the bytes of a packet, in pieces."""
         raw = packet.data[: packet.count * PAGE_BYTES].data
-        compressed = [
-            self._compressor.compress(raw),
-            self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK),
-        ]
-        head = self._head(PacketFlag.ZSTD, packet.count, sum(map(len, compressed)))
-        return [head + packet.head[len(head) :].tobytes(), *compressed]
+        frame = self._frame or self._begin_frame(packet.quick)
+        # an empty last block, if there is one, is read with the last page: libzstd asks for no room to do so
+        flush = zstandard.COMPRESSOBJ_FLUSH_FINISH if packet.ends_frame else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+        compressed = [frame.compress(raw), frame.flush(flush)]
+        self._frame = None if packet.ends_frame else frame
+        numbers = self._head(PacketFlag.ZSTD, packet.count, sum(map(len, compressed)))
+        return [numbers + packet.head[len(numbers) :].tobytes(), *compressed]
+
+    def _begin_frame(self, quick: bool) -> zstandard.ZstdCompressionObj:
+        settings = self._settings
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            settings.level,
+            window_log=min(settings.window_log, QUICK_WINDOW_LOG) if quick else settings.window_log,
+            enable_ldm=settings.long_distance and not quick,
+            write_checksum=0,
+            write_content_size=0,
+        )
+        return zstandard.ZstdCompressor(compression_params=parameters).compressobj()
 
     def _head(self, flags: int, pages: int, data_bytes: int) -> bytes:
         self._number += 1

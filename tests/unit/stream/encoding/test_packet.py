@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import zstandard
 
-from pagethrift.model.channels import ChannelSettings
+from pagethrift.model.channels import QUICK_WINDOW_LOG, ChannelSettings
 from pagethrift.model.pages import PAGE_BYTES, Block
 from pagethrift.stream.encoding.packet import Packet, PacketEncoder, channel_of
 from pagethrift.stream.packets import HEADER_BYTES, OFFSETS_AT, PACKET_PAGES
+from tests.zstd_pages import PageDecoder
 
 UUID = bytes(range(16))
 HEAD = struct.Struct(">IIIIIIQI28x256s128Q")
@@ -79,6 +80,39 @@ def test_a_channel_is_one_zstd_stream_and_pages_end_with_packets(
         assert HEAD.unpack(head)[4] == count
         assert decoder.decompress(b"".join(rest)) == b"".join(data for _, data in pages)
         assert not decoder.eof
+
+
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 64, 96, 127, 128])
+@pytest.mark.parametrize("compressible", [True, False])
+def test_a_frame_ends_with_the_last_page_of_a_packet_and_another_kind_follows(
+    count: int, compressible: bool
+) -> None:
+    """QEMU drops what a packet has beyond its last page: what is not read by then is lost."""
+    rng, one, decoder = random.Random(count), encoder(), PageDecoder()
+    for i in range(12):
+        packet = filled(
+            [(p, (data[:512] * 8) if compressible else data) for p, data in random_pages(rng, count)]
+        )
+        packet.quick, packet.ends_frame = i % 4 > 1, i % 2 == 1
+        raw = packet.data[: count * PAGE_BYTES].tobytes()
+        assert decoder.pages(b"".join(one.pages(packet)[1:]), count) == raw
+
+
+def test_a_quick_frame_has_a_small_window_and_nothing_before_it_is_found_again() -> None:
+    rng, one = random.Random(7), encoder()
+    pages = random_pages(rng, 64)
+    last = filled(pages)
+    last.ends_frame = True
+    one.pages(last)
+    quick = filled(pages)
+    quick.quick = quick.ends_frame = True
+    data = b"".join(one.pages(quick)[1:])
+    assert len(data) > 64 * PAGE_BYTES
+    assert zstandard.get_frame_parameters(data).window_size == 1 << QUICK_WINDOW_LOG
+    data = b"".join(one.pages(filled(pages))[1:])
+    assert len(data) > 64 * PAGE_BYTES
+    assert zstandard.get_frame_parameters(data).window_size == 1 << 27
+    assert len(b"".join(one.pages(filled(pages))[1:])) < 8_000
 
 
 def test_pages_that_cannot_be_compressed_stay_below_what_qemu_takes() -> None:
