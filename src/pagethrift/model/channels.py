@@ -32,8 +32,9 @@ BACKLOG_PACKETS = 2
 """waiting on one channel: its compressor is behind"""
 BACKLOG_S = 0.05
 """of compressing may wait while pages can go plain instead: half of what may wait for the link"""
-HUNGRY_SHARE = 0.125
-"""of what may wait: with less than that to send, the link may soon run dry"""
+HUNGRY_SHARE, PATIENT_SHARE = 0.125, 0.03
+"""of what may wait: with less than that to send, a fast link may soon run dry, and a slow one; there a batch
+of plain pages takes ten times as long as the packet that it does not wait for"""
 WARM_UP_PACKETS = 8
 """of a channel, which say nothing of its speed: the compressor touches its memory for the first time"""
 

@@ -17,7 +17,7 @@ from functools import partial
 from pagethrift.engine.output import Output
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE, PATIENT_SHARE
 from pagethrift.model.defaults import RATE_WINDOW_S, RELAY_BUFFER_S
 from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
@@ -104,8 +104,8 @@ class Outlet:
     def compressing(self) -> bool:
         """Whether pages that may travel either way are to be compressed.
 
-        They are not while the link would run dry before the compressor catches up, on a link that carries
-        pages faster than the compressors take them, and until the rate is known.
+        They are not while the link would run dry before the compressor catches up, and on a link that carries
+        pages faster than the compressors take them.
         A link that only a compressor feeds looks no faster than the compressor: one that runs dry and was
         not seen full lately gets plain pages until it was measured. Nor are they while the compressors have
         enough for BACKLOG_S: what waits for them takes time that no byte on the link tells of.
@@ -113,10 +113,10 @@ class Outlet:
         if not self._may_send_plain:
             return True
         now_s = time.monotonic()
-        if not self.rate.known or (now_s < self._exploring_until_s and self.rate.full_s < self._explored_s):
+        if now_s < self._exploring_until_s and self.rate.full_s < self._explored_s:
             return False
         if self._behind():
-            if not self._going and now_s - self.rate.full_s > FRESH_S:
+            if self.rate.known and not self._going and now_s - self.rate.full_s > FRESH_S:
                 self._explored_s, self._exploring_until_s = now_s, now_s + EXPLORE_S
                 with self._rate_lock:
                     self.rate.explore(now_s)
@@ -220,7 +220,8 @@ class Outlet:
         """Whether the compressor cannot feed the link."""
         if max((channel.waiting for channel in self.channels), default=0) < BACKLOG_PACKETS:
             return False
-        return self._made_bytes() < HUNGRY_SHARE * self.rate.bound_bytes
+        share = HUNGRY_SHARE if self.rate.fast else PATIENT_SHARE
+        return self._made_bytes() < share * self.rate.bound_bytes
 
     def _made_bytes(self) -> int:
         ready = self._queued_bytes + sum(channel.ready_bytes for channel in self.channels)

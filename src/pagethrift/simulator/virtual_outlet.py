@@ -8,8 +8,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, COMPRESSOR_BPS, HUNGRY_SHARE, QUICK_BPS
-from pagethrift.model.defaults import RELAY_BUFFER_S, relay_buffer_bytes
+from pagethrift.model.channels import (
+    BACKLOG_PACKETS,
+    BACKLOG_S,
+    COMPRESSOR_BPS,
+    HUNGRY_SHARE,
+    PATIENT_SHARE,
+    QUICK_BPS,
+)
+from pagethrift.model.defaults import FAST_BPS, RELAY_BUFFER_S, relay_buffer_bytes
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.simulator.simulate_options import BUFFER_S
 from pagethrift.simulator.virtual_channels import VirtualPacket
@@ -125,5 +132,6 @@ class VirtualOutlet:
         """Whether the compressors cannot feed the link."""
         if max(self._waiting) < BACKLOG_PACKETS:
             return False
-        bound_bytes = relay_buffer_bytes(max(1.0, self._link.rate_bps(now_s)))
-        return self._link.unsent_bytes(now_s) < HUNGRY_SHARE * bound_bytes
+        rate_bps = max(1.0, self._link.rate_bps(now_s))
+        share = HUNGRY_SHARE if rate_bps >= FAST_BPS else PATIENT_SHARE
+        return self._link.unsent_bytes(now_s) < share * relay_buffer_bytes(rate_bps)

@@ -11,8 +11,8 @@ import pytest
 
 from pagethrift.engine.packing import Job
 from pagethrift.errors import LinkError, PagethriftError
-from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S
-from pagethrift.model.defaults import RELAY_BUFFER_S
+from pagethrift.model.channels import BACKLOG_PACKETS, BACKLOG_S, HUNGRY_SHARE, PATIENT_SHARE
+from pagethrift.model.defaults import FAST_BPS, RELAY_BUFFER_S
 from pagethrift.relay.channel_sender import compressor_bps
 from pagethrift.relay.outlet import FRESH_S, Outlet
 from pagethrift.stream.packets import HEADER_BYTES
@@ -265,13 +265,29 @@ def test_a_first_look_that_shows_a_fast_link_is_not_enough() -> None:
         assert bench.outlet.compressing()
 
 
-def test_until_the_rate_is_known_pages_go_plain() -> None:
+def test_until_the_rate_is_known_pages_go_plain_where_the_link_is_dry_and_nothing_is_explored() -> None:
     with outlet() as bench:
-        assert not bench.outlet.compressing()
-        bench.outlet.rate.bps = 1e7
-        assert not bench.outlet.compressing(), "of so few bytes that it says nothing"
-        bench.outlet.rate.known = True
         assert bench.outlet.compressing()
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not bench.outlet.compressing()
+        set_waiting(bench, 0, 0)
+        assert bench.outlet.compressing()
+        bench.outlet.rate.known = True
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        assert not bench.outlet.compressing()
+        set_waiting(bench, 0, 0)
+        assert not bench.outlet.compressing(), "now it is measured"
+
+
+@pytest.mark.parametrize(("bps", "made", "plain"), [
+    (1e7, PATIENT_SHARE * 0.9, True), (1e7, PATIENT_SHARE * 1.1, False),
+    (FAST_BPS, HUNGRY_SHARE * 0.9, True), (FAST_BPS, HUNGRY_SHARE * 1.1, False),
+])  # fmt: skip
+def test_a_slow_link_waits_longer_for_its_compressors(bps: float, made: float, plain: bool) -> None:
+    with outlet(bps=bps) as bench:
+        set_waiting(bench, BACKLOG_PACKETS, BACKLOG_PACKETS)
+        bench.outlet.channels[0].ready_bytes = int(made * bench.outlet.rate.bound_bytes)
+        assert bench.outlet.compressing() is not plain
 
 
 def test_a_link_that_only_the_compressor_fed_is_measured_with_plain_pages() -> None:
