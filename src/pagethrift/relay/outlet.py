@@ -104,8 +104,8 @@ class Outlet:
     def compressing(self) -> bool:
         """Whether pages that may travel either way are to be compressed.
 
-        They are not while the link would run dry before the compressor catches up, and on a link that carries
-        pages faster than the compressors take them.
+        They are not while the link would run dry before the compressor catches up, on a link that carries
+        pages faster than the compressors take them, and until the rate is known.
         A link that only a compressor feeds looks no faster than the compressor: one that runs dry and was
         not seen full lately gets plain pages until it was measured. Nor are they while the compressors have
         enough for BACKLOG_S: what waits for them takes time that no byte on the link tells of.
@@ -113,10 +113,10 @@ class Outlet:
         if not self._may_send_plain:
             return True
         now_s = time.monotonic()
-        if now_s < self._exploring_until_s and self.rate.full_s < self._explored_s:
+        if not self.rate.known or (now_s < self._exploring_until_s and self.rate.full_s < self._explored_s):
             return False
         if self._behind():
-            if self.rate.known and not self._going and now_s - self.rate.full_s > FRESH_S:
+            if not self._going and now_s - self.rate.full_s > FRESH_S:
                 self._explored_s, self._exploring_until_s = now_s, now_s + EXPLORE_S
                 with self._rate_lock:
                     self.rate.explore(now_s)
