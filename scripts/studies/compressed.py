@@ -54,7 +54,7 @@ def simulated(trace: Trace, seconds: float, compress: Compress) -> MigrationResu
     """Return a migration as the source sends it, for so long."""
     row = strategy("pagethrift", hold_share=0, margin=0.0001, accept=0.0001, patience=1e9)
     options = SimulateOptions(
-        LinkSpec(1e9),
+        LinkSpec(2 * SOURCE_BPS),  # it never waits, and is slow enough for long frames
         force_after_s=seconds,
         source_bps=SOURCE_BPS,
         chunk_pages=0,
