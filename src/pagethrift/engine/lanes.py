@@ -27,6 +27,8 @@ FAR_SHARE, NEAR_SHARE = 0.5, 0.8
 """guesses until packets have been measured: of a page compressed for the first time, of changed subpages"""
 NEWEST_SHARE = 0.1
 """weight of the last packet in a running mean"""
+SLACK = 0.8
+"""of FAST_BPS, where quick frames end again: every change costs the windows"""
 SLOW_SHARE = 0.02
 """the same in a mean that tells of the guest and not of the part that is being sent"""
 
@@ -159,8 +161,8 @@ class Lanes:
         takes a good part of that, new as they are, a window costs more time than it saves bytes.
         """
         wanted = link_bps / self._mean_far_bytes
-        share = UNHURRIED_SHARE if self.quick else HURRIED_SHARE
-        self.quick = link_bps >= FAST_BPS and wanted > share * long_pages_per_s
+        share, slack = (UNHURRIED_SHARE, SLACK) if self.quick else (HURRIED_SHARE, 1.0)
+        self.quick = link_bps >= slack * FAST_BPS and wanted > share * long_pages_per_s
 
     def begin_frame(self, channel: int) -> None:
         """Say that what a channel is given from now on is in another frame."""

@@ -36,7 +36,7 @@ HUNGRY_SHARE, PATIENT_SHARE = 0.125, 0.03
 """of what may wait: with less than that to send, a fast link may soon run dry, and a slow one; there a batch
 of plain pages takes ten times as long as the packet that it does not wait for"""
 WARM_UP_PACKETS = 8
-"""of a channel, which say nothing of its speed: the compressor touches its memory for the first time"""
+"""of a frame, which say nothing of its speed: the compressor touches its memory for the first time"""
 
 
 class Compress(StrEnum):

@@ -137,7 +137,10 @@ class ChannelSender:
         if packet.quick != self._quick:
             if packet.quick:
                 self._long_pages_per_s = self.pages_per_s
-            self._quick, self._packets, self.pages_per_s = packet.quick, 0, 0.0
+                self.pages_per_s *= QUICK_BPS / COMPRESSOR_BPS
+            else:
+                self.pages_per_s = self._long_pages_per_s
+            self._quick, self._packets = packet.quick, 0
         self._packets += 1
         if self._packets > WARM_UP_PACKETS:
             before = self.pages_per_s or speed
@@ -183,6 +186,7 @@ def compressor_bps(senders: list[ChannelSender]) -> float:
     """Return how many bytes of pages a second the compressors take when they get a processor.
 
     At least what one processor does: a busy moment, or the first touch of a compressor's memory, would keep
-    pages from it for ever, and its speed from being measured again.
+    pages from it for ever, and its speed from being measured again. Quick frames count once they were
+    measured: where a link is that fast, the processors are short, and plain pages cost them least.
     """
     return sum(max(COMPRESSOR_BPS, sender.pages_per_s * PAGE_BYTES) for sender in senders)

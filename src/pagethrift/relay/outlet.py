@@ -119,7 +119,7 @@ class Outlet:
             if not self._going and now_s - self.rate.full_s > FRESH_S:
                 self._explored_s, self._exploring_until_s = now_s, now_s + EXPLORE_S
                 with self._rate_lock:
-                    self.rate.explore(now_s)
+                    self.rate.explore(now_s, self._exploring_until_s)
             return False
         if max(channel.owed_s for channel in self.channels) > BACKLOG_S:
             return False

@@ -8,7 +8,7 @@ from pagethrift.model.defaults import FAST_BPS, RATE_WINDOW_S, relay_buffer_byte
 from pagethrift.relay.connection import Connection
 
 UNKNOWN_BUFFER_BYTES = 1 << 20
-"""until the rate is measured, which takes 0.2 s"""
+"""until the rate is measured"""
 LOOK_BYTES = 512 << 10
 """less than that says nothing of a link: 20 ms of 200 Mbit/s"""
 LOOK_S = 0.02
@@ -32,7 +32,7 @@ class LinkRate:
         """when a window ended in which the link was never idle; 0: none has"""
         self._connections = connections
         self._window = (now_s, 0, True)
-        self._window_s = RATE_WINDOW_S
+        self._short_until_s = 0.0
 
     @property
     def bound_bytes(self) -> int:
@@ -49,9 +49,9 @@ class LinkRate:
         for connection in self._connections:
             connection.bound_unsent(self.bound_bytes // 2 // len(self._connections))
 
-    def explore(self, now_s: float) -> None:
+    def explore(self, now_s: float, until_s: float) -> None:
         """Begin a short window; the next ones are short as well, until the link is seen full."""
-        self._window, self._window_s = (now_s, self._drained(), True), SHORT_WINDOW_S
+        self._window, self._short_until_s = (now_s, self._drained()[0], True), until_s
 
     def measure(self, now_s: float, busy: bool) -> None:
         """Look at the connections; ``busy``: bytes have waited to be sent ever since the last look."""
@@ -59,29 +59,29 @@ class LinkRate:
         busy = busy and was_busy
         self._window = (began_s, drained_before, busy)
         took_s = now_s - began_s
-        whole = took_s >= self._window_s
+        short = now_s < self._short_until_s
+        whole = took_s >= (SHORT_WINDOW_S if short else RATE_WINDOW_S)
         if not whole and (self.known or not busy or took_s < LOOK_S):
             return
-        drained = self._drained()
+        drained, left = self._drained()
         count = max(0, drained - drained_before)
         bps = count / took_s
         if not whole:
             if count >= LOOK_BYTES:
                 self.bps, self.known = bps, True
             return
-        if busy and drained < self._sent():
-            self._window_s = RATE_WINDOW_S
-            share = NEWEST_SHARE if self.full_s else 1.0
+        if busy and left:
+            # what was believed of an explored link is what compressors fed it
+            share = 1.0 if not self.full_s or (short and bps > self.bps) else NEWEST_SHARE
+            self._short_until_s = 0.0
             self.bps, self.known, self.full_s = (1 - share) * self.bps + share * bps, True, now_s
             self.bound_sockets()
         elif bps > self.bps:
             self.bps, self.known = bps, self.known or drained >= LOOK_BYTES
         self._window = (now_s, drained, True)
 
-    def _sent(self) -> int:
-        return sum(connection.sent_bytes for connection in self._connections)
-
-    def _drained(self) -> int:
+    def _drained(self) -> tuple[int, int]:
+        """Return how many bytes have left so far, and how many have not."""
         # Other threads write between the two sums: what one window misses, the next one has too much.
         left = sum(connection.unacknowledged_bytes() for connection in self._connections)
-        return self._sent() - left
+        return sum(connection.sent_bytes for connection in self._connections) - left, left

@@ -146,6 +146,9 @@ def test_frames_are_quick_while_the_link_takes_more_pages_than_long_ones_manage(
         assert lanes.quick is quick, link_bps
     lanes.weigh(FAST_BPS - 1, 1.0)
     assert not lanes.quick, "a slow link leaves the processors time"
+    for link_bps, quick in ((FAST_BPS, True), (0.85 * FAST_BPS, True), (0.75 * FAST_BPS, False)):
+        lanes.weigh(link_bps, 1.0)
+        assert lanes.quick is quick, "a link that is nearly fast does not cost a window again and again"
     for taken, quick in ((PAGE_BYTES, False), (200, True)):
         for _ in range(200):
             lanes.learn(0, int(lanes.far_bytes), taken)

@@ -1,9 +1,9 @@
 """A packet of pages compressed with zstd, as QEMU's own multifd sends them (migration/multifd-zstd.c).
 
-The pages of one channel are one zstd stream: what one packet carries may refer to the pages of earlier
+The pages of one channel are a row of zstd frames: what one packet carries may refer to the pages of earlier
 packets of the same frame, as far back as its window reaches. Packets of a channel may therefore not be
 dropped or reordered. A frame is long, with the whole window and long-distance matching, or quick, with a
-small window and several times the speed. It ends where a packet ends.
+small window and twice the speed. It ends where a packet ends.
 """
 
 from __future__ import annotations
