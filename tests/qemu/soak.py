@@ -29,6 +29,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+import psutil
+
 from pagethrift.errors import PagethriftError
 from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.live import kept
@@ -265,12 +267,12 @@ class _Course:
         gc.collect()  # what only waits for the collector is no leak
         state = kept.state_folder()
         names = [path.name for path in state.iterdir()] if state else []
-        tasks = list(Path("/proc/self/task").iterdir())
+        me = psutil.Process()
         return Held(
             rss_bytes=memory_bytes(key="VmRSS"),
             descriptors=len(os.listdir("/proc/self/fd")),
-            threads=len(tasks),
-            children=sum(len((task / "children").read_text().split()) for task in tasks),
+            threads=me.num_threads(),
+            children=len(me.children()),
             temporary=len(os.listdir(tempfile.gettempdir())),
             state_files=sum(name.partition(".")[0] in self._processes for name in names),
             namespaces=len(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else 0,
