@@ -301,6 +301,8 @@ class Scene:
         while self._script:
             to, data = self._script[0]
             if to in self._unconnected:  # its handshake is the first thing in the script
+                if not self.thinner.joinable:  # main is damaged: the intake closes who comes now
+                    raise Deadlock("a channel came too late")
                 self._unconnected.remove(to)
                 self._channels[to] = self.thinner.add_channel()
                 self._idle.append(to)
