@@ -185,6 +185,8 @@ class _Course:
         self._monitor = Path()
         self._processes: set[str] = set()
         """as the state folder's files are named"""
+        self._others = set(psutil.Process().children())
+        """children that this process had before: other tests may have left some"""
 
     def start(self) -> None:
         """Start the first QEMU and wait until its guest works."""
@@ -272,7 +274,7 @@ class _Course:
             rss_bytes=memory_bytes(key="VmRSS"),
             descriptors=len(os.listdir("/proc/self/fd")),
             threads=me.num_threads(),
-            children=len(me.children()),
+            children=len(set(me.children()) - self._others),
             temporary=len(os.listdir(tempfile.gettempdir())),
             state_files=sum(name.partition(".")[0] in self._processes for name in names),
             namespaces=len(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else 0,

@@ -27,7 +27,7 @@ SIOCOUTQNSD = 0x894B
 
 
 class Connection:
-    """A connected socket: one thread writes, another may receive, and any thread may close it.
+    """A connected socket: one thread writes, another may receive, and any thread may wait for it or close it.
 
     A connection that encrypts (`TlsConnection`) keeps apart what is one number here. ``write``
     drops from ``pieces``, and returns, plain bytes: the outlet counts with them. ``sent_bytes``,
@@ -46,14 +46,14 @@ class Connection:
         self.answered = False
         """something came back"""
         connected.setblocking(False)
-        self._writable = select.poll()
-        self._writable.register(connected, select.POLLOUT)
-        self._readable = select.poll()
-        self._readable.register(connected, select.POLLIN)
 
     def wait_writable(self, timeout_s: float) -> bool:
         """Wait until the socket takes bytes; return False after ``timeout_s``. Raises OSError."""
-        return bool(self._writable.poll(timeout_s * 1000))
+        return self._wait(select.POLLOUT, timeout_s)
+
+    def wait_readable(self, timeout_s: float) -> bool:
+        """Wait until something came, the end included; return False after ``timeout_s``. Raises OSError."""
+        return self._wait(select.POLLIN, timeout_s)
 
     def write(self, pieces: deque[memoryview]) -> int:
         """Write what the socket takes now and drop it from ``pieces``; returns the bytes dropped.
@@ -85,7 +85,7 @@ class Connection:
 
     def receive(self, timeout_s: float) -> bytes | None:
         """Return what came back, b"" at its end, None if nothing came in ``timeout_s``. Raises OSError."""
-        if not self._readable.poll(timeout_s * 1000):
+        if not self.wait_readable(timeout_s):
             return None
         try:
             data = self._socket.recv(RECEIVE_BYTES)
@@ -124,6 +124,15 @@ class Connection:
     def close(self) -> None:
         """Close both directions at once."""
         close_both_ways(self._socket)
+
+    def _wait(self, events: int, timeout_s: float) -> bool:
+        # An object of its own for each wait: poll() refuses to wait in two threads at once.
+        waiting = select.poll()
+        try:
+            waiting.register(self._socket, events)
+        except ValueError as error:
+            raise OSError(errno.EBADF, "the connection is closed") from error
+        return bool(waiting.poll(timeout_s * 1000))
 
     def _ended(self, error: OSError) -> OSError:
         """Return the error with what can be said about it."""

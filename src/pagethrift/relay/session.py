@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 REPORT_S = 0.1
 RECEIVE_TIMEOUT_S = 0.5
 STALL_TIMEOUT_S = 30.0
+ABORT_S = 5.0
+"""how long the thread that closes everything may take: what it waits for is bounded by a second or two"""
 CLOSE_TIMEOUT_S = 600.0
 """how long the destination may take to load device state and close"""
 ANSWER_SHARE = 0.8
@@ -96,6 +98,8 @@ class Relay:
         self._answers = ReturnPath()
         self._over = threading.Event()
         self._lock = threading.Lock()
+        self._aborting: threading.Event | None = None
+        """set once the thread that saw the first error has closed everything"""
         self._intake = Intake(listen_on, self._thinner)
 
     def run(self) -> None:
@@ -113,7 +117,13 @@ class Relay:
             raise
         finally:
             self._state = RelayState.FAILED if self._error else self._state
-            self._over.set()
+            with self._lock:
+                aborting = self._aborting
+                if aborting is None:
+                    self._over.set()  # abort() does nothing any more
+            if aborting is not None:
+                aborting.wait(ABORT_S)
+                self._over.set()
             self._close()
             reporter.join()
             self._tell()
@@ -135,17 +145,24 @@ class Relay:
         self._tell()
 
     def abort(self, error: PagethriftError) -> None:
-        """Close both sides: the source fails the migration and its guest runs on."""
+        """Close both sides: the source fails the migration and its guest runs on.
+
+        The first thread to call it does the work; another's call returns at once.
+        """
         with self._lock:
-            if self._over.is_set():
+            if self._over.is_set() or self._aborting:
                 return
-            self._error = self._error or error
-        self._intake.stop()  # the source first: its guest runs on
-        if self._outlet:
-            if self._sync_withheld:  # nothing else was written to channels; main hangs without it
-                self._outlet.sync_at_once()
-            self._outlet.abandon()
-        self._close_link()
+            self._error = error
+            self._aborting = done = threading.Event()
+        try:
+            self._intake.stop()  # the source first: its guest runs on
+            if self._outlet:
+                if self._sync_withheld:  # nothing else was written to channels; main hangs without it
+                    self._outlet.sync_at_once()
+                self._outlet.abandon()
+        finally:
+            self._close_link()
+            done.set()
 
     def status(self) -> RelayStatus:
         """Return the counters as they are now."""

@@ -95,7 +95,7 @@ class TlsConnection(Connection):
             data = self._decrypted()
         if data is not None:
             return data
-        if not self._readable.poll(timeout_s * 1000):
+        if not self.wait_readable(timeout_s):
             return None
         with self._lock:
             try:
@@ -155,7 +155,7 @@ class TlsConnection(Connection):
                 raise TimeoutError(errno.ETIMEDOUT, "timed out")
             if self._encrypted:
                 self.wait_writable(STEP_S)
-            elif self._readable.poll(STEP_S * 1000):
+            elif self.wait_readable(STEP_S):
                 self._take_in()
 
     def _encrypt(self, pieces: list[memoryview]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections import deque
 from collections.abc import Iterator
 
@@ -85,3 +86,34 @@ def test_closing_ends_a_wait(ends: tuple[Connection, socket.socket]) -> None:
     assert connection.unsent_bytes() == 0
     far.settimeout(5)
     assert far.recv(1) == b""
+
+
+def test_many_threads_may_wait_at_once(ends: tuple[Connection, socket.socket]) -> None:
+    """A poll() object refuses to wait in two of them."""
+    connection, _ = ends
+    pieces = deque([memoryview(bytes(64 << 20))])
+    while connection.wait_writable(0.1):
+        connection.write(pieces)
+    found: list[object] = []
+
+    def wait() -> None:
+        try:
+            found.append((connection.wait_writable(0.2), connection.receive(0.2)))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [(False, None)] * 8
+
+
+def test_a_closed_connection_is_an_error_of_the_system(ends: tuple[Connection, socket.socket]) -> None:
+    connection, _ = ends
+    connection.close()
+    with pytest.raises(OSError, match="closed"):
+        connection.wait_writable(0.1)
+    with pytest.raises(OSError, match="closed"):
+        connection.receive(0.1)

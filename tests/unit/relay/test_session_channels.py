@@ -262,3 +262,29 @@ def test_aborting_during_the_probe_does_not_wait(scene: Scene, monkeypatch: pyte
     assert scene.relay is not None
     scene.relay.abort(LinkError("enough"))
     scene.failed_with("enough")
+
+
+def test_many_errors_at_once_end_it_once(scene: Scene) -> None:
+    """A destination that dies closes all its sockets together, and each of them has a thread that sees it."""
+    destination = scene.begin(None)
+    phase("before the answer")(scene, destination)
+    together, raised = threading.Barrier(8), list[Exception]()
+
+    def abort(number: int) -> None:
+        together.wait()
+        try:
+            assert scene.relay is not None
+            scene.relay.abort(LinkError(f"error {number}"))
+        except Exception as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=abort, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    scene.failed_with("error ")
+    assert raised == []
+    assert eventually(lambda: [destination.syncs(number) for number in (0, 1)] == [1, 1])
+    time.sleep(0.1)
+    assert [destination.syncs(number) for number in (0, 1)] == [1, 1], "two would be one too many"
