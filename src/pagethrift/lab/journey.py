@@ -28,9 +28,18 @@ SetLink = Callable[[int | None], None]
 
 
 def migrate_command(
-    scenario: Scenario, mode: ModeSpec, source: Machine, destination: Machine, route: Route, out: Path
+    scenario: Scenario,
+    mode: ModeSpec,
+    source: Machine,
+    destination: Machine,
+    route: Route,
+    out: Path,
+    certificates: Path | None = None,
 ) -> list[str]:
-    """Return the command that migrates ``source`` to ``destination`` and writes its record to ``out``."""
+    """Return the command that migrates ``source`` to ``destination`` and writes its record to ``out``.
+
+    ``certificates``: the folder of a relay that encrypts.
+    """
     command = [
         sys.executable, "-m", "pagethrift", "migrate", "--json", "--out", str(out),
         "--qmp", str(source.qmp_path), "--destination-qmp", str(destination.qmp_path),
@@ -41,6 +50,8 @@ def migrate_command(
         "--timeout", f"{scenario.force_after_s + SLACK_S:.9f}s",
         *mode.arguments,
     ]  # fmt: skip
+    if certificates is not None:
+        command += ["--tls-dir", str(certificates)]
     if scenario.link.bandwidth_bps:
         command += ["--bandwidth", f"{scenario.link.bandwidth_bps}B"]
     return command

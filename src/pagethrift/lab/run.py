@@ -31,6 +31,7 @@ from pagethrift.lab.hosts.processes import ProcessGroup
 from pagethrift.lab.hosts.run_folder import run_folder
 from pagethrift.lab.hosts.usage import Usage
 from pagethrift.lab.journey import SLACK_S, START_S, Journey, migrate_command
+from pagethrift.lab.link.certificates import encrypt
 from pagethrift.lab.link.route import Route, link_record, open_route
 from pagethrift.lab.scenario import ModeSpec, Scenario
 from pagethrift.model.result import MigrationResult
@@ -191,7 +192,12 @@ class _Stage:
         self, source: Machine, destination: Machine, route: Route, usage: Usage, paused: bool
     ) -> MigrationResult:
         scenario, out = self._scenario, self._folder / "migration.json"
-        command = migrate_command(scenario, self._mode, source, destination, route, out)
+        certificates = None
+        if self._mode.encrypted:
+            host, plain = self._hosts.b.link_address, self._mode.plain
+            client = encrypt(source if plain else None, destination, host, self._folder)
+            certificates = None if plain else client
+        command = migrate_command(scenario, self._mode, source, destination, route, out, certificates)
         if paused:
             command.append("--leave-paused")
         process = self._group.start(

@@ -36,6 +36,13 @@ class ModeSpec:
     name: str
     arguments: tuple[str, ...]
     """arguments for ``pagethrift migrate``"""
+    encrypted: bool = False
+    """the destination has tls-creds; who connects needs the client's certificate"""
+
+    @property
+    def plain(self) -> bool:
+        """Whether QEMU connects to the destination itself."""
+        return "--plain" in self.arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,11 @@ def parse_mode(text: str) -> ModeSpec:
 
     Through the relay: ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+FEATURE:VALUE...]`` (``hu@nova:ones=2``), with
     the features multifd (channels at the source), compress, channels and window (to the destination).
-    Without the relay: one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``.
+    Without the relay: one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``. ``+tls`` at the end of
+    either encrypts the link as QEMU does.
     """
+    if text.endswith("+tls"):
+        return replace(parse_mode(text.removesuffix("+tls")), name=text, encrypted=True)
     name, _, value = text.partition(":")
     if name.partition("@")[0].partition("+")[0] in TABLE:
         return ModeSpec(text, _through_relay(text))
@@ -132,8 +142,8 @@ def _feature(mode: str, feature: str) -> tuple[str, str]:
         case "window":
             return "--window", f"{parse_size(value)}B"
     raise UsageError(
-        f"mode {mode!r}: after + goes multifd:CHANNELS, channels:CHANNELS, window:SIZE or"
-        f" compress:{'|'.join(Compress)}"
+        f"mode {mode!r}: after + goes multifd:CHANNELS, channels:CHANNELS, window:SIZE,"
+        f" compress:{'|'.join(Compress)}, or at the end tls"
     )
 
 

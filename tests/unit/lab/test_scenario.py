@@ -136,6 +136,19 @@ def test_a_mode_becomes_the_arguments_of_migrate(text: str, arguments: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("text", "without", "plain"),
+    [
+        ("pagethrift+compress:on+tls", "pagethrift+compress:on", False),
+        ("multifd-zstd+tls", "multifd-zstd", True),
+    ],
+)
+def test_a_mode_with_tls_is_the_same_mode_encrypted(text: str, without: str, plain: bool) -> None:
+    mode = parse_mode(text)
+    assert mode == replace(parse_mode(without), name=text, encrypted=True)
+    assert mode.plain is plain
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("thesis@never", "no stop rule 'never'"),

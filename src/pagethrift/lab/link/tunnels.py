@@ -45,21 +45,25 @@ def ssh_tunnel(folder: Path) -> Tunnel:
     tunnel_program("ssh", "openssh-client")
     for name in ("ssh-host", "ssh-user"):
         keygen = tunnel_program("ssh-keygen", "openssh-client")
-        _run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", "pagethrift-lab", "-f", str(folder / name)])
-    return _SshTunnel(folder, program, _run([tunnel_program("ssh", "openssh-client"), "-V"]).split(",")[0])
+        run_program(
+            [keygen, "-q", "-t", "ed25519", "-N", "", "-C", "pagethrift-lab", "-f", str(folder / name)]
+        )
+    return _SshTunnel(
+        folder, program, run_program([tunnel_program("ssh", "openssh-client"), "-V"]).split(",")[0]
+    )
 
 
 def tls_tunnel(folder: Path) -> Tunnel:
     """Make throwaway certificates in ``folder``. Raises LabError when stunnel is missing."""
     program = tunnel_program("stunnel4", "stunnel4")
     for name in ("tls-far", "tls-near"):
-        _run([
+        run_program([
             tunnel_program("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2",
             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
             "-subj", f"/CN=pagethrift-{name}",
             "-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.crt"),
         ])  # fmt: skip
-    said = _run([program, "-version"]).splitlines()
+    said = run_program([program, "-version"]).splitlines()
     version = next((line for line in said if line.startswith("stunnel ")), "stunnel")
     return _TlsTunnel(folder, program, " ".join(version.split()[:2]))
 
@@ -157,7 +161,8 @@ def tunnel_program(name: str, package: str) -> str:
     return path
 
 
-def _run(command: list[str]) -> str:
+def run_program(command: list[str]) -> str:
+    """Run a command and return what it said, without its last line's end. Raises LabError when it fails."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
