@@ -10,6 +10,7 @@ import pytest
 
 from pagethrift.live.migrate import migrate
 from pagethrift.live.migrate_options import PlainFeatures
+from pagethrift.model.channels import Compress
 from pagethrift.model.result import MigrationResult, Mode, Outcome
 from tests.qemu.live.pair import Pair, slow_link
 from tests.qemu.machines import Machine, differing_pages
@@ -69,7 +70,10 @@ def test_as_a_manager_set_it_with_xbzrle(pair: Pair) -> None:
 
     async def run() -> MigrationResult:
         async with slow_link(pair) as options:
-            slowly = replace(options, strategy="kvm-default", force_after_s=12.0, start_destination=False)
+            slowly = replace(
+                options, strategy="kvm-default", compress=Compress.OFF, force_after_s=12.0,
+                start_destination=False,
+            )  # fmt: skip
             return await migrate(slowly)
 
     result = asyncio.run(run())
