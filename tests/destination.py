@@ -20,7 +20,7 @@ from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.pages import PAGE_BYTES, U8, Block, BlockTable, PageBatch
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.encoding.packet import PacketEncoder
-from pagethrift.stream.events import BodyEnds, Pages, RamBegins, RamEnds, Raw, Signal
+from pagethrift.stream.events import BodyBegins, BodyEnds, Pages, RamBegins, RamEnds, Raw, Signal
 from pagethrift.stream.image import _apply
 from pagethrift.stream.reader import StreamReader
 from pagethrift.stream.writer import RUN_BYTES
@@ -245,3 +245,17 @@ def load(
             for page, content in event:
                 memory[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = np.frombuffer(content, np.uint8)
     return memory, bytes(main.tail)
+
+
+def repeats_at_the_end(stream: bytes) -> bool:
+    """Whether RAM's last section has a page twice, by the reader alone."""
+    seen: list[int] = []
+    for event in StreamReader().feed(stream):
+        match event:
+            case BodyBegins():
+                seen = []
+            case Pages(batch):
+                seen += batch.page.tolist()
+            case BodyEnds(last=True):
+                return len(set(seen)) < len(seen)
+    raise AssertionError("no last section")

@@ -32,7 +32,7 @@ def thin(stream: bytes, strategy: Strategy | str = "pagethrift", *, secret: byte
     """
     import secrets
 
-    from pagethrift.engine.thinner import thin as thin_stream
+    from pagethrift.engine.thin import thin as thin_stream
     from pagethrift.strategies.table import live_strategy
 
     chosen = live_strategy(strategy) if isinstance(strategy, str) else strategy

@@ -17,11 +17,9 @@ from pagethrift.model.methods import Allow
 from pagethrift.model.pages import I64, U8, Bools
 from pagethrift.strategies.base import AlwaysAllow, HeldFacts, PageFacts, Strategy
 from pagethrift.strategies.pagethrift import pagethrift
-from pagethrift.stream.events import BodyBegins, BodyEnds, Pages
 from pagethrift.stream.image import image
-from pagethrift.stream.reader import StreamReader
 from pagethrift.stream.synthetic import StreamBuilder
-from tests.destination import UUID, Carried, Hung, load, thin_over_channels
+from tests.destination import UUID, Carried, Hung, load, repeats_at_the_end, thin_over_channels
 from tests.multifd import Scene, random_migration
 from tests.streams import ChaosHold, before, chaos, random_stream, seeds
 
@@ -70,20 +68,6 @@ def settings_of(seed: int) -> ChannelSettings:
         channels=rng.randint(1, 4), uuid=UUID, level=rng.choice((-5, 1, 3)), window_log=rng.choice((20, 27)),
         long_distance=rng.random() < 0.7,
     )  # fmt: skip
-
-
-def repeats_at_the_end(stream: bytes) -> bool:
-    """Whether RAM's last section has a page twice, by the reader alone."""
-    seen: list[int] = []
-    for event in StreamReader().feed(stream):
-        match event:
-            case BodyBegins():
-                seen = []
-            case Pages(batch):
-                seen += batch.page.tolist()
-            case BodyEnds(last=True):
-                return len(set(seen)) < len(seen)
-    raise AssertionError("no last section")
 
 
 @example(seed=609, mode=SyncMode.SECTION, deltas=True)

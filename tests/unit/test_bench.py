@@ -24,7 +24,7 @@ from scripts.bench.mixes import MIXES, Mix, write_stream
 from scripts.bench.pipes import run_command
 
 from pagethrift.content.ledger import ALL_CHANGED
-from pagethrift.engine.thinner import thin
+from pagethrift.engine.thin import thin
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.image import image

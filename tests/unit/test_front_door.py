@@ -13,7 +13,7 @@ import pytest
 
 import pagethrift
 from pagethrift import errors
-from pagethrift.engine.thinner import thin
+from pagethrift.engine.thin import thin
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.synthetic import Load
 from tests.streams import random_stream
@@ -91,7 +91,7 @@ def test_thin_draws_a_fresh_key(monkeypatch: pytest.MonkeyPatch) -> None:
         keys.append(secret)
         return stream
 
-    monkeypatch.setattr("pagethrift.engine.thinner.thin", remember)
+    monkeypatch.setattr("pagethrift.engine.thin.thin", remember)
     for _ in range(2):
         pagethrift.thin(b"")
     assert len({*keys}) == 2

@@ -18,6 +18,7 @@ from pagethrift.engine.forwarder import Forwarder
 from pagethrift.engine.held import HeldPages
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
 from pagethrift.engine.packing import Job, Packing
+from pagethrift.engine.passes import Passes
 from pagethrift.engine.signing import signer_for
 from pagethrift.engine.source_channels import Channel, Channels, Frame
 from pagethrift.engine.sync_point import SYNC_ROOM, SyncPoints, expected_mode
@@ -67,7 +68,8 @@ class Thinner:
         self.counters = Counters()
         self.phase = StreamPhase.PREAMBLE
         self.warning = ""
-        self.round = 0
+        self._told_round: int | None = None
+        self._passes = Passes()
         self.link_bps = 0.0
         """set by the caller, bytes per second; 0 while unknown"""
         self.downtime_limit_s = DOWNTIME_LIMIT_S
@@ -106,6 +108,11 @@ class Thinner:
                     expected = f"block {block.name!r} of {len(rows)} pages, as in the base"
                     raise StreamError(self._reader.offset, expected, f"{block.pages} pages")
                 self.ledger.begin_with(block.first_page + np.arange(block.pages), rows)
+
+    @property
+    def round(self) -> int:
+        """QEMU's round: as it was told, or counted where nobody tells."""
+        return self._passes.number if self._told_round is None else self._told_round
 
     @property
     def ledger(self) -> Ledger:
@@ -191,8 +198,8 @@ class Thinner:
         self._syncs.probed(mode)
 
     def begin_round(self, number: int) -> None:
-        """Say that QEMU began a round (0 = first pass)."""
-        self.round = number
+        """Say that QEMU began a round (0 = first pass); from now on rounds are not counted here."""
+        self._told_round = number
 
     def go(self) -> None:
         """Hold no more pages, and release all at the next section end: the switchover is decided."""
@@ -258,6 +265,7 @@ class Thinner:
             return PauseReason.OUTPUT_FULL
         self._frame.open(out)
         self.phase = StreamPhase.RAM
+        self._passes.channels_sent()
         self._forwarder.forward(batch, out, self._moment(now_s), signs)
         channels.give_back(channel)
         return PauseReason.TAKEN
@@ -275,7 +283,9 @@ class Thinner:
             case Signal.SECTION_ENDS:
                 return self._at_section(out, begins=False)
             case Signal.FLUSH:
-                return self._at_mark(flush=True)
+                if not self._at_mark(flush=True):
+                    return False
+                self._passes.flushed()
             case RamBegins(table, section_id):
                 self._ram_id = section_id
                 self._syncs.ram_begins(section_id)
@@ -300,6 +310,7 @@ class Thinner:
                 self.phase = StreamPhase.RAM
                 if packing and packing.is_in_channel(batch):
                     self._syncs.sync_within(out, packing, self._reader.offset)
+                self._passes.main_sent(batch.page)
                 self._forwarder.forward(batch, out, self._moment(now_s), lender=self._reader.received_in)
             case BodyEnds(last):
                 if self._forwarder.packing and out.free < SYNC_ROOM:
@@ -378,23 +389,3 @@ class Thinner:
             return PauseReason.OUTPUT_FULL
         self._pending = None
         return PauseReason.ENDED if self._ended else PauseReason.NEED_INPUT
-
-
-def thin(
-    stream: bytes, strategy: Strategy, secret: bytes, hold_budget_bytes: int = HOLD_BUDGET_BYTES
-) -> bytes:
-    """Thin a whole stream in memory. Raises StreamError."""
-    thinner, out, result = Thinner(strategy, secret, hold_budget_bytes), Output(), bytearray()
-    view = memoryview(stream)
-    while True:
-        progress = thinner.run(out, 0.0)
-        result += b"".join(out.pieces())
-        out.clear()
-        if progress is PauseReason.ENDED:
-            return bytes(result)
-        if progress is PauseReason.NEED_INPUT:
-            room = thinner.room()
-            count = min(len(room), len(view))
-            room[:count] = view[:count]
-            view = view[count:]
-            thinner.received(count)

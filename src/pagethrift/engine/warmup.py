@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pagethrift.engine.output import Output, PauseReason
-from pagethrift.engine.thinner import Thinner, thin
+from pagethrift.engine.thin import thin
+from pagethrift.engine.thinner import Thinner
 from pagethrift.model.channels import ChannelSettings, SyncMode
 from pagethrift.model.pages import PAGE_BYTES, BlockTable
 from pagethrift.strategies.base import HeldFacts, PageFacts

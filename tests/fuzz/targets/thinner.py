@@ -79,11 +79,11 @@ def check(stream: bytes, how: Strategy, seed: int) -> None:
     assert len(thinner.held) == 0
 
 
-def write(source: Bytes) -> bytes:
+def write(source: Bytes, return_path: bool = False) -> bytes:
     """Write the stream that an input describes."""
     wrong = [(source.number(2), source.number()) for _ in range(source.below(4))]
     pages_of = [1 + source.below(5) for _ in range(1 + source.below(3))]
-    builder = StreamBuilder(zip(NAMES, pages_of, strict=False))
+    builder = StreamBuilder(zip(NAMES, pages_of, strict=False), return_path=return_path)
     builder.begin_body()
     content: dict[tuple[int, int], bytes] = {}
     for _ in range(MOST_STEPS):

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pagethrift.cli.inspect import app
-from pagethrift.engine.thinner import thin
+from pagethrift.engine.thin import thin
 from pagethrift.errors import StreamError, UsageError
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.table import strategy

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pagethrift.engine.output import Output, PauseReason, StreamPhase
-from pagethrift.engine.thinner import Thinner, thin
+from pagethrift.engine.thin import thin
+from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import StreamError
 from pagethrift.model.methods import Allow, Method
 from pagethrift.strategies.base import PageFacts, Signing

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pagethrift.engine.thinner import thin
+from pagethrift.engine.thin import thin
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import Kind
 from pagethrift.strategies.base import Signing
