@@ -1,4 +1,4 @@
-"""A compressed channel: in any pieces the same pages, whatever its packets hold, or a StreamError at one byte.
+"""A compressed channel: in any pieces the same pages whatever its packets hold, or an error at the same byte.
 
 What the error says may differ: zstd tells of a wrong checksum or of too many bytes, whichever comes first.
 """
