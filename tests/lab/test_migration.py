@@ -103,3 +103,15 @@ def test_a_written_disk_moves_through_a_tunnel_over_a_changing_link(
     # what crossed the link is more than QEMU's stream: the tunnel's framing, and Ethernet's
     stream_bytes = result.migration.first_round_bytes + result.migration.retransferred_bytes
     assert result.migration.transferred_bytes > stream_bytes
+
+
+@pytest.mark.parametrize("mode", ["pagethrift+tls", "multifd-zstd+tls", "alone"])
+def test_ram_is_equal_encrypted_and_with_a_relay_that_nobody_drives(tmp_path: Path, mode: str) -> None:
+    chosen = parse_mode(mode)
+    scenario = replace(SMALL, modes=(), check_ram=(chosen,))
+    (result,) = compare(scenario, tmp_path, lambda event: None)
+    assert result.mode == mode
+    assert result.ram is not None
+    assert result.ram.differing_pages == 0
+    assert result.ram.compared_bytes > SMALL.guest.memory_bytes // 2
+    assert result.lost_requests == 0

@@ -44,7 +44,7 @@ def migrate_command(
         sys.executable, "-m", "pagethrift", "migrate", "--json", "--out", str(out),
         "--qmp", str(source.qmp_path), "--destination-qmp", str(destination.qmp_path),
         "--relay-folder", str(out.parent),
-        "--to", route.to, "--incoming", route.incoming,
+        "--to", f"unix:{relay_socket(out.parent)}" if mode.alone else route.to, "--incoming", route.incoming,
         "--downtime-limit", f"{scenario.downtime_limit_s:.9f}s",
         "--force-after", f"{scenario.force_after_s:.9f}s",
         "--timeout", f"{scenario.force_after_s + SLACK_S:.9f}s",
@@ -52,6 +52,23 @@ def migrate_command(
     ]  # fmt: skip
     if certificates is not None:
         command += ["--tls-dir", str(certificates)]
+    if scenario.link.bandwidth_bps:
+        command += ["--bandwidth", f"{scenario.link.bandwidth_bps}B"]
+    return command
+
+
+def relay_socket(folder: Path) -> Path:
+    """Return where a relay that nobody drives listens."""
+    return folder / "alone.sock"
+
+
+def relay_command(scenario: Scenario, route: Route, folder: Path) -> list[str]:
+    """Return the command of a relay that nobody drives."""
+    command = [
+        sys.executable, "-m", "pagethrift", "relay", "--compress", "off",
+        "--listen", f"unix:{relay_socket(folder)}", "--connect", route.to,
+        "--downtime-limit", f"{scenario.downtime_limit_s:.9f}s",
+    ]  # fmt: skip
     if scenario.link.bandwidth_bps:
         command += ["--bandwidth", f"{scenario.link.bandwidth_bps}B"]
     return command

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pagethrift.errors import LabError
 from pagethrift.lab.clients import Clients
 from pagethrift.lab.guest.acceleration import accelerator
 from pagethrift.lab.guest.dirty_rate import dirty_rate, require_dirty_rate
@@ -30,7 +31,7 @@ from pagethrift.lab.hosts.network import Host, TwoHosts, sweep_leftovers
 from pagethrift.lab.hosts.processes import ProcessGroup
 from pagethrift.lab.hosts.run_folder import run_folder
 from pagethrift.lab.hosts.usage import Usage
-from pagethrift.lab.journey import SLACK_S, START_S, Journey, migrate_command
+from pagethrift.lab.journey import SLACK_S, START_S, Journey, migrate_command, relay_command, relay_socket
 from pagethrift.lab.link.certificates import encrypt
 from pagethrift.lab.link.route import Route, link_record, open_route
 from pagethrift.lab.scenario import ModeSpec, Scenario
@@ -200,6 +201,8 @@ class _Stage:
         command = migrate_command(scenario, self._mode, source, destination, route, out, certificates)
         if paused:
             command.append("--leave-paused")
+        if self._mode.alone:
+            self._start_relay(route)
         process = self._group.start(
             command, name="migrate", namespace=self._hosts.a.namespace, stdout=subprocess.PIPE
         )
@@ -208,6 +211,17 @@ class _Stage:
         )
         journey.follow(START_S + scenario.force_after_s + SLACK_S)
         return MigrationResult.from_json(out.read_text())
+
+    def _start_relay(self, route: Route) -> None:
+        """Start a relay that nobody drives, between the source and the route."""
+        command = relay_command(self._scenario, route, self._folder)
+        relay = self._group.start(command, name="relay", namespace=self._hosts.a.namespace)
+        deadline_s = time.monotonic() + START_S
+        while not relay_socket(self._folder).exists():
+            relay.require_running()
+            if time.monotonic() > deadline_s:
+                raise LabError(f"the relay does not listen after {START_S:g} s: {relay.last_words()}")
+            time.sleep(0.02)
 
     def _show_progress(self, progress: Mapping[str, Any]) -> None:
         self._show(Event("migrate", self._mode.name, progress))

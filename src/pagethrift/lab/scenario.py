@@ -26,7 +26,7 @@ from pagethrift.units import parse_seconds, parse_size
 MOST_REPETITIONS = 1000
 MOST_CPUS = 255
 _NAME = re.compile(r"[\w+-][\w+. -]{0,99}")
-PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd")
+PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd", "alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,9 @@ class ModeSpec:
     """arguments for ``pagethrift migrate``"""
     encrypted: bool = False
     """the destination has tls-creds; who connects needs the client's certificate"""
+
+    alone: bool = False
+    """QEMU decides, and connects to a relay that nobody drives"""
 
     @property
     def plain(self) -> bool:
@@ -97,6 +100,8 @@ def parse_mode(text: str) -> ModeSpec:
     match name:
         case "plain":
             return ModeSpec(text, plain)
+        case "alone":
+            return ModeSpec(text, plain, alone=True)
         case "xbzrle":
             return ModeSpec(text, (*plain, "--xbzrle-cache", f"{parse_size(value or '64MiB')}B"))
         case "auto-converge":

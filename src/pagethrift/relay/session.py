@@ -25,6 +25,7 @@ from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import ChannelSettings, Compress, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.model.error_data import unexpected
+from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
 from pagethrift.relay import threads
@@ -33,6 +34,7 @@ from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
+from pagethrift.relay.pace import Pace
 from pagethrift.relay.probe import Probe
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.encoding.packet import PacketEncoder
@@ -90,6 +92,7 @@ class Relay:
         """the destination's main may wait for a SYNC that the probe has not sent yet"""
         self._thinner = Thinner(strategy, secrets.token_bytes(32), channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
+        self._pace = Pace(downtime_limit_s, PAGE_BYTES)
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
         self._connection: Connection | None = None
@@ -207,6 +210,9 @@ class Relay:
             if progress is PauseReason.PROBE:
                 self._thinner.probed(self._ask_mode(outlet))
             elif progress is PauseReason.NEED_INPUT:
+                if wait_s := self._ahead_s(outlet):
+                    time.sleep(wait_s)
+                    continue
                 self._intake.receive_bytes = min(BUFFER_BYTES, outlet.rate.bound_bytes // 2)
                 self._intake.fill(outlet.busy)
             else:
@@ -296,6 +302,15 @@ class Relay:
             return self._thinner.run(output, time.monotonic())
         finally:
             outlet.put(output, self._thinner.jobs())
+
+    def _ahead_s(self, outlet: Outlet) -> float:
+        """Return how long to leave the source's bytes where they are, for QEMU to see the link's rate."""
+        thinner = self._thinner
+        open_bytes = thinner.packing.open_bytes if thinner.packing else 0
+        return self._pace.wait_s(
+            time.monotonic(), thinner.in_bytes, thinner.pages_left, outlet.rate.bps,
+            outlet.unsent_bytes + open_bytes + thinner.held.held_bytes,
+        )  # fmt: skip
 
     def _carry_back(self, source: socket.socket, link: Connection) -> None:
         """Forward the return path; abort if the load fails or the path ends early."""
