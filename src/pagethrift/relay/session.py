@@ -34,7 +34,7 @@ from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
-from pagethrift.relay.pace import Pace
+from pagethrift.relay.reading_pace import ReadingPace
 from pagethrift.relay.probe import Probe
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.encoding.packet import PacketEncoder
@@ -92,7 +92,7 @@ class Relay:
         """the destination's main may wait for a SYNC that the probe has not sent yet"""
         self._thinner = Thinner(strategy, secrets.token_bytes(32), channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
-        self._pace = Pace(downtime_limit_s, PAGE_BYTES)
+        self._reading = ReadingPace(downtime_limit_s, PAGE_BYTES)
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
         self._connection: Connection | None = None
@@ -307,7 +307,7 @@ class Relay:
         """Return how long to leave the source's bytes where they are, for QEMU to see the link's rate."""
         thinner = self._thinner
         open_bytes = thinner.packing.open_bytes if thinner.packing else 0
-        return self._pace.wait_s(
+        return self._reading.wait_s(
             time.monotonic(), thinner.in_bytes, thinner.pages_left, outlet.rate.bps,
             outlet.unsent_bytes + open_bytes + thinner.held.held_bytes,
         )  # fmt: skip

@@ -20,7 +20,7 @@ LEAST_SHARE = 0.2
 STEP_S = 0.02
 
 
-class Pace:
+class ReadingPace:
     """How long to wait before the next bytes are read; ``now_s`` is CLOCK_MONOTONIC."""
 
     def __init__(self, downtime_limit_s: float, page_bytes: int) -> None:
