@@ -39,6 +39,7 @@ ELSEWHERE = {
     "lab/run_files.py": "unit/lab/test_compare.py",
     "live/destination.py": "qemu/live/test_migrate.py",
     "live/ends.py": "qemu/live/test_migrate_failures.py",
+    "live/helm.py": "unit/live/test_pilot.py",
     "live/logging_decider.py": "qemu/live/test_logging_decider.py",
     "live/recorder.py": "qemu/test_record.py",
     "live/settings.py": "qemu/live/test_switchover.py",
