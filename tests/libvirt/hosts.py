@@ -42,7 +42,9 @@ class Done:
 class LibvirtHost:
     """One host; ``uri`` is how the other one reaches its libvirtd."""
 
-    def __init__(self, host: Host, processes: ProcessGroup, holder: Process, programs: LibvirtPrograms) -> None:
+    def __init__(
+        self, host: Host, processes: ProcessGroup, holder: Process, programs: LibvirtPrograms
+    ) -> None:
         self.host = host
         self.uri = URI.format(host.link_address)
         self._processes = processes

@@ -28,6 +28,7 @@ COMMANDS = {
         "pagethrift.cli.restore",
         "Put back what a killed run left; say where the guest is.",
     ),
+    "libvirt": (_MIGRATE, "pagethrift.cli.libvirt", "Migrate libvirt's domains through the relay."),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),
