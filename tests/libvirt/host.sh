@@ -7,7 +7,7 @@
 #   FOLDER   an empty folder, over which this host's own memory file system comes
 #   LOWER    the packages' /usr folders, joined by colons
 #   MODULES  QEMU's modules, where LOWER has a QEMU of its own; else empty
-#   FILE     files that QEMU's user must be able to read: copied to /run/guest
+#   FILE     files that QEMU's user must be able to read: copied to /run/images
 set -eu
 name=$1 number=$2 address=$3 folder=$5 lower=$6 modules=$7
 other=$4
@@ -24,7 +24,8 @@ done
 mount -t tmpfs run /run
 mkdir -p /run/lock /run/guest /etc/libvirt /var/log/libvirt/qemu
 chmod 777 /run/guest
-cp "$@" /run/guest
+mkdir /run/images
+cp "$@" /run/images
 # A KVM that QEMU's user may open but that does not work makes libvirt probe QEMU anew each time (31 s).
 install -m 000 /dev/null /run/no-kvm
 [ ! -e /dev/kvm ] || mount --bind /run/no-kvm /dev/kvm

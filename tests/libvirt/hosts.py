@@ -24,6 +24,7 @@ from pagethrift.lab.hosts.processes import Process, ProcessGroup
 from pagethrift.lab.hosts.run_folder import run_folder
 
 SCRIPT = Path(__file__).with_name("host.sh")
+SOURCES = Path(__file__).parents[2] / "src"
 DOMAIN = "g"
 UUID = "11111111-2222-4333-8444-555555555555"
 URI = "qemu+tcp://{}/system"
@@ -62,8 +63,8 @@ class LibvirtHost:
     def command(self, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
         """Return ``argv`` wrapped so that it runs on this host."""
         enter = ["nsenter", "-t", str(self.first_pid), "-m", "-n", "-u", "-i", "-p", "--"]
-        # the module needs libvirt of its own series, which the overlay has in /usr/lib
-        python = f"PYTHONPATH={self._programs.python}:{os.environ.get('PYTHONPATH', '')}"
+        # the module finds the library of its own series, which the overlay has in /usr/lib
+        python = f"PYTHONPATH={self._programs.python}:{SOURCES}"
         return [*enter, "env", python, *(os.fspath(word) for word in argv)]
 
     def run(self, *argv: str, timeout_s: float = COMMAND_S) -> Done:
@@ -110,7 +111,7 @@ class LibvirtHost:
         """End the domain here, whatever its state."""
         for what in ("destroy", "undefine"):
             self.run("virsh", what, DOMAIN)
-        for each in self.path("/run/guest").glob("*.*"):
+        for each in self.path("/run/guest").iterdir():
             each.unlink()
 
     def end(self) -> None:
@@ -130,6 +131,7 @@ class LibvirtLab:
     network: TwoHosts
     a: LibvirtHost
     b: LibvirtHost
+    image: GuestImage
     versions: str
     """such as "libvirt 9.0 + QEMU 7.2" """
 
@@ -147,7 +149,7 @@ def libvirt_lab(series: LibvirtSeries, qemu_series: QemuSeries, link_bps: int) -
             hosts.append(_host(stack, number, host, other, folder, processes, programs, binary, image))
         for each in hosts:
             each.start_libvirtd()
-        yield LibvirtLab(network, hosts[0], hosts[1], f"libvirt {series} + QEMU {binary.series}")
+        yield LibvirtLab(network, hosts[0], hosts[1], image, f"libvirt {series} + QEMU {binary.series}")
 
 
 def _host(
