@@ -17,14 +17,17 @@ from pagethrift.cli.common import (
     StrategyName,
 )
 from pagethrift.cli.ending import until_signal
-from pagethrift.cli.progress import complain, view
+from pagethrift.cli.progress import View, complain, view
 from pagethrift.errors import UsageError
+from pagethrift.live.watch import Progress
 from pagethrift.model.channels import CHANNELS
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds
+from pagethrift.virt.attach import AttachOptions, Steered
+from pagethrift.virt.attach import attach as attach_to_others
 from pagethrift.virt.migrate import migrate as migrate_domain
 from pagethrift.virt.options import SOURCE_URI, VirtOptions
-from pagethrift.whole_file import check_output
+from pagethrift.whole_file import check_folder, check_output, write_text
 
 app = typer.Typer(
     add_completion=False,
@@ -68,8 +71,8 @@ EPILOG = (
     "Exit codes: 0 the domain runs at the destination, 1 unexpected, 2 usage, 3 the stream cannot be thinned,"
     " 4 the link or the destination failed, 7 the domain runs at neither end, at both, or nobody can say"
     " where, 8 cancelled by another client, 9 the domain ended at the source, 10 a libvirt refused or does"
-    " not answer, 130 interrupted. After every code but 0, 1, 7 and 9 the guest runs on at the source unless the"
-    " message says otherwise."
+    " not answer, 130 interrupted. After every code but 0, 1, 7 and 9 the guest runs on at the source"
+    " unless the message says otherwise."
 )
 
 
@@ -217,6 +220,107 @@ def migrate(
     if done is None:
         complain(f"interrupted; {sentence}")
         sys.exit(130)
+
+
+@app.command(
+    epilog="Example: pagethrift libvirt attach --listen 127.77.0.2:49152 --to 10.0.0.2:49152, where the"
+    ' destination\'s qemu.conf has migration_host = "127.77.0.2"\n\n'
+    "Exit codes: 0 done (--once), 2 usage, 4 the relay failed, 10 libvirt refused or does not answer, 130"
+    " interrupted."
+)
+def attach(
+    listen: Annotated[
+        str,
+        typer.Option(
+            help="Where the relay listens; migrations must be led there.", metavar="HOST:PORT|unix:PATH"
+        ),
+    ],
+    to: Annotated[
+        str, typer.Option(help="Where the destination's QEMU listens.", metavar="HOST:PORT|unix:PATH")
+    ],
+    connect: Connect = SOURCE_URI,
+    strategy: StrategyName = DEFAULT_STRATEGY,
+    param: Parameters = None,
+    stop: StopName = None,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
+    ] = None,
+    downtime_limit: Annotated[
+        str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
+    ] = DEFAULT_DOWNTIME_LIMIT,
+    force_after: Annotated[
+        str | None,
+        typer.Option(
+            help="Switch over after this time, even if the predicted downtime is above the limit.",
+            rich_help_panel=_SWITCHOVER,
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the first migration.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder for the result files.", metavar="DIR")] = None,
+    json: Json = False,
+) -> None:
+    """Steer migrations that others begin (virsh, virt-manager, Nova) and that pass through this relay.
+
+    A domain that begins to migrate through the relay is held, decided on and let go as by migrate. Its job is
+    never aborted here, and the downtime that the other client has set is put back. Ctrl-C during a migration
+    only lets go of it; the relay ends with the migration.
+    """
+    options = AttachOptions(
+        listen=listen,
+        to=to,
+        source_uri=connect,
+        strategy=strategy,
+        parameters=parse_parameters(param or ()),
+        stop=stop or "",
+        downtime_limit_s=parse_seconds(downtime_limit),
+        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
+        force_after_s=parse_seconds(force_after) if force_after else None,
+        once=once,
+    )
+    folder = check_folder(out, "--out") if out else None
+    shown = _EachShown(json, folder)
+    _, sentence = until_signal(
+        lambda: attach_to_others(options, lambda: shown.waiting(listen), shown.show, shown.ended)
+    )
+    if sentence:
+        complain("interrupted; nothing is steered any more")
+        sys.exit(130)
+
+
+class _EachShown:
+    """Shows one migration after the other, and writes their files."""
+
+    def __init__(self, as_json: bool, folder: Path | None) -> None:
+        self._as_json = as_json
+        self._folder = folder
+        self._view: View | None = None
+
+    def waiting(self, where: str) -> None:
+        """Say that the next migration may come."""
+        complain(f"waiting for a migration at {where}")
+
+    def show(self, progress: Progress) -> None:
+        """Show one look at the running migration."""
+        if self._view is None:
+            self._view = view(self._as_json)
+            self._view.__enter__()
+        self._view.show(progress)
+
+    def ended(self, one: Steered) -> None:
+        """Show how a migration has ended, and write its file."""
+        shown, self._view = self._view or view(self._as_json), None
+        shown.finish(one.result)
+        shown.__exit__(None, None, None)
+        if one.result.error:
+            complain(one.result.error)
+        if self._folder is not None:
+            name = f"{one.domain}-{one.result.ended_unix_s:.0f}.json"
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_text(self._folder / name, one.result.to_json())
+            except OSError as error:
+                complain(f"warning: the result could not be written: {error.strerror or error}")
 
 
 def _refuse(given: dict[str, object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import xml.etree.ElementTree as Xml
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -87,11 +87,23 @@ class Hypervisor:
             return {}
         return dict(job)
 
-    async def listen(self, domain: Domain | None, sink: Callable[[DomainEvent], None]) -> None:
-        """Call ``sink`` with every event of a domain, or of all of them. Raises VirtError."""
+    async def listen(
+        self, domain: Domain | None, sink: Callable[[DomainEvent], None]
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Call ``sink`` with every event of a domain, or of all of them; return what ends that.
+
+        Raises VirtError.
+        """
         handle = domain.handle if domain is not None else None
         listener = await self.ask(self._listener(handle, sink))
         self._listeners.append(listener)
+
+        async def forget() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+                await in_thread(listener.close)
+
+        return forget
 
     async def close(self) -> None:
         """Disconnect; whatever goes wrong with that is of no interest."""

@@ -10,28 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import GuestError, PagethriftError, SourceEnded
-from pagethrift.live import live_result
 from pagethrift.live.helm import Decider, one_line, said_of
-from pagethrift.live.live_result import build_result
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.relay_process import RelayProcess
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.relay_protocol import RelayStatus
-from pagethrift.model.result import MigrationResult, Outcome, ParameterValue
+from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.strategies.table import live_strategy
-from pagethrift.virt.ends import Ends, StartRelay, open_ends, version_text
-from pagethrift.virt.hypervisor import counters_of
+from pagethrift.virt.ends import Ends, StartRelay, open_ends
 from pagethrift.virt.library import load
 from pagethrift.virt.options import VirtOptions
 from pagethrift.virt.pilot import Pilot
+from pagethrift.virt.record import record
 from pagethrift.virt.whereabouts import Whereabouts, ask_both
 from pagethrift.whole_file import write_text
 
@@ -100,7 +98,7 @@ class _Migration:
     async def run(self) -> Migrated:
         """Carry the migration out; see `migrate`."""
         try:
-            await self._pilot.start()
+            await self._pilot.start(self._call)
             await self._pilot.watch_until_end()
         except asyncio.CancelledError as error:
             await undisturbed(self._pilot.abort())
@@ -116,13 +114,18 @@ class _Migration:
                 raise failure from error
         return await undisturbed(self._complete())
 
+    async def _call(self) -> None:
+        domain, options = self._ends.domain, self._options
+        flags = options.flags(self._ends.source.libvirt)
+        await domain.migrate(options.destination_uri, self._ends.parameters, flags)
+
     async def _complete(self) -> Migrated:
         ends = self._ends
         self._watch.on_status("completed", time.monotonic())
         if not await ends.relay.wait_done():
             ends.warnings.append("the relay did not end properly although libvirt completed the migration")
         found = await self._settled(lambda found: found.arrived)
-        if not found.arrived and ends.destination is not None:
+        if not found.arrived and not found.alone_at_destination and ends.destination is not None:
             failure = GuestError(f"libvirt says that the migration has succeeded, but {found.sentence()}")
             await self._note(Outcome.COMPLETED, str(failure))
             raise failure
@@ -166,37 +169,7 @@ class _Migration:
             await self._record(outcome, error)
 
     async def _record(self, outcome: Outcome, error: str = "") -> MigrationResult:
-        ends, watch, pilot = self._ends, self._watch, self._pilot
-        job = pilot.job
-        if outcome is Outcome.COMPLETED and not job and ends.destination is not None:
-            job = await ends.destination.last_job(ends.domain.uuid)
-        last = counters_of(job)
-        if last is not None:
-            watch.on_info(last, time.monotonic())
-        await ends.give_back()
-        destination = ends.destination
-        identity = live_result.Identity(
-            source_qemu=version_text(ends.source.qemu_version),
-            destination_qemu=version_text(destination.qemu_version) if destination is not None else "",
-            machine=ends.identity.machine,
-            accelerator=ends.identity.accelerator,
-            driver=f"libvirt {version_text(ends.source.version)}",
-        )
-        result = build_result(
-            self._options,
-            identity,
-            watch,
-            outcome,
-            stopped_s=watch.stopped_s,
-            resumed_s=pilot.resumed_s,
-            source_cpu_s=None,
-            error=error,
-            warnings=tuple(
-                filter(None, (*ends.warnings, pilot.helm.convergence.warning, watch.relay.warning))
-            ),
-            channels=ends.channels,
-            driver_job=_plain(job),
-        )
+        result = await record(self._options, self._ends, self._watch, self._pilot, outcome, error)
         return self._written(result)
 
     def _written(self, result: MigrationResult) -> MigrationResult:
@@ -210,8 +183,3 @@ class _Migration:
             warning = f"the result could not be written to {path}: {error.strerror or error}"
             return replace(result, warnings=(*result.warnings, warning))
         return result
-
-
-def _plain(job: Mapping[str, Any]) -> dict[str, ParameterValue]:
-    """Return those of libvirt's statistics that a result can hold."""
-    return {str(name): value for name, value in job.items() if isinstance(value, str | int | float | bool)}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 from pagethrift.errors import CancelledElsewhere, LinkError, PagethriftError, SourceEnded, VirtError
 from pagethrift.live.helm import Decider, Helm
+from pagethrift.live.live_result import Ordered
 from pagethrift.live.migrate_options import switchover_deadline
 from pagethrift.live.pilot import SLOW_START_S
 from pagethrift.live.watch import Progress, Watch
@@ -17,7 +19,6 @@ from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.virt.ends import Ends
 from pagethrift.virt.events import DomainEvent, EventKind
 from pagethrift.virt.hypervisor import aborted
-from pagethrift.virt.options import VirtOptions
 
 ABORT_S = 5.0
 """libvirt aborts within milliseconds, unless QEMU is too busy to hear of it"""
@@ -26,22 +27,38 @@ END_S = 60.0
 end to answer within 30 s"""
 BUSY = "the source has not answered for {:.0f} s: it may be switching over, stopped or overloaded"
 SILENT_S = 10.0
+CHECK_S = 0.5
 IN_USE = "Address already in use"
 
 
+class Steered(Ordered, Protocol):
+    """What a pilot needs to know of an operator's options."""
+
+    @property
+    def force_after_s(self) -> float | None: ...
+    @property
+    def timeout_s(self) -> float | None: ...
+    @property
+    def switchover_deadline_s(self) -> float | None: ...
+
+
 class Pilot:
-    """One migration from virDomainMigrateToURI3's call until its return."""
+    """One migration from its call until libvirt has no more to do with it."""
 
     def __init__(
         self,
-        options: VirtOptions,
+        options: Steered,
         ends: Ends,
         watch: Watch,
         decider: Decider | None,
         report: Callable[[Progress], None],
         news: asyncio.Event,
+        ours: bool = True,
     ) -> None:
-        """The feeder of ``watch`` sets ``news``, so that the pilot looks again at once."""
+        """The feeder of ``watch`` sets ``news``, so that the pilot looks again at once.
+
+        ``ours`` False: another client has begun the migration, and decides when it is broken off.
+        """
         self.helm = Helm(watch, ends.relay, decider, report, options.downtime_limit_s, ends.warnings)
         self.resumed_s: float | None = None
         """when the destination's guest began to run, on CLOCK_MONOTONIC"""
@@ -50,6 +67,7 @@ class Pilot:
         self.ended_because = ""
         """why the domain ended at the source, if it did not move"""
         self._options = options
+        self._ours = ours
         self._ends = ends
         self._watch = watch
         self._decider = decider
@@ -58,7 +76,7 @@ class Pilot:
         self._poller: asyncio.Task[None] | None = None
         self._poll_now = asyncio.Event()
         self._asked_s: float | None = None
-        self._called_s = 0.0
+        self._called_s = self._checked_s = 0.0
         self._first_pass_s: float | None = None
         self._slow = ends.slow_start
         self._deadline_s: float | None = None
@@ -75,8 +93,11 @@ class Pilot:
         call = self._call
         return call is not None and call.done() and not call.cancelled() and call.exception() is None
 
-    async def start(self) -> None:
-        """Set who decides the switchover and begin. Raises VirtError."""
+    async def start(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Set who decides the switchover and begin with ``call``, which returns when the domain has moved.
+
+        Raises VirtError.
+        """
         ends, options = self._ends, self._options
         await ends.source.listen(ends.domain, self._on_event)
         if ends.destination is not None:
@@ -90,8 +111,7 @@ class Pilot:
         self._watch.runs = not ends.was_paused
         self._called_s = time.monotonic()
         self._watch.begin(self._called_s)
-        flags = options.flags(ends.source.libvirt)
-        self._call = asyncio.create_task(ends.domain.migrate(options.destination_uri, ends.parameters, flags))
+        self._call = asyncio.create_task(call())
         self._call.add_done_callback(lambda _: self._news.set())
         self._poller = asyncio.create_task(self._poll())
 
@@ -109,7 +129,8 @@ class Pilot:
                 await self.settle(END_S)
             if self.over:
                 break
-            self._raise_if_late(now_s)
+            if self._ours:
+                self._raise_if_late(now_s)
             await self._steer(now_s)
             self.helm.show_if_due(now_s, self._silence(now_s))
         if not self.moved:
@@ -131,8 +152,8 @@ class Pilot:
             await self._ends.relay.close()
         await self.settle(END_S)
 
-    async def settle(self, timeout_s: float) -> bool:
-        """Wait, without steering, for libvirt to end the migration; False when it does not."""
+    async def settle(self, timeout_s: float | None) -> bool:
+        """Wait, without steering, for libvirt to end the migration; False when it does not in time."""
         if self._call is not None:
             await asyncio.wait([self._call], timeout=timeout_s)
         if self.over and not self.moved:
@@ -181,6 +202,7 @@ class Pilot:
                 info = None
             self._asked_s = None
             now_s = time.monotonic()
+            await self._hold_again(now_s)
             if info is not None and not self.over:
                 self._began(now_s)
                 self._watch.on_info(info, now_s)
@@ -192,6 +214,14 @@ class Pilot:
             except TimeoutError:
                 pass
             self._poll_now.clear()
+
+    async def _hold_again(self, now_s: float) -> None:
+        """Another client, such as Nova with its steps, may set the downtime of its own migration."""
+        if self._decider is None or self._ours or now_s - self._checked_s < CHECK_S:
+            return
+        self._checked_s = now_s
+        with contextlib.suppress(VirtError):
+            await self._ends.switchover.keep()
 
     def _began(self, now_s: float) -> None:
         """Preparing the destination takes libvirt a second; the migration begins with QEMU's first pass."""

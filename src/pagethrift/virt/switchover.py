@@ -51,6 +51,18 @@ class Switchover:
         """Let QEMU decide by its own rule with this limit. Raises VirtError."""
         await self._set(min(LONGEST_LIMIT_MS, max(1, round(downtime_limit_s * 1000))))
 
+    async def keep(self) -> None:
+        """Hold again where another client has set another downtime; that one is put back at the end.
+
+        Raises VirtError.
+        """
+        if self.gone or self._operators_ms is None:
+            return
+        found_ms = await self._domain.downtime_ms()
+        if found_ms != HOLD_MS and not self.gone:
+            self._operators_ms = found_ms
+            await self._domain.set_downtime_ms(HOLD_MS)
+
     async def go(self) -> None:
         """Make QEMU stop the guest and send the rest. Raises VirtError."""
         self.gone = True
@@ -70,6 +82,7 @@ class Switchover:
         except VirtError:
             error = await self._domain.once_more(self._operators_ms)
             if error is None:
+                self._operators_ms = None
                 return ""
             return f"the operator's downtime is not restored: {error}; run {advice}"
         self._operators_ms = None

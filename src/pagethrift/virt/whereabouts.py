@@ -32,6 +32,11 @@ class Whereabouts:
         return self.destination in wanted and self.source not in (RUNNING, "")
 
     @property
+    def alone_at_destination(self) -> bool:
+        """Whether the destination runs it and the source is silent: enough, if the job is done."""
+        return self.destination == RUNNING and not self.source
+
+    @property
     def stayed(self) -> bool:
         """Whether the domain is at the source, as it was, and does not run at the destination."""
         wanted = (RUNNING, PAUSED) if self.was_paused else (RUNNING,)

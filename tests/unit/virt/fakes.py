@@ -289,6 +289,8 @@ class FakeRelay:
         self.error = error
         """the relay fails at the third round"""
         self.failed = False
+        self.ended = False
+        self.status = RelayStatus()
         self._on_news: Callable[[RelayStatus], None] = lambda _: None
 
     async def start(self, argv: Sequence[str], on_news: Callable[[RelayStatus], None]) -> Any:
@@ -320,11 +322,15 @@ class FakeRelay:
     async def close(self) -> None:
         self.closed = True
 
+    def hear(self) -> None:
+        """QEMU's first bytes come."""
+        self._say()
+
     def _say(self) -> None:
         pages = PageCounters(full=3000, delta=200, zero=60000, skipped=900)
-        self._on_news(
-            RelayStatus(
-                RelayState.RAM, now_s=time.monotonic(), out_bytes=13_000_000, link_bps=25e6, pages=pages,
-                first_round_bytes=12_000_000, retransferred_bytes=1_000_000, retransferred_pages=1100,
-            )
+        self.status = RelayStatus(
+            RelayState.RAM, now_s=time.monotonic(), in_bytes=20_000_000, out_bytes=13_000_000, link_bps=25e6,
+            pages=pages, first_round_bytes=12_000_000, retransferred_bytes=1_000_000,
+            retransferred_pages=1100,
         )  # fmt: skip
+        self._on_news(self.status)
