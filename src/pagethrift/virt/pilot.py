@@ -75,6 +75,8 @@ class Pilot:
         self._call: asyncio.Task[None] | None = None
         self._poller: asyncio.Task[None] | None = None
         self._poll_now = asyncio.Event()
+        self._deaf: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """what ends the listening to events"""
         self._asked_s: float | None = None
         self._called_s = self._checked_s = 0.0
         self._first_pass_s: float | None = None
@@ -99,9 +101,9 @@ class Pilot:
         Raises VirtError.
         """
         ends, options = self._ends, self._options
-        await ends.source.listen(ends.domain, self._on_event)
+        self._deaf.append(await ends.source.listen(ends.domain, self._on_event))
         if ends.destination is not None:
-            await ends.destination.listen(None, self._on_destination_event)
+            self._deaf.append(await ends.destination.listen(None, self._on_destination_event))
         if self._decider is None:
             await ends.switchover.leave_to_qemu(options.downtime_limit_s)
         else:
@@ -161,7 +163,11 @@ class Pilot:
         return self.over
 
     async def stop(self) -> None:
-        """End the polling, and wait no longer for libvirt."""
+        """End the polling and the listening, and wait no longer for libvirt."""
+        while self._deaf:
+            with contextlib.suppress(TimeoutError):  # a libvirtd that hangs
+                async with asyncio.timeout(ABORT_S):
+                    await self._deaf.pop()()
         for task in (self._poller, self._call):
             if task is not None:
                 task.cancel()
