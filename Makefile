@@ -33,9 +33,9 @@ demo: setup ## the main job: a memcached guest migrates in five modes, side by s
 test: setup ## all tests: unit, property, clean installs, real QEMUs, migrations of a real guest
 	$(BIN)/pytest -q -n 3 --dist loadfile
 
-test-all: setup ## the same on all three QEMUs: 7.2, 10.0 and 11.1, which is fetched first (35 MB)
+test-all: setup ## the same on all three QEMUs: 7.2, 10.0 and 11.1, which is fetched first (35 MB), and both libvirts
 	$(BIN)/python -c 'from pagethrift.lab.guest.packages import qemu; qemu("11.1")'
-	PAGETHRIFT_QEMUS=7.2,10.0,11.1 $(BIN)/pytest -q -n 3 --dist loadfile
+	PAGETHRIFT_QEMUS=7.2,10.0,11.1 PAGETHRIFT_LIBVIRTS=9.0,11.3 $(BIN)/pytest -q -n 3 --dist loadfile
 
 test-fast: setup ## while you work, under a minute: unit and property tests, few examples, nothing slow
 	PAGETHRIFT_EXAMPLES=0.1 $(BIN)/pytest -q -n 3 --dist loadfile -m "not slow" tests/unit tests/property

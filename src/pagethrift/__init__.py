@@ -19,6 +19,7 @@ from pagethrift.errors import (
     SourceEnded,
     StreamError,
     UsageError,
+    VirtError,
 )
 
 __version__ = "0.1.0"
@@ -27,8 +28,8 @@ __all__ = [
     "CancelledElsewhere", "GuestError", "LabError", "LinkError", "LinkSpec", "MigrateOptions",
     "MigrationResult", "Outcome", "Output", "PagethriftError", "PauseReason", "PlainFeatures", "Progress",
     "QmpError", "Run", "SimulateOptions", "SourceEnded", "Strategy", "StreamError", "Thinner", "Trace",
-    "UsageError", "__version__", "migrate", "parse_bandwidth", "read_result", "read_runs", "read_trace",
-    "simulate", "strategy", "thin",
+    "UsageError", "VirtError", "__version__", "migrate", "parse_bandwidth", "read_result", "read_runs",
+    "read_trace", "simulate", "strategy", "thin",
 ]  # fmt: skip
 
 _HOMES = {

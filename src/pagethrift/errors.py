@@ -8,6 +8,7 @@ PagethriftError
 ├── GuestError      the guest runs at neither end, or may run at both: an operator must act
 ├── CancelledElsewhere  another client of the source QEMU cancelled the migration
 ├── SourceEnded     the source QEMU ended
+├── VirtError       a libvirt refused a request or does not answer
 └── UsageError      the caller asked for something impossible
 
 Each class carries the command line's exit code for it.
@@ -103,3 +104,9 @@ class SourceEnded(PagethriftError):
     """The source QEMU ended, and the guest with it, before it had moved."""
 
     exit_code = 9
+
+
+class VirtError(PagethriftError):
+    """A libvirt refused a request, is too old or does not answer."""
+
+    exit_code = 10

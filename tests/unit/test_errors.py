@@ -15,11 +15,13 @@ from pagethrift.errors import (
     SourceEnded,
     StreamError,
     UsageError,
+    VirtError,
 )
 from pagethrift.stream.input import NotUnderstood
 
 CLASSES: list[type[PagethriftError]] = [
     UsageError, StreamError, LinkError, QmpError, LabError, GuestError, CancelledElsewhere, SourceEnded,
+    VirtError,
 ]  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def test_every_error_stands_in_the_tree() -> None:
 
 def test_exit_codes_tell_the_errors_apart() -> None:
     codes = [each.exit_code for each in CLASSES]
-    assert codes == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert codes == [2, 3, 4, 5, 6, 7, 8, 9, 10]
     assert PagethriftError.exit_code == 1
 
 

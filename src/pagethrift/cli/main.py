@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 unexpected (replay: decisions differ), 2 usage, 3 stream, 4 link, 5 QMP, 6 lab,
 7 the guest runs at neither end or at both, 8 cancelled by another client, 9 the source QEMU ended,
-130 interrupted, 141 whoever read standard output is gone.
+10 a libvirt refused, 130 interrupted, 141 whoever read standard output is gone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ COMMANDS = {
         "pagethrift.cli.restore",
         "Put back what a killed run left; say where the guest is.",
     ),
+    "libvirt": (_MIGRATE, "pagethrift.cli.libvirt", "Migrate libvirt's domains through the relay."),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),

@@ -6,7 +6,6 @@ import asyncio
 import json as json_library
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,15 +22,13 @@ from pagethrift.cli.common import (
     TlsDir,
     TlsHostname,
 )
-from pagethrift.cli.ending import ending_signals
+from pagethrift.cli.ending import until_signal
 from pagethrift.cli.progress import complain, view
 from pagethrift.errors import QmpError, UsageError
 from pagethrift.live.check import check as check_migration
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
-from pagethrift.live.watch import Progress
 from pagethrift.model.channels import Compress, parse_window
-from pagethrift.model.result import MigrationResult
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
 from pagethrift.whole_file import check_output
@@ -229,27 +226,12 @@ def migrate(
         typer.echo(json_library.dumps(lines) if json else "\n".join(lines) or "nothing was found against it")
         sys.exit(QmpError.exit_code if lines else 0)
     with view(json) as shown:
-        result, sentence = _run(options, shown.show)
+        result, sentence = until_signal(lambda: migrate_live(options, shown.show))
         if result is not None:
             shown.finish(result)
     if result is None:
         complain(f"interrupted; {sentence}")
         sys.exit(130)
-
-
-def _run(options: MigrateOptions, show: Callable[[Progress], None]) -> tuple[MigrationResult | None, str]:
-    """Return the record, or None and where the guest is when a signal broke the migration off."""
-
-    async def interruptible() -> tuple[MigrationResult | None, str]:
-        task = asyncio.ensure_future(migrate_live(options, show))
-        for number in ending_signals():
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        try:
-            return await task, ""
-        except asyncio.CancelledError as error:
-            return None, str(error) or "nothing had been moved: the guest runs on at the source"
-
-    return asyncio.run(interruptible())
 
 
 def _bandwidth_or_zero(text: str | None) -> int | None:

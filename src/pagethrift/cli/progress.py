@@ -29,8 +29,8 @@ class View(Protocol):
         """Show one look at the running migration."""
         ...
 
-    def finish(self, result: MigrationResult) -> None:
-        """Show the end of a completed migration."""
+    def finish(self, result: MigrationResult, where: str = "") -> None:
+        """Show the end of a completed migration and, where that had to be asked, where the guest is."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -58,9 +58,9 @@ class Harmless:
         """Show it if that is possible."""
         self._try(lambda shown: shown.show(progress))
 
-    def finish(self, result: MigrationResult) -> None:
+    def finish(self, result: MigrationResult, where: str = "") -> None:
         """Show it if that is possible; warnings that cannot be shown go to standard error."""
-        self._try(lambda shown: shown.finish(result))
+        self._try(lambda shown: shown.finish(result, where))
         if self._shown is None:
             for warning in result.warnings:
                 complain(f"warning: {warning}")
@@ -118,9 +118,10 @@ class JsonLines(_Plain):
         """Print one progress line."""
         _print_line({"type": "progress", **asdict(progress)})
 
-    def finish(self, result: MigrationResult) -> None:
+    def finish(self, result: MigrationResult, where: str = "") -> None:
         """Print the whole record as the last line."""
-        _print_line({"type": "result", **json.loads(result.to_json())})
+        more = {"where": where} if where else {}
+        _print_line({"type": "result", **json.loads(result.to_json()), **more})
 
 
 class Lines(_Plain):
@@ -137,9 +138,9 @@ class Lines(_Plain):
         self._shown_s, self._phase = progress.elapsed_s, progress.phase
         print(", ".join(f"{name} {value}" for name, value in _rows(progress)), flush=True)
 
-    def finish(self, result: MigrationResult) -> None:
+    def finish(self, result: MigrationResult, where: str = "") -> None:
         """Print the measures, one a line."""
-        for name, value in summary(result):
+        for name, value in summary(result, where):
             print(f"{name}: {value}")
 
 
@@ -163,13 +164,14 @@ class LiveTable:
         """Redraw."""
         self._live.update(_table("migrating", _rows(progress)), refresh=True)
 
-    def finish(self, result: MigrationResult) -> None:
+    def finish(self, result: MigrationResult, where: str = "") -> None:
         """Replace the live table by the summary."""
         self._live.stop()
-        self._console.print(_table("migrated" if result.converged else "migrated, forced", summary(result)))
+        title = "migrated" if result.converged else "migrated, forced"
+        self._console.print(_table(title, summary(result, where)))
 
 
-def summary(result: MigrationResult) -> list[tuple[str, str]]:
+def summary(result: MigrationResult, where: str = "") -> list[tuple[str, str]]:
     """Return what a reader wants to know of a finished migration, as name and text."""
     rows = [
         (
@@ -180,6 +182,7 @@ def summary(result: MigrationResult) -> list[tuple[str, str]]:
         ("downtime", _seconds(result.downtime_s)),
         ("downtime by QEMU", _seconds(result.qemu_downtime_s)),
         ("on the link", format_bytes(result.transferred_bytes)),
+        *_driver(result),
         ("first round", format_bytes(result.first_round_bytes)),
         ("sent again", format_bytes(result.retransferred_bytes)),
         ("pages", _pages(result.pages)),
@@ -195,6 +198,8 @@ def summary(result: MigrationResult) -> list[tuple[str, str]]:
         rows.append(("relay", f"{result.relay_cpu_s:.1f} s CPU, {memory} memory"))
     if result.source_cpu_s is not None:
         rows.append(("source QEMU", f"{result.source_cpu_s:.1f} s CPU"))
+    if where:
+        rows.append(("where", where))
     return rows + [("warning", text) for text in result.warnings]
 
 
@@ -224,6 +229,14 @@ def _table(title: str, rows: list[tuple[str, str]]) -> Table:
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _driver(result: MigrationResult) -> list[tuple[str, str]]:
+    """Return what the driver counted, under its name: bytes that QEMU gave to the relay."""
+    counted = result.driver_job.get("memory_processed")
+    if not isinstance(counted, int):
+        return []
+    return [(f"{result.driver} counts", f"{format_bytes(counted)} from QEMU into the relay")]
 
 
 def _features(result: MigrationResult) -> str:

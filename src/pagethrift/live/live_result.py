@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pagethrift.live.host import host_facts
-from pagethrift.live.migrate_options import MigrateOptions
+from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.watch import Watch
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.facts import StopAction, StopDecision
-from pagethrift.model.result import MigrationResult, Mode, Outcome, recorded_parameters
+from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue, recorded_parameters
+
+
+class Ordered(Protocol):
+    """What a result repeats of the operator's options: those of `migrate`, over QMP or under libvirt."""
+
+    @property
+    def plain(self) -> bool: ...
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, float]: ...
+    @property
+    def stop(self) -> str: ...
+    @property
+    def stop_parameters(self) -> Mapping[str, float]: ...
+    @property
+    def features(self) -> PlainFeatures: ...
+    @property
+    def downtime_limit_s(self) -> float: ...
+    @property
+    def bandwidth_bps(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +45,8 @@ class Identity:
     destination_qemu: str
     machine: str
     accelerator: str
+    driver: str = ""
+    """what stood between pagethrift and both QEMUs, such as libvirt 9.0.0; empty: nothing, QMP was spoken"""
 
 
 async def identify(source: QmpMonitor, destination: QmpMonitor | None) -> Identity:
@@ -46,7 +71,7 @@ def _why(decision: StopDecision | None) -> tuple[str, float | None]:
 
 
 def build_result(
-    options: MigrateOptions,
+    options: Ordered,
     identity: Identity,
     watch: Watch,
     outcome: Outcome,
@@ -57,6 +82,7 @@ def build_result(
     error: str = "",
     warnings: tuple[str, ...] = (),
     channels: ChannelSettings | None = None,
+    driver_job: Mapping[str, ParameterValue] | None = None,
 ) -> MigrationResult:
     """Return the record of one live migration; times are CLOCK_MONOTONIC seconds."""
     now_s, now_unix_s = time.monotonic(), time.time()
@@ -107,5 +133,7 @@ def build_result(
         destination_qemu=identity.destination_qemu,
         machine=identity.machine,
         accelerator=identity.accelerator,
+        driver=identity.driver,
+        driver_job=driver_job or {},
         host=host_facts(),
     )

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pagethrift.errors import UsageError
-from pagethrift.live.pilot import Decider
+from pagethrift.live.helm import Decider
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.strategies.base import Strategy
 from pagethrift.trace.facts_log import FactsWriter

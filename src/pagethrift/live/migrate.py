@@ -17,10 +17,11 @@ from dataclasses import replace
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import GuestError, PagethriftError, QmpError, SourceEnded
 from pagethrift.live.ends import Ends, open_ends
+from pagethrift.live.helm import Decider, one_line, said_of
 from pagethrift.live.live_result import build_result
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.migrate_options import MigrateOptions
-from pagethrift.live.pilot import Decider, Pilot, one_line, said_of
+from pagethrift.live.pilot import Pilot
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.live.whereabouts import Whereabouts, whereabouts
@@ -261,7 +262,7 @@ class _LiveMigration:
         cpu_s = self._source_cpu_s()
         await self._ends.give_back()
         before_s = self._cpu_before_s
-        warnings = (*self._ends.warnings, self._pilot.convergence.warning, self._watch.relay.warning)
+        warnings = (*self._ends.warnings, self._pilot.helm.convergence.warning, self._watch.relay.warning)
         result = build_result(
             self._options,
             self._ends.identity,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Protocol, assert_never
 
 from pagethrift.errors import (
     CancelledElsewhere,
@@ -15,22 +14,18 @@ from pagethrift.errors import (
     QmpError,
     SourceEnded,
     StreamError,
-    UsageError,
 )
-from pagethrift.live.convergence import Convergence
-from pagethrift.live.crowding import Crowding
 from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
+from pagethrift.live.helm import Decider, Helm
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
 from pagethrift.live.relay_process import RelayProcess
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.defaults import PLANNER_TICK_S
-from pagethrift.model.error_data import unexpected
-from pagethrift.model.facts import StopAction, StopDecision, StopFacts
+from pagethrift.model.facts import StopAction, StopDecision
 
-REPORT_S = 0.1
 SILENT_S = 10.0
 """QEMU answers within milliseconds, on a busy host within a second"""
 ANSWER_S = 1.0
@@ -45,14 +40,6 @@ regardless of its parameters. At this rate only 6.4 MB fit into the 100 ms, so t
 first. Links below 0.5 Gbit/s do not notice."""
 SLOW_START_BELOW_BYTES = 1 << 30
 """a pass over 1 GiB of zero pages alone takes QEMU over 100 ms (0.8 s measured with 200 MB of content)"""
-
-
-class Decider(Protocol):
-    """What decides the switchover: `pagethrift.engine.planner.Planner`, or a test's own."""
-
-    def decide(self, facts: StopFacts) -> StopDecision:
-        """Return the next action for the facts."""
-        ...
 
 
 class Pilot:
@@ -74,8 +61,7 @@ class Pilot:
         """the source has accepted our `migrate`: what runs there now is ours to cancel"""
         self.shutdown_reason = ""
         """why the source's guest was powered off, as QEMU says; empty: it was not"""
-        self.convergence = Convergence(options.downtime_limit_s)
-        self.crowding = Crowding()
+        self.helm = Helm(watch, ends.relay, decider, report, options.downtime_limit_s, ends.warnings)
         self._asked_s: float | None = None
         """since when the source owes an answer"""
         self._stops: set[asyncio.Task[None]] = set()
@@ -83,7 +69,6 @@ class Pilot:
         self._ends = ends
         self._watch = watch
         self._decider = decider
-        self._report = report
         self._switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
         self._news = news
         self._poll_now = asyncio.Event()
@@ -91,8 +76,6 @@ class Pilot:
         self._deadline_s: float | None = None
         self._slow = False
         self._post_copy_begun = False
-        self._told_round = 0
-        self._reported_s = 0.0
 
     async def start(self) -> None:
         """Set who decides the switchover and send `migrate`. Raises QmpError."""
@@ -121,14 +104,12 @@ class Pilot:
         while not self._watch.ended:
             await self._wait_for_news()
             now_s = time.monotonic()
-            self._tell_relay()
-            self.crowding.look(now_s)
+            self.helm.tell_rounds()
+            self.helm.crowding.look(now_s)
             await self._raise_if_broken(now_s)
             if not self._watch.ended:
                 await self._steer(now_s)
-            if now_s - self._reported_s >= REPORT_S or self._watch.ended:
-                self._reported_s = now_s
-                self._show(now_s)
+            self.helm.show_if_due(now_s, self.silence(now_s))
 
     async def settle(self, timeout_s: float) -> bool:
         """Wait, without steering, for the source to report its end; False when no report comes."""
@@ -207,17 +188,7 @@ class Pilot:
                 self._deadline_s = None
             self._news.set()
 
-    def _show(self, now_s: float) -> None:
-        """Report; what only reports may fail as it likes, and is asked no more."""
-        notes = self._silence(now_s), self.convergence.warning, self.crowding.warning
-        self._watch.notes = tuple(filter(None, notes))
-        try:
-            self._report(self._watch.progress(now_s))
-        except Exception as error:
-            self._report = lambda _: None
-            self._ends.warnings.append(f"progress was not shown to the end: {_said(error)}")
-
-    def _silence(self, now_s: float) -> str:
+    def silence(self, now_s: float) -> str:
         """Say how long the source has not answered; while it switches over, its monitor is blocked."""
         silent_s = now_s - self._asked_s if self._asked_s is not None else 0.0
         if silent_s < SILENT_S:
@@ -226,12 +197,6 @@ class Pilot:
             "it is switching over" if self._watch.stopped_s is not None else "it may be stopped or overloaded"
         )
         return f"the source has not answered for {silent_s:.0f} s: {why}"
-
-    def _tell_relay(self) -> None:
-        relay = self._ends.relay
-        while relay is not None and self._told_round < self._watch.round:
-            self._told_round += 1
-            relay.tell_round(self._told_round)
 
     async def _raise_if_broken(self, now_s: float) -> None:
         if self._poller is not None and self._poller.done():
@@ -324,38 +289,13 @@ class Pilot:
         return int(self._ends.settings.parameters["max-bandwidth"]) if wanted is None else wanted
 
     async def _decide(self, now_s: float) -> None:
-        facts = self._watch.facts(now_s)
-        if facts is None or self._decider is None:
-            return
-        decision = self._decider.decide(facts)
-        if decision.action is StopAction.SWITCH_OVER and self._ends.relay is not None:
-            # The relay's last report may be 0.1 s old, and its buffer takes 0.1 s of link.
-            await self._ends.relay.refresh()
-            facts = self._watch.facts(time.monotonic()) or facts
-            decision = self._decider.decide(facts)
-        self._watch.decision = decision
-        self.convergence.look(facts.round, decision.predicted_downtime_s)
-        match decision.action:
-            case StopAction.SWITCH_OVER:
-                await self._go(decision)
-            case StopAction.CONTINUE:
-                pass
-            case StopAction.SET_THROTTLE | StopAction.START_POST_COPY:
-                raise UsageError(
-                    f"the stop rule asks for {decision.action.value!r}, which cannot be carried out live;"
-                    " choose another with --stop, or simulate"
-                )
-            case _:
-                assert_never(decision.action)
+        decision = await self.helm.decide(now_s)
+        if decision is not None:
+            await self._go(decision)
 
     async def _go(self, decision: StopDecision) -> None:
-        self._watch.decision = decision
-        expected_s = decision.predicted_downtime_s or self._watch.longest_downtime_s()
+        expected_s = self.helm.announce(decision)
         self._set_deadline(time.monotonic(), expected_s)
-        if self._ends.relay is not None:
-            self._ends.relay.tell_go()
-        if self.crowding.warning:
-            self._ends.warnings.append(self.crowding.warning)
         await self._switchover.go()
 
     async def _start_post_copy(self) -> None:
@@ -370,18 +310,3 @@ class Pilot:
         if allowed_s is None:
             allowed_s = switchover_deadline(self._options.downtime_limit_s, expected_s)
         self._deadline_s = since_s + allowed_s
-
-
-def _said(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())
-
-
-def said_of(error: Exception) -> PagethriftError:
-    """Return an error as one of ours: nobody foresaw some, but they must not hide the guest."""
-    return PagethriftError(_said(error)) if isinstance(error, OSError) else unexpected(error)
-
-
-def one_line(error: PagethriftError, *more: str) -> PagethriftError:
-    """Return the error with more facts appended to its line."""
-    error.args = ("; ".join(part for part in (str(error), *more) if part),)
-    return error

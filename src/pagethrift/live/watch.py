@@ -99,15 +99,33 @@ class Watch:
         """Take in an event of the source."""
         match event.name:
             case "STOP":
-                self.stopped_s = event.now_s
-                self.switched = True
+                self.on_stop(event.now_s)
             case "RESUME":
                 self.stopped_s = None
                 self.runs = True
             case "MIGRATION":
-                self._set_status(event.data["status"], event.now_s)
+                self.on_status(event.data["status"], event.now_s)
             case "MIGRATION_PASS":
-                self._begin_rounds(int(event.data["pass"]), event.now_s)
+                self.on_pass(int(event.data["pass"]), event.now_s)
+
+    def on_stop(self, now_s: float) -> None:
+        """Take in that the source's guest has stopped; `on_stopped` may take it back."""
+        self.stopped_s = now_s
+        self.switched = True
+
+    def on_pass(self, passes: int, now_s: float) -> None:
+        """Take in that QEMU begins a pass: 1 is the first pass, each later pass n opens round n - 1."""
+        self._passes = max(self._passes, passes)
+        while self.round + 1 < self._passes:
+            self._rounds.begin(now_s - self.began_s, self._totals())
+
+    def on_status(self, status: str, now_s: float) -> None:
+        """Take in QEMU's migration status, an empty one excepted; the first terminal one stays."""
+        if self.ended:  # an answer that was on its way when the last event came is older than the event
+            return
+        self.status = status
+        if self.ended:
+            self.ended_s = now_s
 
     def on_stopped(self, run_state: str) -> None:
         """Take in why the last STOP came: only finish-migrate and what follows it are the switchover."""
@@ -123,13 +141,13 @@ class Watch:
             self.error = info.error
         if info.total_bytes:  # a failed or cancelled migration reports no counters any more
             self.info = info
-            self._begin_rounds(info.dirty_sync_count, now_s)
+            self.on_pass(info.dirty_sync_count, now_s)
             if info.dirty_sync_count >= 2 and self.first_pass_info is None:
                 self.first_pass_info = info
             if info.dirty_sync_count >= self._passes:
                 self._rounds.found_dirty(info.remaining_bytes // info.page_bytes)
         if info.status:
-            self._set_status(info.status, now_s)
+            self.on_status(info.status, now_s)
 
     def on_relay(self, status: RelayStatus) -> None:
         """Take in a report of the relay."""
@@ -230,19 +248,6 @@ class Watch:
             forced=self.forced_at_s is not None,
             warning="; ".join(filter(None, (self.relay.warning, *self.notes))),
         )
-
-    def _set_status(self, status: str, now_s: float) -> None:
-        if self.ended:  # an answer that was on its way when the last event came is older than the event
-            return
-        self.status = status
-        if self.ended:
-            self.ended_s = now_s
-
-    def _begin_rounds(self, passes: int, now_s: float) -> None:
-        """Pass 1 opens the first pass, each later pass n opens round n - 1."""
-        self._passes = max(self._passes, passes)
-        while self.round + 1 < self._passes:
-            self._rounds.begin(now_s - self.began_s, self._totals())
 
     def _totals(self) -> Totals:
         """Return the counts of the relay or, without a relay, of QEMU."""

@@ -15,6 +15,7 @@ from pagethrift.errors import (
     SourceEnded,
     StreamError,
     UsageError,
+    VirtError,
 )
 
 KINDS: Mapping[str, type[PagethriftError]] = {
@@ -27,6 +28,7 @@ KINDS: Mapping[str, type[PagethriftError]] = {
     "guest": GuestError,
     "cancelled": CancelledElsewhere,
     "source-ended": SourceEnded,
+    "libvirt": VirtError,
 }
 """name in the protocol -> class; any other class is sent as its nearest base class in this table"""
 _NAMES = {kind: name for name, kind in KINDS.items()}

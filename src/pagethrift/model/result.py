@@ -199,6 +199,10 @@ class MigrationResult:
     """QEMU machine type"""
     accelerator: str = ""
     """kvm or tcg"""
+    driver: str = ""
+    """what drove both QEMUs for pagethrift, such as libvirt 9.0.0; empty: nothing, pagethrift did"""
+    driver_job: Mapping[str, ParameterValue] = field(default_factory=dict)
+    """the driver's own statistics of the finished job, by its names"""
     host: HostFacts = HostFacts()
 
     def to_data(self) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None
     for passes in range(2, 14):
         scene.see(passes, 700)
         asyncio.run(scene.pilot._decide(scene.now_s))
-    scene.pilot._show(scene.now_s)
+    scene.pilot.helm.show(scene.now_s)
     assert not scene.relay.went
     said = scene.shown[-1].warning
     assert said.startswith("this does not converge: after ")
@@ -180,8 +180,8 @@ def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None
 def test_a_source_that_does_not_answer_is_said(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Asked())
     scene.pilot._asked_s = scene.now_s
-    scene.pilot._show(scene.now_s + 9)
-    scene.pilot._show(scene.now_s + 11)
+    scene.pilot.helm.show(scene.now_s + 9, scene.pilot.silence(scene.now_s + 9))
+    scene.pilot.helm.show(scene.now_s + 11, scene.pilot.silence(scene.now_s + 11))
     said = [progress.warning for progress in scene.shown]
     assert said == ["", "the source has not answered for 11 s: it may be stopped or overloaded"]
 

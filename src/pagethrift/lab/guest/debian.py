@@ -42,10 +42,11 @@ def release_of(suite: str) -> str:
     return suite.split("-")[0]
 
 
-def unpack(names: Sequence[str], suite: str, folder: Path) -> dict[str, str]:
+def unpack(names: Sequence[str], suite: str, folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
     """Unpack packages of a suite and every library that the system lacks; return the versions.
 
-    The system lacks all libraries of a release that is not its own.
+    The system lacks all libraries of a release that is not its own. Packages whose names begin as one of
+    ``without`` are left out.
     Raises LabError.
     """
     options = apt_options(release_of(suite))
@@ -69,6 +70,7 @@ def unpack(names: Sequence[str], suite: str, folder: Path) -> dict[str, str]:
     packages = dict(re.findall(r"^Inst (\S+)(?: \[[^\]]*\])? \((\S+) ", plan, re.MULTILINE))
     if release_of(suite) == codename():
         packages.pop("libc6", None)
+    packages = {name: version for name, version in packages.items() if not name.startswith(without)}
     download([f"{name}={version}" for name, version in packages.items()], folder, options)
     return packages
 

@@ -1,0 +1,1 @@
+"""Migrations between two real libvirt daemons on this machine."""

@@ -1,0 +1,150 @@
+"""Real migrations between two libvirt daemons: plain, through the relay alone, and steered by pagethrift."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pagethrift.model.result import MigrationResult, Outcome
+from tests.libvirt.guest import DOMAIN, Guest, RelayAlone, relay_of
+from tests.libvirt.hosts import LibvirtHost, until
+
+LIMIT_S = 0.3
+LATE = 1.5
+"""a shared machine of two processors: a downtime may exceed its limit by half before a test fails"""
+
+
+def downtime_ms(host: LibvirtHost) -> int:
+    """Return what the domain tolerates now."""
+    return int(host.virsh("migrate-getmaxdowntime", DOMAIN))
+
+
+def tainted_by_us(host: LibvirtHost) -> bool:
+    """Whether libvirt's log says that somebody used the monitor past libvirt."""
+    return "custom-monitor" in host.path(f"/var/log/libvirt/qemu/{DOMAIN}.log").read_text(errors="replace")
+
+
+def test_steered_it_arrives_whole(guest: Guest) -> None:
+    """RAM is compared byte by byte, so the guest is left paused and its libvirtd is stopped for a moment."""
+    trip = guest.pagethrift_migrate("--suspend", compare=True)
+    assert trip.code == 0, trip.errors
+    assert trip.differing == []
+    assert trip.result["where"].startswith(f"domain {DOMAIN} is paused at the destination")
+
+
+def test_steered_it_is_held_and_let_go_within_the_limit(guest: Guest, tmp_path: Path) -> None:
+    source, out = guest.here, tmp_path / "result.json"
+    guest.here.virsh("migrate-setmaxdowntime", DOMAIN, "777")
+    trip = guest.pagethrift_migrate("--downtime-limit", f"{LIMIT_S}s", "--out", str(out))
+    assert trip.code == 0, trip.errors
+    result = MigrationResult.from_json(out.read_text())
+    assert result.outcome is Outcome.COMPLETED
+    assert result.converged
+    assert "predicted downtime" in result.switchover_reason
+    assert trip.downtime_s is not None
+    assert trip.downtime_s < LATE * LIMIT_S
+    assert result.downtime_s == pytest.approx(trip.downtime_s, abs=0.1)
+    # every pass that QEMU began was told, and the last one belongs to the switchover
+    assert len(result.rounds) >= 2
+    assert abs(len(result.rounds) - trip.passes) <= 1
+    # what libvirt counts went into the relay; what the link carried is less
+    assert result.driver.startswith("libvirt ")
+    assert isinstance(result.driver_job["memory_processed"], int)
+    assert result.transferred_bytes < result.driver_job["memory_processed"]
+    assert result.transferred_bytes < trip.link_bytes < 1.15 * result.transferred_bytes + 2_000_000
+    assert guest.here is not source
+    assert downtime_ms(guest.here) == 300
+    assert not tainted_by_us(source)
+
+
+def test_a_relay_that_is_killed_leaves_the_guest_at_the_source(guest: Guest) -> None:
+    source = guest.here
+    source.virsh("migrate-setmaxdowntime", DOMAIN, "777")
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        relay = relay_of(process)
+        until(lambda: guest.lab.network.bytes_sent(back=source is guest.lab.b) > before + 20_000_000, "20 MB")
+        relay.kill()
+
+    before = guest.lab.network.bytes_sent(back=source is guest.lab.b)
+    trip = guest.pagethrift_migrate(during=kill)
+    assert trip.code == 4
+    assert trip.errors == (
+        f"pagethrift: relay: ended by SIGKILL; domain {DOMAIN} runs on at the source (qemu:///system)"
+    )
+    assert (source.state(), guest.there.state()) == ("running", "")
+    assert downtime_ms(source) == 777
+
+
+def test_another_clients_abort_is_said(guest: Guest) -> None:
+    source = guest.here
+
+    def abort(process: subprocess.Popen[str]) -> None:
+        relay_of(process)
+        until(lambda: source.run("virsh", "domjobabort", DOMAIN).code == 0, "the job is aborted")
+
+    trip = guest.pagethrift_migrate(during=abort)
+    assert trip.code == 8
+    assert "cancelled by another client of libvirt; domain g runs on at the source" in trip.errors
+    assert source.state() == "running"
+    assert downtime_ms(source) == 300
+
+
+def test_a_signal_aborts_and_gives_the_operators_downtime_back(guest: Guest) -> None:
+    source = guest.here
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        relay_of(process)
+        until(lambda: downtime_ms(source) == 1, "it is held")
+        time.sleep(1.0)
+        (ours,) = psutil.Process(process.pid).children()
+        ours.send_signal(signal.SIGTERM)
+
+    trip = guest.pagethrift_migrate(during=interrupt)
+    assert trip.code == 130
+    assert trip.errors == f"pagethrift: interrupted; domain {DOMAIN} runs on at the source (qemu:///system)"
+    assert downtime_ms(source) == 300
+
+
+def test_the_relay_alone_under_virsh_arrives_whole(guest: Guest) -> None:
+    relay = RelayAlone(guest, 49200)
+    address = guest.there.host.link_address
+    trip = guest.virsh_migrate(
+        "--migrateuri", relay.uri, "--listen-address", address, "--suspend", compare=True
+    )
+    assert trip.code == 0, trip.errors
+    assert trip.differing == []
+    assert relay.end() is None
+    assert relay.status["out_bytes"] < relay.status["in_bytes"]
+
+
+@pytest.mark.slow
+def test_plain_virsh_for_comparison(guest: Guest) -> None:
+    trip = guest.virsh_migrate()
+    assert trip.code == 0, trip.errors
+    assert trip.downtime_s is not None
+    assert trip.passes >= 2
+
+
+@pytest.mark.slow
+def test_a_restarted_libvirtd_at_the_source_ends_the_migration_only(guest: Guest) -> None:
+    source = guest.here
+
+    def restart(process: subprocess.Popen[str]) -> None:
+        relay_of(process)
+        until(lambda: downtime_ms(source) == 1, "it is held")
+        time.sleep(1.0)
+        source.end_libvirtd(signal.SIGKILL)
+        source.start_libvirtd()
+
+    trip = guest.pagethrift_migrate(during=restart)
+    assert trip.code in (4, 10)
+    assert len(trip.errors.splitlines()) == 1
+    assert f"domain {DOMAIN} runs on at the source" in trip.errors
+    assert (source.state(), guest.there.state()) == ("running", "")
+    assert downtime_ms(source) == 300

@@ -1,0 +1,82 @@
+"""Steering what others begin: held from the first pass on, let go, and never aborted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pagethrift.model.result import Outcome
+from pagethrift.virt import attach as attach_module
+from pagethrift.virt.attach import AttachOptions, Steered, attach
+from tests.unit.virt.fakes import SOURCE, FakeDomain, FakeLibvirt, FakeRelay, LibvirtError, moves
+from tests.unit.virt.test_migrate import InRound, downtimes
+
+
+def steered(
+    world: FakeLibvirt,
+    monkeypatch: pytest.MonkeyPatch,
+    round_: int = 2,
+    meanwhile: Callable[[FakeLibvirt], None] = lambda _: None,
+) -> tuple[list[Steered], FakeRelay]:
+    """Let another client migrate the domain as soon as the relay listens."""
+    relay, ended = FakeRelay(), list[Steered]()
+    monkeypatch.setattr(attach_module, "Planner", lambda _: InRound(round_))
+
+    def other_client() -> None:
+        relay_loop.call_soon_threadsafe(relay.hear)
+        try:
+            FakeDomain(world, SOURCE).migrateToURI3("qemu+tcp://hostb/system", {}, 3)
+        except LibvirtError:
+            return
+
+    def waiting() -> None:
+        threading.Thread(target=other_client, daemon=True).start()
+        threading.Thread(target=meanwhile, args=(world,), daemon=True).start()
+
+    async def run() -> None:
+        nonlocal relay_loop
+        relay_loop = asyncio.get_running_loop()
+        options = AttachOptions("127.0.0.1:49152", "hostb:49152", once=True)
+        async with asyncio.timeout(20.0):
+            await attach(options, waiting, ended=ended.append, libvirt=world, start_relay=relay.start)
+
+    relay_loop: asyncio.AbstractEventLoop
+    asyncio.run(run())
+    return ended, relay
+
+
+def test_another_clients_migration_is_held_told_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = FakeLibvirt(moves)
+    ended, relay = steered(world, monkeypatch)
+    assert downtimes(world) == [1, 2_000_000]
+    assert relay.told == [1, 2, "go"]
+    assert relay.closed
+    (one,) = ended
+    assert (one.domain, one.result.outcome) == ("g", Outcome.COMPLETED)
+    assert one.result.switchover_reason == "it is time"
+    assert ("abort",) not in world.calls
+
+
+def test_a_downtime_that_the_other_client_sets_is_put_back_and_held_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As Nova does with its steps; its migration then fails."""
+
+    def step(world: FakeLibvirt) -> None:
+        waited = threading.Event()
+        waited.wait(0.6)
+        world.downtime_ms = 50
+
+    def breaks(world: FakeLibvirt) -> None:
+        world.begin_pass(1, 500)
+        threading.Event().wait(1.8)
+        raise LibvirtError("operation failed: migration failed")
+
+    world = FakeLibvirt(breaks)
+    (one,), _ = steered(world, monkeypatch, 99, step)
+    assert downtimes(world) == [1, 1, 50]
+    assert one.result.outcome is Outcome.FAILED
+    assert "has ended without success; it is running there" in one.result.error
