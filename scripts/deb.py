@@ -1,9 +1,9 @@
 """``python -m scripts.deb`` (``make deb``): a Debian package, without root, the same bytes each time.
 
-/usr/lib/pagethrift is a virtual environment for Debian's own Python: pagethrift's wheel with compiled kernels,
-and the packages that it needs. These are copied from the environment that runs this, so they are what the
-lock installed and the tests ran with; each file is held against the sum that its wheel named. Nothing is
-downloaded.
+/usr/lib/pagethrift is a virtual environment for Debian's own Python: pagethrift's wheel with compiled
+kernels, and the packages that it needs. These are copied from the environment that runs this, so they are
+what the lock installed and the tests ran with; each file is held against the sum that its wheel named.
+Nothing is downloaded.
 """
 
 from __future__ import annotations
