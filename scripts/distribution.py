@@ -1,7 +1,7 @@
 """``python -m scripts.distribution FOLDER`` (``make dist``): is what lies there fit to be published?
 
-This version's sdist and wheels: metadata by the standards of Python packages, the same in both; the sum of every
-file; the licence; a description in Markdown.
+This version's sdist and wheels: metadata by the standards of Python packages, the same in both; the sum of
+every file; the licence; a description in Markdown.
 """
 
 from __future__ import annotations
