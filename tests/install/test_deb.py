@@ -6,6 +6,7 @@ import hashlib
 import lzma
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,7 @@ def test_every_command_has_its_manual_page(debian: CleanDebian) -> None:
         assert debian.ok("man", "-w", page.slug) == f"/usr/share/man/man1/{page.slug}.1.gz\n"
 
 
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="NOT CHECKED: no systemd here")
 def test_systemd_takes_the_units_and_knows_the_user(debian: CleanDebian) -> None:
     for unit in (ROOT / "contrib/systemd").iterdir():
         path = f"/usr/lib/systemd/system/{unit.name}"
