@@ -8,7 +8,7 @@ BUILT := $(VENV)/.built
 OUT ?= results/demo$(if $(QUICK),-quick)
 SCENARIO := scenarios/demo$(if $(QUICK),-quick).toml
 
-.PHONY: help setup demo test test-all test-fast check bench wheel lock licences fault-matrix fuzz soak clean
+.PHONY: help setup demo test test-all test-fast check bench wheel deb dist docs man lock licences fault-matrix fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +60,22 @@ soak: setup ## N=200 migrations of one busy guest from QEMU to QEMU: it arrives 
 	$(BIN)/python -m tests.qemu.soak --migrations $(or $(N),200) --out results/soak.json
 
 # By what the lock installed, so that nothing is fetched. An sdist, and a wheel made of it.
+wheel man deb: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 wheel: setup ## dist/: the sources, and a wheel with kernels for this Python and any x86-64-v3 processor
 	PAGETHRIFT_KERNELS=1 $(BIN)/python -m build --no-isolation --outdir dist
+
+deb: setup ## build/pagethrift_VERSION_amd64.deb: a Debian package for this Python, without root and without a download
+	$(BIN)/python -m scripts.deb
+
+dist: wheel ## the same as wheel, with a check of what is published: metadata, licence, sums
+	$(BIN)/python -m scripts.distribution dist
+
+# Of what the lock installed and nothing else; a warning is an error.
+docs: setup ## build/site: the documentation as a web site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+man: setup ## build/man and build/completions: manual pages, and completion for bash, zsh and fish
+	$(BIN)/python -m scripts.manual
 
 # Keeps the versions that still fit; UPGRADE=--upgrade takes the newest. The file names no registry and no path.
 lock: setup ## requirements.lock anew, after an edit of the dependencies in pyproject.toml
@@ -72,5 +86,5 @@ licences: setup ## docs/licences.md anew, after an edit of requirements.lock
 	$(BIN)/python -m scripts.licences
 
 clean: ## remove the environment and everything made by tests and demos
-	rm -rf $(VENV) results dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

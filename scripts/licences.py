@@ -22,7 +22,8 @@ from pagethrift.errors import UsageError
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 PAGE = ROOT / "docs/licences.md"
-DEV = "dev"
+DEVELOPING = {"dev", "docs"}
+"""extras that nobody needs to run pagethrift"""
 _CLASSIFIER = "License :: OSI Approved :: "
 _SAME = {
     "Apache Software License": "Apache-2.0", "Apache License 2.0": "Apache-2.0", "Apache 2.0": "Apache-2.0",
@@ -103,7 +104,7 @@ def tables() -> Iterator[str]:
     """Yield the lines of a table of what runs, and of one of what only development needs."""
     asked = project()
     names = {extra: needed(requirements) for extra, requirements in asked.items()}
-    runs = {extra: names[extra] for extra in names if extra != DEV}
+    runs = {extra: names[extra] for extra in names if extra not in DEVELOPING}
     running = set().union(*runs.values())
     yield from ("## Runs with pagethrift", "", "| package | licence | for |", "| --- | --- | --- |")
     for name in sorted(running):

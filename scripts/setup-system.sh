@@ -32,6 +32,7 @@ openssh-client:ssh
 stunnel4:stunnel4
 openssl:openssl
 e2fsprogs:mkfs.ext4
+man-db:man
 "
 
 installed() {

@@ -11,12 +11,17 @@ import typer
 from pagethrift.errors import one_line
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.strategies.base import Strategy
-from pagethrift.strategies.table import DEFAULT, live_strategy, parse_parameters
+from pagethrift.strategies.stop_table import STOPS
+from pagethrift.strategies.table import DEFAULT, TABLE, live_strategy, parse_parameters
 
 StrategyName: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--strategy", "-s", help="The strategy; `pagethrift strategies` lists them.", metavar="NAME"
+        "--strategy",
+        "-s",
+        help="The strategy; `pagethrift strategies` lists them.",
+        metavar="NAME",
+        autocompletion=lambda: list(TABLE),
     ),
 ]
 Parameters: TypeAlias = Annotated[
@@ -30,6 +35,7 @@ StopName: TypeAlias = Annotated[
     typer.Option(
         help="A stop rule to use instead of the strategy's; `pagethrift strategies` lists them.",
         metavar="NAME",
+        autocompletion=lambda: list(STOPS),
     ),
 ]
 TlsDir: TypeAlias = Annotated[

@@ -42,6 +42,8 @@ COMMANDS = {
     "lab": (_LAB, "pagethrift.cli.lab", "Migrate guests between two hosts on this machine."),
 }
 """name -> group, module with a Typer ``app``, one line of help; only the called module is imported"""
+COMPLETING = "_PAGETHRIFT_COMPLETE"
+"""set by a shell that asks what may come next"""
 
 
 def main() -> None:
@@ -57,23 +59,26 @@ def main() -> None:
 
 
 def _run(command: str, arguments: list[str]) -> None:
+    if COMPLETING in os.environ:
+        from pagethrift.cli.completion import complete
+
+        complete()
     if command:
         _, module, _ = COMMANDS[command]
         with collecting_later():
             app = importlib.import_module(module).app
         arguments = arguments[1:]
     else:
-        app = _overview()
+        app = overview()
     # not app(): it ends the process itself, on a page of its own for some errors
     parser = typer.main.get_command(app)
     with parser.make_context(f"pagethrift {command}".rstrip(), arguments) as context:
         parser.invoke(context)
 
 
-def _overview() -> typer.Typer:
-    """Return an app that knows the commands by name only, for --help and --version."""
+def overview() -> typer.Typer:
+    """Return an app that knows the commands by name only, for --help, --version and completion."""
     app = typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         help="Thin QEMU live migrations: never send a byte the destination already holds.",
         epilog="Example: pagethrift migrate --qmp /run/vm1.qmp --to host2:4444 --bandwidth 1Gbit",

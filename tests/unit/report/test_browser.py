@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import base64
 import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is missing: pip install '.[dev]'")
+from pagethrift.report.load import Loaded
+from pagethrift.report.page import html
+from tests.browser import WIDER, chromium, needs_browser, resize
+from tests.unit.report.samples import run
 
-from selenium.webdriver import Chrome  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver import Chrome  # isort: skip  # tests.browser skips where there is none
+from selenium.webdriver.common.keys import Keys  # isort: skip
 
-from pagethrift.report.load import Loaded  # noqa: E402
-from pagethrift.report.page import html  # noqa: E402
-from tests.unit.report.samples import run  # noqa: E402
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="no chromium and chromedriver here; run scripts/setup-system.sh as root",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_browser]
 # the page has no script of its own, so it is asked through the driver
-WIDER = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 FOCUSED = "const e = document.activeElement; return e.className + ' ' + (e.getAttribute('aria-label') || '')"
 
 
@@ -38,19 +27,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     runs = [run(mode, 10.0 + i, i) for mode in ("plain", "xbzrle:512MiB", "pagethrift") for i in range(3)]
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(html(Loaded(tuple(runs), ()), "pagethrift report small"))
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    driver.get(path.as_uri())
-    yield driver
-    driver.quit()
-
-
-def resize(browser: Chrome, width: int) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    with chromium() as driver:
+        driver.get(path.as_uri())
+        yield driver
 
 
 def test_everything_is_there_and_nothing_is_complained_of(browser: Chrome) -> None:
