@@ -29,6 +29,7 @@ COMMANDS = {
         "Put back what a killed run left; say where the guest is.",
     ),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
+    "serve": (_MIGRATE, "pagethrift.cli.serve", "relay --serve: one service for many migrations of a host."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),
     "pack": (_LOOK, "pagethrift.cli.pack", "Pack a study's result files into one small archive."),
@@ -43,6 +44,10 @@ COMMANDS = {
 """name -> group, module with a Typer ``app``, one line of help; only the called module is imported"""
 
 
+SERVE = "--serve"
+"""of relay: a command of its own, with other options"""
+
+
 def main() -> None:
     """Run the command line; an error prints one line and exits with its class's code."""
     for stream in (sys.stdout, sys.stderr):
@@ -51,6 +56,8 @@ def main() -> None:
     if os.environ.get(TRACEBACK) != "1":
         logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # what it would say is raised, too
     arguments = sys.argv[1:]
+    if arguments[:1] == ["relay"] and SERVE in arguments:
+        arguments = ["serve", *(each for each in arguments[1:] if each != SERVE)]
     command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     sys.exit(exit_code_of(lambda: _run(command, arguments), command))
 
