@@ -228,6 +228,11 @@ class RelayProcess:
         return relay
 
     @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         """The relay has reported its end, or has closed its output, or speaks another protocol."""
         return self._end is not None or self._broken is not None or self._silent

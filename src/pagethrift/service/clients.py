@@ -13,7 +13,7 @@ from pagethrift.address import Address
 from pagethrift.service.piping import Pipe
 
 IDLE_S = 60.0
-"""a pipe in which nothing moved for so long goes when there is no room"""
+"""a client between which and its destination nothing moved for so long goes when there is no room"""
 
 Key: TypeAlias = tuple[Address, str]
 """where a connection goes and which host it is from: the same for all connections of one migration"""
@@ -57,6 +57,13 @@ class Client:
         """What it has in common with the other connections of its migration."""
         return self.destination, self.host
 
+    @property
+    def idle_since_s(self) -> float | None:
+        """When something moved between it and its destination last; None: they are not connected."""
+        if self.pipe is not None:
+            return self.pipe.moved_s
+        return self.server_s if self.server is not None else None
+
 
 class Clients:
     """Every connection that the service still has; what was handed to a relay is none any more."""
@@ -87,7 +94,7 @@ class Clients:
     def room_for(self, host: str, now_s: float) -> bool | Client:
         """Say whether there is room for one more of a host; a client: if that one goes.
 
-        Only idle pipes go: the longest idle one of this host where the host has too many, else of the host
+        Only idle ones go: the longest idle one of this host where the host has too many, else of the host
         that has the most. So one host's connections cannot push out another's.
         """
         counts = Counter(client.host for client in self._all)
@@ -99,7 +106,9 @@ class Clients:
 
     def _idlest(self, host: str, now_s: float) -> bool | Client:
         idle = {
-            client: client.pipe.moved_s for client in self._all if client.host == host and client.pipe
+            client: since_s
+            for client in self._all
+            if client.host == host and (since_s := client.idle_since_s) is not None
         }
         longest = min(idle, key=lambda client: idle[client], default=None)
         return longest if longest is not None and now_s - idle[longest] > IDLE_S else False

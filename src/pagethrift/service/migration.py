@@ -45,6 +45,11 @@ class Migration:
         """How far it is, as the relay said last."""
         return self._relay.status if self._relay else RelayStatus()
 
+    @property
+    def pid(self) -> int:
+        """The process; 0: there is none yet."""
+        return self._relay.pid if self._relay else 0
+
     async def begin(self, argv: Sequence[str], connected: socket.socket | None) -> None:
         """Start the relay; ``connected``: its connection to the destination, made already.
 

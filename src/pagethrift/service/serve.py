@@ -37,8 +37,9 @@ TURN_S = 0.1
 TICK_S = 0.5
 CHANNEL_S = 300.0
 """how long a channel may wait for its migration's main connection"""
-MAIN_S = 30.0
-"""how long a silent connection may be the main one of a migration whose channels have come"""
+SILENT_S = 30.0
+"""how long a silent client is kept where it is not to be piped yet: the channels of its migration have come, or
+--silence is 0"""
 END_S = 10.0
 """for relays that are told to end; it takes them a second or two"""
 MOVING_S = 2.0
@@ -148,9 +149,12 @@ class Service:
 
         To QEMU's destination that connection is its one migration: it stays the client's, or becomes main's.
         """
-        word = await first_word(client.connection, self._limits.silence_s or None)
+        silence_s = self._limits.silence_s
+        word = await first_word(client.connection, silence_s or SILENT_S)
+        if word is Word.NOTHING and not silence_s:
+            raise LinkError(f"it said nothing for {SILENT_S:.0f} s")
         if word is Word.NOTHING and self._clients.of(Stage.CHANNEL, key=client.key):
-            word = await first_word(client.connection, MAIN_S)
+            word = await first_word(client.connection, SILENT_S)
         if word is Word.NOTHING:
             await self._connector.connect(client)
             word = await first_word(client.connection, None, client.server)
@@ -180,8 +184,6 @@ class Service:
         client.stage = Stage.WAITING
         told = False
         while not self._may_begin(client):
-            if self._draining.is_set():
-                raise LinkError("the service is about to end")
             if not told:
                 why = f"{len(self._running)} run, of at most {self._limits.most}"
                 if self._busy(client.destination):
@@ -197,6 +199,8 @@ class Service:
             await asyncio.sleep(TURN_S)
             if hung_up(client.connection):
                 raise LinkError("its migration waited for its turn, and the source has gone")
+        if self._draining.is_set():
+            raise LinkError("the service is about to end")
 
     def _may_begin(self, client: Client) -> bool:
         if len(self._running) >= self._limits.most:
@@ -243,6 +247,7 @@ class Service:
             finally:
                 if connected is not None:
                     connected.close()
+            self._tell.tell("relay", "", id=migration.name, pid=migration.pid)
             if not self._hand(client, migration):
                 raise LinkError("the relay does not take its main connection")
             for channel in self._clients.of(Stage.CHANNEL, key=client.key):
