@@ -6,9 +6,10 @@ import asyncio
 import functools
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakValueDictionary
 
 from pagethrift.errors import LinkError
-from pagethrift.service.clients import Client, Clients
+from pagethrift.service.clients import Client, Clients, Key
 from pagethrift.service.hearing import hung_up
 from pagethrift.sockets import close_both_ways, connect
 
@@ -21,7 +22,16 @@ class Connector:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
+        self._orders: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._threads = ThreadPoolExecutor(CONNECTORS, thread_name_prefix="connect")
+
+    async def connect_in_order(self, client: Client) -> None:
+        """Connect, and nobody else of the same host to the same destination meanwhile. Raises LinkError.
+
+        So it is known which connection the destination saw first: a QEMU takes that one.
+        """
+        async with self._orders.setdefault(client.key, asyncio.Lock()):
+            await self.connect(client)
 
     async def connect(self, client: Client) -> socket.socket:
         """Return the connection to a client's destination, made once; it stays the client's. Raises LinkError.

@@ -156,7 +156,7 @@ class Service:
         if word is Word.NOTHING and self._clients.of(Stage.CHANNEL, key=client.key):
             word = await first_word(client.connection, SILENT_S)
         if word is Word.NOTHING:
-            await self._connector.connect(client)
+            await self._connector.connect_in_order(client)
             word = await first_word(client.connection, None, client.server)
         return word
 
