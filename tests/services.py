@@ -22,8 +22,13 @@ class ServiceProcess:
     def __init__(self, *arguments: str, prefix: Sequence[str] = (), **popen: Any) -> None:
         command = [*prefix, sys.executable, "-m", "pagethrift", "relay", "--serve", "--json", *arguments]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **popen,
+        )
         self.events: list[dict[str, Any]] = []
         self.said: list[str] = []
         self._readers = [
@@ -58,9 +63,7 @@ class ServiceProcess:
 
     def all(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
         """Return the events of a kind with these fields."""
-        return [
-            each for each in self.events if each["type"] == kind and fields.items() <= each.items()
-        ]
+        return [each for each in self.events if each["type"] == kind and fields.items() <= each.items()]
 
     def wait_for_all(self, kind: str, count: int, timeout_s: float = 60.0) -> list[dict[str, Any]]:
         """Return the events of a kind once there are so many."""

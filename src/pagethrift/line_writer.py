@@ -8,7 +8,7 @@ import threading
 
 
 class LineWriter:
-    """Writes whole lines to a descriptor, from any thread; who reads slowly loses lines, and delays nobody."""
+    """Writes whole lines to a descriptor, from any thread; a slow reader loses lines and delays nobody."""
 
     def __init__(self, output_fd: int) -> None:
         self._fd = output_fd

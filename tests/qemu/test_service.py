@@ -117,8 +117,8 @@ def test_a_killed_relay_and_a_server_that_speaks_first(qemu_10: QemuLike, short_
         pairs = Pairs(qemu_10, short_path, 3, stack)
         service = stack.enter_context(ServiceProcess(*options))
         for n in range(3):
-            begin(pairs.sources[n], pairs.destinations[n], short_path, f"tcp:127.0.0.1:{ports[n]}", incoming[n],
-                  parameters={"max-bandwidth": 8 << 20, "downtime-limit": 1})  # fmt: skip
+            begin(pairs.sources[n], pairs.destinations[n], short_path, f"tcp:127.0.0.1:{ports[n]}",
+                  incoming[n], parameters={"max-bandwidth": 8 << 20, "downtime-limit": 1})  # fmt: skip
         service.wait_for_all("relay", 3)
         client = stack.enter_context(socket.create_connection(("127.0.0.1", mail_port), 10))
         server, _ = mail.accept()

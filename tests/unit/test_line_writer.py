@@ -1,4 +1,4 @@
-"""Lines to a pipe: whole ones, and none that waits for its reader for long. See also relay/test_control.py."""
+"""Lines to a pipe: whole ones, and none waits for its reader for long. See also relay/test_control.py."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ def test_lines_are_whole_whoever_writes_them() -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    threads = [
-        threading.Thread(target=lambda word=word: [writer.write(word * 3000 + b"\n", 5000) for _ in range(50)])
-        for word in (b"a", b"b")
-    ]  # fmt: skip
+
+    def write(word: bytes) -> None:
+        for _ in range(50):
+            writer.write(word * 3000 + b"\n", 5000)
+
+    threads = [threading.Thread(target=write, args=(word,)) for word in (b"a", b"b")]
     for each in threads:
         each.start()
     for each in threads:

@@ -55,7 +55,8 @@ def serve(
     pair: Annotated[
         list[str] | None,
         typer.Option(
-            help="Who connects to LISTEN goes to CONNECT; repeatable.", metavar="LISTEN=CONNECT",
+            help="Who connects to LISTEN goes to CONNECT; repeatable.",
+            metavar="LISTEN=CONNECT",
             rich_help_panel=_IN,
         ),
     ] = None,
@@ -65,14 +66,16 @@ def serve(
             "--map",
             help="Who connects to an address of the first network goes to the same host of the second one, at"
             " the same port, e.g. 127.77.0.0/16:49152-49215=10.0.0.0/16; repeatable.",
-            metavar="NET:PORTS=NET", rich_help_panel=_IN,
+            metavar="NET:PORTS=NET",
+            rich_help_panel=_IN,
         ),
     ] = None,
     redirect: Annotated[
         list[str] | None,
         typer.Option(
             help="Who is redirected to this address by a nat rule goes where it was going to; repeatable.",
-            metavar="LISTEN", rich_help_panel=_IN,
+            metavar="LISTEN",
+            rich_help_panel=_IN,
         ),
     ] = None,
     most: Annotated[
@@ -81,14 +84,16 @@ def serve(
     memory: Annotated[
         str,
         typer.Option(
-            help="How much memory of their guests all relays together may hold back.", metavar="SIZE",
+            help="How much memory of their guests all relays together may hold back.",
+            metavar="SIZE",
             rich_help_panel=_LIMITS,
         ),
     ] = DEFAULT_MEMORY,
     connections: Annotated[
         int,
-        typer.Option(help="So many connections that no relay has: new, waiting, piped.",
-                     rich_help_panel=_LIMITS),
+        typer.Option(
+            help="So many connections that no relay has: new, waiting, piped.", rich_help_panel=_LIMITS
+        ),
     ] = CONNECTIONS,
     per_host: Annotated[
         int, typer.Option(help="So many of these from one host.", rich_help_panel=_LIMITS)

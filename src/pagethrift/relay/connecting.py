@@ -25,8 +25,8 @@ def open_connection(
 
     ``given_up`` is asked about ten times a second; True ends the attempt. With ``tls`` the destination has
     shown its certificate; whether it takes ours is seen later only (`TlsConnection`). ``channel``: a multifd
-    channel, which the destination reads to its end; QEMU wants main first. ``made``: a connection that is there
-    already, over which nothing was sent.
+    channel, which the destination reads to its end; QEMU wants main first. ``made``: a connection that is
+    there already, over which nothing was sent.
     """
     connected = made or connect(address, given_up=given_up)
     if tls is None:

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from pagethrift.errors import LinkError
 from pagethrift.service.clients import Client, Clients, Key
-from pagethrift.service.hearing import hung_up
+from pagethrift.service.hearing import broken
 from pagethrift.sockets import close_both_ways, connect
 
 CONNECTORS = 64
@@ -34,7 +34,7 @@ class Connector:
             await self.connect(client)
 
     async def connect(self, client: Client) -> socket.socket:
-        """Return the connection to a client's destination, made once; it stays the client's. Raises LinkError.
+        """Return the connection to a client's destination, made once; it is the client's. Raises LinkError.
 
         The attempt ends when the client has gone.
         """
@@ -43,7 +43,7 @@ class Connector:
         if self._is_own(client.connection):
             raise LinkError("it is this service's own: the nat rule must leave out the service's group")
         loop = asyncio.get_running_loop()
-        given_up = functools.partial(hung_up, client.connection)
+        given_up = functools.partial(broken, client.connection)
         attempt = functools.partial(connect, client.destination, given_up=given_up)
         making = loop.run_in_executor(self._threads, attempt)
         try:

@@ -117,10 +117,19 @@ def deaf(connection: socket.socket | None) -> None:
 
 
 def hung_up(connection: socket.socket) -> bool:
-    """Say whether the other end has closed, although what it said before was not read yet."""
+    """Say whether the other end says nothing more, although what it said before was not read yet."""
+    return _is(connection, select.POLLRDHUP)
+
+
+def broken(connection: socket.socket) -> bool:
+    """Say whether a connection is closed in both directions: it is of no use to anybody."""
+    return _is(connection, 0)
+
+
+def _is(connection: socket.socket, events: int) -> bool:
     waiting = select.poll()
     try:
-        waiting.register(connection, select.POLLRDHUP)
+        waiting.register(connection, events)  # errors are reported in any case
         return bool(waiting.poll(0))
     except (OSError, ValueError):  # closed here
         return True

@@ -10,7 +10,7 @@ VARIABLE = "NOTIFY_SOCKET"
 
 
 class Supervisor:
-    """Who started the service, if it listens for such words; the service's own children do not learn of it."""
+    """Who started the service, if it listens for such words; the service's children do not learn of it."""
 
     def __init__(self) -> None:
         self._path = os.environ.pop(VARIABLE, "")

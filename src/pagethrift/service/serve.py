@@ -38,7 +38,7 @@ TICK_S = 0.5
 CHANNEL_S = 300.0
 """how long a channel may wait for its migration's main connection"""
 SILENT_S = 30.0
-"""how long a silent client is kept where it is not to be piped yet: the channels of its migration have come, or
+"""how long a silent client is kept where it is not to be piped yet: its migration's channels have come, or
 --silence is 0"""
 END_S = 10.0
 """for relays that are told to end; it takes them a second or two"""
@@ -295,7 +295,7 @@ class Service:
         return servers[0] if servers else None
 
     def _hand(self, client: Client, migration: Migration) -> bool:
-        """Hand a connection to a relay; it is closed, and False returned, if the relay takes nobody any more."""
+        """Hand a connection to a relay; it is closed, and False returned, if the relay takes nobody more."""
         deaf(client.connection)
         if taken := migration.hand(client.connection):
             self._clients.remove(client)
@@ -342,10 +342,8 @@ class Service:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._limits.drain_s
         count = len(self._running)
-        self._tell.tell(
-            "draining", f"about to end: {count} migrations run, for at most {format_seconds(self._limits.drain_s)}"
-            if count else "about to end", migrations=count,
-        )  # fmt: skip
+        waits = f": {count} migrations may take {format_seconds(self._limits.drain_s)}" if count else ""
+        self._tell.tell("draining", f"about to end{waits}", migrations=count)
         while not self._at_once.is_set() and loop.time() < until_s:
             for client in self._clients.of(Stage.UNDECIDED, Stage.CHANNEL, Stage.WAITING):
                 if not self._expected(client.key):

@@ -23,7 +23,9 @@ PORTS_MAX = 1024
 _SO_ORIGINAL_DST = 80
 """linux/netfilter_ipv4.h; IP6T_SO_ORIGINAL_DST is the same number"""
 _SOCKADDR_IN, _SOCKADDR_IN6 = struct.Struct("!2xH4s8x"), struct.Struct("!2xH4x16s4x")
-_MAP = re.compile(r"(?:\[(?P<six>[^]]+)\]|(?P<four>[^]:=[]+)):(?P<ports>[0-9]{1,5}(?:-[0-9]{1,5})?)=(?P<real>[^=]+)")
+_MAP = re.compile(
+    r"(?:\[(?P<six>[^]]+)\]|(?P<four>[^]:=[]+)):(?P<ports>[0-9]{1,5}(?:-[0-9]{1,5})?)=(?P<real>[^=]+)"
+)
 
 
 class Way(Protocol):

@@ -110,7 +110,9 @@ def test_a_relay_is_told_what_the_service_was_told(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(command, "Service", Noted)
     app = typer.main.get_command(command.app)
-    options = "--strategy thesis --downtime-limit 100ms --bandwidth 1Gbit --stall-timeout 9s --most 4 --memory 1GiB"
+    options = (
+        "--strategy thesis --downtime-limit 100ms --bandwidth 1Gbit --stall-timeout 9s --most 4 --memory 1GiB"
+    )
     with app.make_context("serve", [*PAIR, *options.split()]) as context:
         app.invoke(context)
     (argv,) = told

@@ -103,7 +103,7 @@ def test_a_service_that_does_not_answer_is_not_waited_for(
 def test_the_service_sees_that_nobody_is_wanted_any_more(service: Service) -> None:
     service.door.expect_nobody()
     assert service.end.recv(9) == b""
-    with pytest.raises(OSError):
+    with pytest.raises(BrokenPipeError):
         service.hand()
     assert service.door.take() is None
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pagethrift.service import hearing
-from pagethrift.service.hearing import Word, deaf, first_word, hung_up, readable
+from pagethrift.service.hearing import Word, broken, deaf, first_word, hung_up, readable
 from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 
@@ -103,10 +103,15 @@ def test_who_has_hung_up_is_seen_behind_unread_bytes(pair: tuple[socket.socket, 
     near, far = pair
     far.sendall(MAIN)
     assert not hung_up(near)
-    far.close()
+    far.shutdown(socket.SHUT_WR)
     wait_until(lambda: hung_up(near))
+    assert not broken(near), "it may still listen"
+    near.sendall(b"x")
+    far.close()  # with a byte unread
+    wait_until(lambda: broken(near))
     near.close()
     assert hung_up(near)
+    assert broken(near)
 
 
 def test_a_socket_that_lives_on_elsewhere_wakes_nobody(pair: tuple[socket.socket, socket.socket]) -> None:

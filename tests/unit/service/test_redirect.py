@@ -42,7 +42,9 @@ def nft_program() -> tuple[str, dict[str, str]]:
         root = cached("nft", lambda folder: {"packages": unpack(("nftables",), codename(), folder)})
     except PagethriftError as error:
         pytest.skip(f"NOT TESTED: no nft here, and none can be fetched: {error}")
-    libraries = ":".join(str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")))
+    libraries = ":".join(
+        str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu"))
+    )
     return str(root / "usr/sbin/nft"), {"LD_LIBRARY_PATH": libraries}
 
 

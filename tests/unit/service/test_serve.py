@@ -328,46 +328,51 @@ def test_many_channels_come_while_the_relay_starts(destination: Destination) -> 
 
 def test_the_same_source_migrates_again_at_once() -> None:
     """The channels of the second attempt come before its main connection, and are not the first one's."""
-    with socket.create_server((HERE, 0)) as listener:
-        with ServiceProcess(*pair(f"{HERE}:{listener.getsockname()[1]}")) as service:
-            first = Halfway(service)
-            far, _ = listener.accept()
-            wait_until(lambda: far.recv(1) != b"")
-            reset(far)  # the destination fails
-            assert is_closed(first.main)
-            channel = connect(service, handshake(0) + SYNC)
-            builder = StreamBuilder(flush=True)
-            main = connect(service, flushed(builder))
-            far, _ = listener.accept()
-            far.settimeout(20)
-            channel.sendall(SYNC)
-            builder.begin_body(last=True)
-            builder.flush()
-            builder.end_body()
-            main.sendall(flushed(builder) + b"\x04tail")
-            main.shutdown(socket.SHUT_WR)
-            assert everything(far).endswith(b"\x04tail")
-            far.close()
-            one, two = service.wait_for_ends(2)
-            assert one["error"]["kind"] == "link"
-            assert two["error"] is None
+    with (
+        socket.create_server((HERE, 0)) as listener,
+        ServiceProcess(*pair(f"{HERE}:{listener.getsockname()[1]}")) as service,
+    ):
+        first = Halfway(service)
+        far, _ = listener.accept()
+        wait_until(lambda: far.recv(1) != b"")
+        reset(far)  # the destination fails
+        assert is_closed(first.main)
+        channel = connect(service, handshake(0) + SYNC)
+        builder = StreamBuilder(flush=True)
+        main = connect(service, flushed(builder))
+        far, _ = listener.accept()
+        far.settimeout(20)
+        channel.sendall(SYNC)
+        builder.begin_body(last=True)
+        builder.flush()
+        builder.end_body()
+        main.sendall(flushed(builder) + b"\x04tail")
+        main.shutdown(socket.SHUT_WR)
+        assert everything(far).endswith(b"\x04tail")
+        far.close()
+        one, two = service.wait_for_ends(2)
+        assert one["error"]["kind"] == "link"
+        assert two["error"] is None
 
 
 def test_a_migration_waits_for_its_turn() -> None:
-    with Destination() as one, Destination() as two:
-        with ServiceProcess(*pair(one, two), "--most", "1") as service:
-            first, second = Halfway(service, 0), Halfway(service, 1, seed=2)
-            assert "1 run, of at most 1" in service.wait_for("waiting")["reason"]
-            gone = Halfway(service, 1, seed=4)
-            gone.main.close()
-            assert "the source has gone" in service.wait_for("refused")["reason"]
-            second.finish()
-            time.sleep(0.3)
-            assert two.received == []
-            first.finish()
-            ends = service.wait_for_ends(2)
-            assert [end["error"] for end in ends] == [None, None]
-            assert second.arrived(two.received[0])
+    with (
+        Destination() as one,
+        Destination() as two,
+        ServiceProcess(*pair(one, two), "--most", "1") as service,
+    ):
+        first, second = Halfway(service, 0), Halfway(service, 1, seed=2)
+        assert "1 run, of at most 1" in service.wait_for("waiting")["reason"]
+        gone = Halfway(service, 1, seed=4)
+        gone.main.close()
+        assert "the source has gone" in service.wait_for("refused")["reason"]
+        second.finish()
+        time.sleep(0.3)
+        assert two.received == []
+        first.finish()
+        ends = service.wait_for_ends(2)
+        assert [end["error"] for end in ends] == [None, None]
+        assert second.arrived(two.received[0])
 
 
 def test_a_second_migration_to_one_destination_waits(destination: Destination) -> None:
@@ -382,27 +387,31 @@ def test_a_second_migration_to_one_destination_waits(destination: Destination) -
 
 
 def test_a_killed_relay_costs_nobody_else_anything() -> None:
-    with Destination() as one, Destination() as two, Destination() as three:
-        with ServiceProcess(*pair(one, two, three)) as service:
-            sources = [Halfway(service, n, seed=n) for n in range(3)]
-            for each in (one, two, three):
-                each.wait_for(1)
-            pipe = connect(service, b"hello", 2)
-            wait_until(lambda: b"hello" in three.received)
-            victim = service.wait_for("begin", destination=f"{HERE}:{two.port}")["id"]
-            os.kill(service.wait_for("relay", id=victim)["pid"], signal.SIGKILL)
-            end = service.wait_for("end")
-            assert end["id"] == victim
-            assert "SIGKILL" in end["error"]["message"]
-            assert is_closed(sources[1].main), "its source learns of it"
-            for number in (0, 2):
-                sources[number].finish()
-            ends = service.wait_for_ends(3)
-            assert [each["error"] for each in ends[1:]] == [None, None]
-            assert sources[0].arrived(one.received[0])
-            assert sources[2].arrived(three.received[0])
-            pipe.sendall(b" again")
-            wait_until(lambda: b"hello again" in three.received)
+    with (
+        Destination() as one,
+        Destination() as two,
+        Destination() as three,
+        ServiceProcess(*pair(one, two, three)) as service,
+    ):
+        sources = [Halfway(service, n, seed=n) for n in range(3)]
+        for each in (one, two, three):
+            each.wait_for(1)
+        pipe = connect(service, b"hello", 2)
+        wait_until(lambda: b"hello" in three.received)
+        victim = service.wait_for("begin", destination=f"{HERE}:{two.port}")["id"]
+        os.kill(service.wait_for("relay", id=victim)["pid"], signal.SIGKILL)
+        end = service.wait_for("end")
+        assert end["id"] == victim
+        assert "SIGKILL" in end["error"]["message"]
+        assert is_closed(sources[1].main), "its source learns of it"
+        for number in (0, 2):
+            sources[number].finish()
+        ends = service.wait_for_ends(3)
+        assert [each["error"] for each in ends[1:]] == [None, None]
+        assert sources[0].arrived(one.received[0])
+        assert sources[2].arrived(three.received[0])
+        pipe.sendall(b" again")
+        wait_until(lambda: b"hello again" in three.received)
 
 
 # the end
@@ -496,12 +505,14 @@ def running(pid: int) -> bool:
 
 def test_a_map_leads_to_the_same_host_and_port() -> None:
     port = free_port("127.78.0.5")
-    with Destination("127.78.0.5", port) as far:
-        with ServiceProcess("--map", f"127.77.0.5:{port}=127.78.0.5") as service:
-            with socket.create_connection(("127.77.0.5", port), 5) as client:
-                client.sendall(b"hello")
-            service.wait_for("pipe")
-            assert far.received == [b"hello"]
+    with (
+        Destination("127.78.0.5", port) as far,
+        ServiceProcess("--map", f"127.77.0.5:{port}=127.78.0.5") as service,
+    ):
+        with socket.create_connection(("127.77.0.5", port), 5) as client:
+            client.sendall(b"hello")
+        service.wait_for("pipe")
+        assert far.received == [b"hello"]
 
 
 def test_unix_sockets_at_both_ends(folder: Path) -> None:
