@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import select
 import socket
 import stat
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,7 @@ from pagethrift.errors import LinkError
 
 STEP_S = 0.1
 """how often somebody who connects is asked whether to go on"""
+_CREDENTIALS = struct.Struct("3i")
 
 
 class Listener(socket.socket):
@@ -127,6 +130,39 @@ def listen(address: Address, backlog: int = 16) -> Listener:
         reason = error.strerror or str(error)
         raise LinkError(f"cannot listen on {address}: {reason}; choose another address") from error
     return listener
+
+
+def accepted(listener: socket.socket) -> socket.socket | OSError | None:
+    """Accept one connection, which will block; None: nobody is left; an error concerns that one only."""
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        # EINVAL: shut down; EBADF: closed
+        return None if error.errno in (errno.EINVAL, errno.EBADF) else error
+    connection.setblocking(True)
+    return connection
+
+
+def host_of(connection: socket.socket) -> str:
+    """Return what all connections of one host share: its address; of an IPv6 host, its network of 64 bits.
+
+    Behind a Unix socket the user id.
+    """
+    try:
+        if connection.family == socket.AF_UNIX:
+            found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            return f"user {_CREDENTIALS.unpack(found)[1]}"
+        name = str(connection.getpeername()[0]).partition("%")[0]
+        address = ipaddress.ip_address(name)
+    except (OSError, ValueError):  # it has gone
+        return "?"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False)) if address.is_global else str(address)
+    return str(address)
 
 
 def connect(

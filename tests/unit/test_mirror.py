@@ -12,7 +12,7 @@ SOURCES = UNIT.parents[1] / "src/pagethrift"
 
 NOTHING_TO_DECIDE = {
     "__main__.py", "cli/common.py", "results/label.py", "results/result.py", "stream/encoding/head.py",
-    "model/facts.py", "model/methods.py", "strategies/base.py",
+    "model/facts.py", "model/methods.py", "service/limits.py", "strategies/base.py",
     "stream/events.py", "stream/wire.py",
 }  # fmt: skip
 """data, protocols, constants"""
@@ -51,6 +51,9 @@ ELSEWHERE = {
     "virt/events.py": "unit/virt/test_migrate.py",
     "virt/pilot.py": "unit/virt/test_migrate.py",
     "virt/switchover.py": "unit/virt/test_migrate.py",
+    "service/connector.py": "unit/service/test_serve.py",
+    "service/entrance.py": "unit/service/test_serve.py",
+    "service/migration.py": "unit/service/test_serve.py",
     "simulator/simulate_options.py": "unit/simulator/test_virtual_migration.py",
     "strategies/kvm_auto_converge.py": "unit/strategies/test_kvm.py",
     "strategies/kvm_default.py": "unit/strategies/test_kvm.py",

@@ -1,4 +1,4 @@
-"""The threat page names tests that exist; the hardened unit is one that systemd takes."""
+"""The threat page names tests that exist; the hardened units are such that systemd takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/threats.md"
-UNIT = ROOT / "contrib/systemd/pagethrift-relay@.service"
+UNITS = sorted((ROOT / "contrib/systemd").glob("*.service"))
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
@@ -24,9 +24,10 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="NOT CHECKED: no systemd-analyze here")
-def test_the_unit_is_valid(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/usr/bin/pagethrift", sys.executable))
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_the_unit_is_valid(path: Path, tmp_path: Path) -> None:
+    unit = tmp_path / path.name
+    unit.write_text(path.read_text().replace("/usr/bin/pagethrift", sys.executable))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=no", str(unit)], capture_output=True, text=True
     )

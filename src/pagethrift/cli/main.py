@@ -30,6 +30,7 @@ COMMANDS = {
     ),
     "libvirt": (_MIGRATE, "pagethrift.cli.libvirt", "Migrate libvirt's domains through the relay."),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
+    "serve": (_MIGRATE, "pagethrift.cli.serve", "relay --serve: one service for many migrations of a host."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),
     "pack": (_LOOK, "pagethrift.cli.pack", "Pack a study's result files into one small archive."),
@@ -46,6 +47,10 @@ COMPLETING = "_PAGETHRIFT_COMPLETE"
 """set by a shell that asks what may come next"""
 
 
+SERVE = "--serve"
+"""of relay: a command of its own, with other options"""
+
+
 def main() -> None:
     """Run the command line; an error prints one line and exits with its class's code."""
     for stream in (sys.stdout, sys.stderr):
@@ -54,6 +59,8 @@ def main() -> None:
     if os.environ.get(TRACEBACK) != "1":
         logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # what it would say is raised, too
     arguments = sys.argv[1:]
+    if arguments[:1] == ["relay"] and SERVE in arguments:
+        arguments = ["serve", *(each for each in arguments[1:] if each != SERVE)]
     command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     sys.exit(exit_code_of(lambda: _run(command, arguments), command))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -32,16 +33,20 @@ from pagethrift.cli.common import (
 from pagethrift.engine.warmup import warm_up
 from pagethrift.errors import LinkError, UsageError
 from pagethrift.model.channels import Compress
+from pagethrift.model.defaults import HOLD_BUDGET_BYTES
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay.control import Speaker, obey
+from pagethrift.relay.doors import Door, HandedOver
 from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
-from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds
+from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds, parse_size
 
 if TYPE_CHECKING:
     from pagethrift.tls import TlsClient
 
 LOOK_S = 0.05
 """how soon a signal is acted on"""
+
+DEFAULT_HOLD = f"{HOLD_BUDGET_BYTES >> 20}MiB"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -51,10 +56,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     "and in QEMU: migrate unix:/run/vm1.relay"
 )
 def relay(
+    connect: Annotated[str, typer.Option(help="The address of the destination QEMU.", metavar="ADDR")],
     listen: Annotated[
         str, typer.Option(help="The address for QEMU to connect to: unix:PATH or HOST:PORT.", metavar="ADDR")
-    ],
-    connect: Annotated[str, typer.Option(help="The address of the destination QEMU.", metavar="ADDR")],
+    ] = "",
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     bandwidth: Annotated[
@@ -75,9 +80,14 @@ def relay(
     stall_timeout: Annotated[
         str, typer.Option(help="Fail when the destination takes nothing for this long.")
     ] = (f"{STALL_TIMEOUT_S:.0f}s"),
+    hold: Annotated[
+        str, typer.Option(help="Hold back at most so much of the guest's memory.", metavar="SIZE")
+    ] = DEFAULT_HOLD,
+    handed_over: Annotated[int, typer.Option(hidden=True)] = -1,
+    connected: Annotated[int, typer.Option(hidden=True)] = -1,
     json: Json = False,
 ) -> None:
-    """Run the relay alone, for one migration.
+    """Run the relay alone, for one migration. For many of a host: relay --serve (see relay --serve --help).
 
     With --json the relay writes a status line about ten times a second; its last line says how it ended. It
     also reads commands from standard input: {"round": 3}, {"go": true}, {"status": true}. It ends when
@@ -91,14 +101,19 @@ def relay(
     def make() -> Relay:
         chosen = chosen_strategy(strategy, param)
         over = channel_settings(channels, compress, window, guest_uuid)
-        near, far = parse_address(listen, listening=True), parse_address(connect)
+        near, far = _entrance(listen, handed_over), parse_address(connect)
+        hold_bytes = parse_size(hold)
         bandwidth_bps = parse_bandwidth(bandwidth) if bandwidth else 0.0
         stall_timeout_s, downtime_limit_s = parse_seconds(stall_timeout), parse_seconds(downtime_limit)
         tls = _tls(tls_dir, far, tls_hostname)
         with collecting_later():
             warm_up()
         report = speaker.status if speaker else _Words()
-        return Relay(near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s, over, tls)
+        made = socket.socket(fileno=connected) if connected >= 0 else None
+        return Relay(
+            near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s, over, tls,
+            hold_bytes, made,
+        )  # fmt: skip
 
     try:
         _serve(make(), speaker is not None, interrupted)
@@ -132,6 +147,15 @@ def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
         worker.join()
     if failures:
         raise failures[0]
+
+
+def _entrance(listen: str, handed_over: int) -> Address | Door:
+    """Return where the source comes in; a service's relay gets connections by a descriptor (`Handing`)."""
+    if handed_over >= 0:
+        return HandedOver(handed_over)
+    if not listen:
+        raise UsageError("give --listen ADDR, where QEMU is to connect")
+    return parse_address(listen, listening=True)
 
 
 def _tls(folder: Path | None, destination: Address, hostname: str | None) -> TlsClient | None:

@@ -190,8 +190,9 @@ class RelayProcess:
         argv: Sequence[str],
         on_news: Callable[[RelayStatus], None],
         timeout_s: float = START_S,
+        pass_fds: Sequence[int] = (),
     ) -> RelayProcess:
-        """Start the relay and wait until it listens.
+        """Start the relay and wait until it listens; it gets the descriptors ``pass_fds``.
 
         Raises the error the relay ended with, or LinkError when it is not ready in time.
         """
@@ -203,6 +204,7 @@ class RelayProcess:
                 stderr=PIPE,
                 # its own session: Ctrl-C must reach only the driver, which ends the relay properly
                 start_new_session=True,
+                pass_fds=pass_fds,
                 preexec_fn=_die_with_parent,
             )
         except OSError as error:  # no memory, no process number, no descriptor
@@ -224,6 +226,11 @@ class RelayProcess:
             await relay.close()
             raise failure
         return relay
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
 
     @property
     def ended(self) -> bool:

@@ -76,6 +76,21 @@ class RelayState(StrEnum):
     """both sockets are closed, the source guest keeps running; RelayEnd says why"""
 
 
+class Handing:
+    """A service's relay has no listener: connections come over a socket pair, one with each message.
+
+    A relay that shuts its end wants nobody any more. Before it chooses the source's channels it asks for
+    whoever has connected to the service so far, and the service answers behind the last of them.
+    """
+
+    CONNECTION = b"+"
+    """from the service, with a descriptor"""
+    WHO_ELSE = b"?"
+    """from the relay"""
+    NOBODY_ELSE = b"."
+    """the service's answer"""
+
+
 @dataclass(frozen=True, slots=True)
 class RelayStatus:
     """Counters since the start; bytes are bytes, times are seconds."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import select
 import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pagethrift.relay.doors import Door
+from pagethrift.sockets import host_of
 from pagethrift.stream.opening import OPENING_BYTES, Opening, judge
 
 CALLERS_MAX = 512
@@ -30,7 +30,6 @@ GREETED_TIMEOUT_S = 300.0
 ACCEPTS_AT_ONCE = 64
 """the source's bytes get their turn in between"""
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_CREDENTIALS = struct.Struct("3i")
 
 
 @dataclass(eq=False, slots=True)
@@ -51,11 +50,9 @@ class Callers:
     ``on_refused`` is told of each connection that is closed because of what it said, or did not say.
     """
 
-    def __init__(
-        self, listener: socket.socket, poller: select.epoll, on_refused: Callable[[Caller], None]
-    ) -> None:
-        """Use a listening socket that does not block; callers are registered with ``poller``."""
-        self._listener = listener
+    def __init__(self, door: Door, poller: select.epoll, on_refused: Callable[[Caller], None]) -> None:
+        """Callers are registered with ``poller``; the door is not."""
+        self._door = door
         self._poller = poller
         self._on_refused = on_refused
         self._by_number: dict[int, Caller] = {}
@@ -67,7 +64,7 @@ class Callers:
     def accept(self) -> None:
         """Accept who has come, at most ACCEPTS_AT_ONCE."""
         for _ in range(ACCEPTS_AT_ONCE):
-            connection = accepted(self._listener)
+            connection = self._door.take()
             if connection is None:
                 return
             if isinstance(connection, OSError):
@@ -160,36 +157,3 @@ class Callers:
         with contextlib.suppress(OSError, ValueError):  # not registered
             self._poller.unregister(caller.connection)
         del self._by_number[caller.connection.fileno()]
-
-
-def accepted(listener: socket.socket) -> socket.socket | OSError | None:
-    """Accept one connection, which will block; None: nobody is left; an error concerns that one only."""
-    try:
-        connection, _ = listener.accept()
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        # EINVAL: shut down; EBADF: closed
-        return None if error.errno in (errno.EINVAL, errno.EBADF) else error
-    connection.setblocking(True)
-    return connection
-
-
-def host_of(connection: socket.socket) -> str:
-    """Return what all connections of one host share: its address; of an IPv6 host, its network of 64 bits.
-
-    Behind a Unix socket the user id.
-    """
-    try:
-        if connection.family == socket.AF_UNIX:
-            found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            return f"user {_CREDENTIALS.unpack(found)[1]}"
-        name = str(connection.getpeername()[0]).partition("%")[0]
-        address = ipaddress.ip_address(name)
-    except (OSError, ValueError):  # it has gone
-        return "?"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False)) if address.is_global else str(address)
-    return str(address)

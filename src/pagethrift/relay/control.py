@@ -7,12 +7,11 @@ no bad command ends the listening thread, and no message waits for a driver that
 from __future__ import annotations
 
 import os
-import select
 import sys
-import threading
 from typing import Protocol, assert_never
 
 from pagethrift.errors import LinkError, PagethriftError, UsageError
+from pagethrift.line_writer import LineWriter
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.error_data import to_data
 from pagethrift.model.relay_protocol import (
@@ -96,33 +95,18 @@ def _complain(error: UsageError) -> None:
 
 
 class Speaker:
-    """Writes messages to the driver, from any thread, a whole line at a time."""
+    """Writes messages to the driver, from any thread, a whole line at a time.
+
+    A driver that is gone is no matter here: the end of the other pipe ends the relay.
+    """
 
     def __init__(self, output_fd: int) -> None:
-        self._fd = output_fd
-        self._lock = threading.Lock()
-        self._torn = False
-        """the last line was cut short"""
-        self._room = select.poll()
-        self._room.register(output_fd, select.POLLOUT)
+        self._lines = LineWriter(output_fd)
 
     def status(self, status: RelayStatus) -> None:
         """Tell the driver how far the relay is; the message is dropped while the driver's pipe is full."""
-        self._write(encode_message(status), timeout_ms=0)
+        self._lines.write(encode_message(status), timeout_ms=0)
 
     def end(self, error: BaseException | None) -> None:
         """Tell the driver how the relay ended: the last message."""
-        self._write(encode_message(RelayEnd(None if error is None else to_data(error))), LAST_WORD_MS)
-
-    def _write(self, line: bytes, timeout_ms: int) -> None:
-        """Write a line. A pipe with any room takes PIPE_BUF (4096) bytes at once: nearly every line fits."""
-        try:
-            with self._lock:
-                left = b"\n" + line if self._torn else line
-                whole = len(left)
-                while left and self._room.poll(timeout_ms):
-                    left = left[os.write(self._fd, left[: select.PIPE_BUF]) :]
-                if len(left) < whole:
-                    self._torn = bool(left)
-        except OSError:  # the driver is gone; the end of the other pipe ends the relay
-            return
+        self._lines.write(encode_message(RelayEnd(None if error is None else to_data(error))), LAST_WORD_MS)

@@ -28,13 +28,12 @@ from pagethrift.engine.source_channels import Channel
 from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.relay import threads
-from pagethrift.relay.callers import ACCEPTS_AT_ONCE, Caller, Callers, accepted, host_of
-from pagethrift.sockets import listen
+from pagethrift.relay.callers import ACCEPTS_AT_ONCE, Caller, Callers
+from pagethrift.relay.doors import BACKLOG, Door, door_at
+from pagethrift.sockets import host_of
 from pagethrift.stream.opening import FirstMark, Opening, choose_channels, handshake_of, uuid_of
 from pagethrift.stream.packets import CHANNEL_BUFFER_BYTES
 
-BACKLOG = 512
-"""QEMU connects up to 255 channels and main before anybody accepts"""
 MIN_RECEIVE_BYTES = 64 << 10
 TICK_S = 0.5
 GATHER_MS = 1
@@ -47,19 +46,17 @@ GREETED_S = 2.0
 """TCP: a channel's first packet was written before main's mark, so it comes by then"""
 LATE_S = 0.05
 """how often those are closed who connect after the mark, ACCEPTS_AT_ONCE at a time: no flood costs more"""
-LATE_RECEIVE_BYTES = 4096
-"""what the kernel takes of those who connect after the mark"""
 
 
 class Intake:
-    """Listens for one source and gives what it sends to the thinner.
+    """Waits for one source and gives what it sends to the thinner.
 
     ``receive_bytes`` is how much all sockets together may receive ahead; the session keeps it in
     step with the rate of the link.
     """
 
-    def __init__(self, address: Address, thinner: Thinner) -> None:
-        """Listen. Raises LinkError."""
+    def __init__(self, entrance: Address | Door, thinner: Thinner) -> None:
+        """Take connections at a door, or listen at an address. Raises LinkError."""
         self.main: socket.socket | None = None
         self.receive_bytes = MIN_RECEIVE_BYTES
         self.refused = 0
@@ -67,17 +64,15 @@ class Intake:
         self.warning = ""
         """about the first of them"""
         self._thinner = thinner
-        self._address = address
-        self._listener = listen(address, BACKLOG)
-        self._listener.setblocking(False)
+        self._door = door_at(entrance)
         self._feeders: dict[Channel, _Feeder] = {}
         self._stopped = self._closed = False
         self._lock = threading.Lock()
         self._news = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poller = select.epoll()
         self._poller.register(self._news, select.EPOLLIN)
-        self._poller.register(self._listener, select.EPOLLIN)
-        self._callers = Callers(self._listener, self._poller, self._refused)
+        self._poller.register(self._door, select.EPOLLIN)
+        self._callers = Callers(self._door, self._poller, self._refused)
         self._main_polled = False
         self._main_host = ""
         self._head = b""
@@ -150,7 +145,7 @@ class Intake:
             self._stopped = True
             if self._closed:
                 return
-            _shut_down(self._listener)
+            self._door.shut()
             _shut_down(self.main)
             for feeder in list(self._feeders.values()):
                 feeder.stop()
@@ -165,12 +160,11 @@ class Intake:
             if self._closed:
                 return
             self._closed = True
-            self._listener.remove_file()
             for caller in self._callers.all():
                 self._callers.take(caller).connection.close()
-            for connection in (self._listener, self.main):
-                if connection is not None:
-                    connection.close()
+            self._door.close()
+            if self.main is not None:
+                self.main.close()
             self._poller.close()
             os.close(self._news)
 
@@ -190,7 +184,7 @@ class Intake:
             if number == self._news:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._news)
-            elif number == self._listener.fileno():
+            elif number == self._door.fileno():
                 self._callers.accept()
             else:
                 self._callers.hear(number)
@@ -210,7 +204,7 @@ class Intake:
             if feeder.error is not None:
                 raise feeder.error
         if self._stopped:
-            raise LinkError(f"stopped listening on {self._address}")
+            raise LinkError(f"stopped listening on {self._door}")
 
     def _check_begun(self) -> None:
         silent_s = time.monotonic() - self._heard_s
@@ -221,6 +215,7 @@ class Intake:
 
     def _choose_channels(self) -> None:
         """Take in the channels; nobody else can belong to this migration from now on."""
+        self._door.settle()
         for _ in range(BACKLOG // ACCEPTS_AT_ONCE):
             self._callers.accept()
         self._callers.hear_all()
@@ -238,8 +233,8 @@ class Intake:
         for caller in choose_channels(ready, lambda each: handshake_of(each.head), self._uuid):
             self._join(self._callers.take(caller))
         self._callers.refuse_all()
-        self._poller.unregister(self._listener)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LATE_RECEIVE_BYTES)
+        self._poller.unregister(self._door)
+        self._door.expect_nobody()
 
     def _possible(self) -> list[Caller]:
         """Return who may be a channel: of main's host and, where both are known, of its guest."""
@@ -277,7 +272,7 @@ class Intake:
 
     def _refuse_late(self) -> None:
         for _ in range(ACCEPTS_AT_ONCE):
-            connection = accepted(self._listener)
+            connection = self._door.take()
             if not isinstance(connection, socket.socket):
                 return
             host = host_of(connection)

@@ -23,7 +23,7 @@ from pagethrift.engine.sync_point import PROBE_VALUE
 from pagethrift.engine.thinner import Thinner
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import ChannelSettings, Compress, SyncMode
-from pagethrift.model.defaults import DOWNTIME_LIMIT_S
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
@@ -32,6 +32,7 @@ from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import channel_closed
 from pagethrift.relay.connecting import open_connection
 from pagethrift.relay.connection import Connection
+from pagethrift.relay.doors import Door
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
 from pagethrift.relay.reading_pace import ReadingPace
@@ -70,7 +71,7 @@ class Relay:
 
     def __init__(
         self,
-        listen_on: Address,
+        entrance: Address | Door,
         destination: Address,
         strategy: Strategy,
         report: Callable[[RelayStatus], None],
@@ -79,10 +80,17 @@ class Relay:
         downtime_limit_s: float = DOWNTIME_LIMIT_S,
         channels: ChannelSettings | None = None,
         tls: TlsClient | None = None,
+        hold_budget_bytes: int = HOLD_BUDGET_BYTES,
+        connected: socket.socket | None = None,
     ) -> None:
-        """``channels``: the compressed channels that the destination expects."""
+        """``entrance``: where the source comes in; an address is listened at.
+
+        ``channels``: the compressed channels that the destination expects. ``connected``: a connection to
+        the destination that nothing was sent over, to be used as main's.
+        """
         self._destination = destination
         self._tls = tls
+        self._connected = connected
         self._report = report
         self._bandwidth_bps = bandwidth_bps
         self._stall_timeout_s = stall_timeout_s
@@ -90,7 +98,7 @@ class Relay:
         self._probe = Probe()
         self._sync_withheld = False
         """the destination's main may wait for a SYNC that the probe has not sent yet"""
-        self._thinner = Thinner(strategy, secrets.token_bytes(32), channels=channels)
+        self._thinner = Thinner(strategy, secrets.token_bytes(32), hold_budget_bytes, channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
         self._reading = ReadingPace(downtime_limit_s, PAGE_BYTES)
         self._state = RelayState.LISTENING
@@ -103,7 +111,7 @@ class Relay:
         self._lock = threading.Lock()
         self._aborting: threading.Event | None = None
         """set once the thread that saw the first error has closed everything"""
-        self._intake = Intake(listen_on, self._thinner)
+        self._intake = Intake(entrance, self._thinner)
 
     def run(self) -> None:
         """Serve one migration. Raises the first error."""
@@ -226,7 +234,8 @@ class Relay:
 
     def _open(self, channel: bool = False) -> Connection:
         """Connect to the destination once. Raises LinkError."""
-        return open_connection(self._destination, self._tls, self._is_aborted, channel)
+        made = None if channel else self._connected
+        return open_connection(self._destination, self._tls, self._is_aborted, channel, made)
 
     def _open_outlet(self, main: Connection, channels: ChannelSettings | None) -> Outlet:
         """Connect the channels, after main: QEMU 7.2 knows main by its coming first. Raises LinkError."""

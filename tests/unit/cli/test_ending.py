@@ -117,7 +117,7 @@ def test_a_traceback_is_shown_to_who_asks(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("relay",), "Missing option '--listen'; see pagethrift relay --help"),
+        (("relay",), "Missing option '--connect'; see pagethrift relay --help"),
         (("inspect", "--none"), "No such option: --none"),
         (("simulate", "x", "--seed", "many"), "Invalid value for '--seed': "),
         (("nothing",), "No such command 'nothing'"),
