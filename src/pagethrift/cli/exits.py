@@ -49,13 +49,14 @@ def _said(error: BaseException, command: str) -> int:
             return OUTPUT_CLOSED
     if os.environ.get(TRACEBACK) == "1":
         traceback.print_exception(error)
-    line, code = _line(error, command)
+    line, code = line_of(error, command)
     if line:
         print(line if line.startswith("pagethrift ") else f"pagethrift: {line}", file=sys.stderr)
     return code
 
 
-def _line(error: BaseException, command: str) -> tuple[str, int]:
+def line_of(error: BaseException, command: str) -> tuple[str, int]:
+    """Return the line that says what went wrong, and the exit code."""
     match error:
         case PagethriftError():
             return str(error), error.exit_code

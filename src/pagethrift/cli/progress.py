@@ -40,10 +40,15 @@ class View(Protocol):
     ) -> None: ...
 
 
-def view(as_json: bool) -> View:
-    """Return JSON lines if ``as_json``, otherwise a live table on a terminal or plain lines."""
+def view(as_json: bool, quiet: bool = False) -> View:
+    """Return JSON lines if ``as_json``, otherwise a live table on a terminal or plain lines.
+
+    ``quiet``: lines for people are not wanted.
+    """
     if as_json:
         return Harmless(JsonLines())
+    if quiet:
+        return Harmless(Silence())
     console = Console()
     return Harmless(LiveTable(console) if console.is_terminal else Lines())
 
@@ -121,6 +126,16 @@ class JsonLines(_Plain):
     def finish(self, result: MigrationResult) -> None:
         """Print the whole record as the last line."""
         _print_line({"type": "result", **json.loads(result.to_json())})
+
+
+class Silence(_Plain):
+    """Nothing: a log tells it."""
+
+    def show(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def finish(self, result: MigrationResult) -> None:
+        """Show nothing."""
 
 
 class Lines(_Plain):

@@ -24,10 +24,10 @@ from pagethrift.live.ends import Ends
 from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
 from pagethrift.live.qmp import QmpEvent
 from pagethrift.live.relay_process import RelayProcess
+from pagethrift.live.said import said
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.defaults import PLANNER_TICK_S
-from pagethrift.model.error_data import unexpected
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 REPORT_S = 0.1
@@ -74,7 +74,7 @@ class Pilot:
         """the source has accepted our `migrate`: what runs there now is ours to cancel"""
         self.shutdown_reason = ""
         """why the source's guest was powered off, as QEMU says; empty: it was not"""
-        self.convergence = Convergence(options.downtime_limit_s)
+        self.convergence = Convergence()
         self.crowding = Crowding()
         self._asked_s: float | None = None
         """since when the source owes an answer"""
@@ -84,7 +84,7 @@ class Pilot:
         self._watch = watch
         self._decider = decider
         self._report = report
-        self._switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
+        self.switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
         self._news = news
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
@@ -98,9 +98,9 @@ class Pilot:
         """Set who decides the switchover and send `migrate`. Raises QmpError."""
         settings, source = self._ends.settings, self._ends.source
         if self._decider is None:
-            await self._switchover.leave_to_qemu(self._options.downtime_limit_s)
+            await self.switchover.leave_to_qemu(self._watch.downtime_limit_s)
         else:
-            await self._switchover.hold()
+            await self.switchover.hold()
             memory = await source.execute("query-memory-size-summary")
             self._slow = int(memory["base-memory"]) < SLOW_START_BELOW_BYTES
             full_bps = self._full_speed_bps()
@@ -203,7 +203,7 @@ class Pilot:
         with contextlib.suppress(QmpError):
             state = await self._ends.source.query_status(timeout_s=None)
             self._watch.on_stopped(state)
-            if self._watch.stopped_s is None and not self._switchover.gone:
+            if self._watch.stopped_s is None and not self.switchover.gone:
                 self._deadline_s = None
             self._news.set()
 
@@ -215,7 +215,7 @@ class Pilot:
             self._report(self._watch.progress(now_s))
         except Exception as error:
             self._report = lambda _: None
-            self._ends.warnings.append(f"progress was not shown to the end: {_said(error)}")
+            self._ends.warnings.append(f"progress was not shown to the end: {said(error)}")
 
     def _silence(self, now_s: float) -> str:
         """Say how long the source has not answered; while it switches over, its monitor is blocked."""
@@ -305,7 +305,7 @@ class Pilot:
         if self._deadline_s is None and watch.stopped_s is not None:
             expected_s = watch.predicted_downtime_s(now_s) if watch.round else watch.longest_downtime_s()
             self._set_deadline(watch.stopped_s, expected_s)
-        if self._switchover.gone or watch.stopped_s is not None:
+        if self.switchover.gone or watch.stopped_s is not None:
             return
         if options.force_after_s is not None and elapsed_s >= options.force_after_s:
             watch.forced_at_s = elapsed_s
@@ -320,7 +320,7 @@ class Pilot:
         """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""
         if not self._options.plain:
             return 0
-        wanted = self._options.features.max_bandwidth_bps
+        wanted = self._watch.bandwidth_cap_bps
         return int(self._ends.settings.parameters["max-bandwidth"]) if wanted is None else wanted
 
     async def _decide(self, now_s: float) -> None:
@@ -334,7 +334,7 @@ class Pilot:
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
         self._watch.decision = decision
-        self.convergence.look(facts.round, decision.predicted_downtime_s)
+        self.convergence.look(facts.round, decision.predicted_downtime_s, facts.downtime_limit_s)
         match decision.action:
             case StopAction.SWITCH_OVER:
                 await self._go(decision)
@@ -356,7 +356,7 @@ class Pilot:
             self._ends.relay.tell_go()
         if self.crowding.warning:
             self._ends.warnings.append(self.crowding.warning)
-        await self._switchover.go()
+        await self.switchover.go()
 
     async def _start_post_copy(self) -> None:
         if self._post_copy_begun or self._watch.status != "active":
@@ -368,20 +368,5 @@ class Pilot:
     def _set_deadline(self, since_s: float, expected_s: float | None) -> None:
         allowed_s = self._options.switchover_deadline_s
         if allowed_s is None:
-            allowed_s = switchover_deadline(self._options.downtime_limit_s, expected_s)
+            allowed_s = switchover_deadline(self._watch.downtime_limit_s, expected_s)
         self._deadline_s = since_s + allowed_s
-
-
-def _said(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split())
-
-
-def said_of(error: Exception) -> PagethriftError:
-    """Return an error as one of ours: nobody foresaw some, but they must not hide the guest."""
-    return PagethriftError(_said(error)) if isinstance(error, OSError) else unexpected(error)
-
-
-def one_line(error: PagethriftError, *more: str) -> PagethriftError:
-    """Return the error with more facts appended to its line."""
-    error.args = ("; ".join(part for part in (str(error), *more) if part),)
-    return error

@@ -27,11 +27,12 @@ from pagethrift.errors import LinkError, PagethriftError, UsageError
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.error_data import from_data
+from pagethrift.model.json_lines import LINE_MAX_BYTES
 from pagethrift.model.relay_protocol import (
-    LINE_MAX_BYTES,
     PROTOCOL_VERSION,
     AskStatus,
     BeginRound,
+    Change,
     Go,
     OtherProtocol,
     RelayCommand,
@@ -160,7 +161,7 @@ def relay_command(
         argv += ["--tls-dir", str(tls_folder)]
     if tls_hostname:
         argv += ["--tls-hostname", tls_hostname]
-    return [*argv, "--json"]
+    return [*argv, "--unlisted", "--json"]
 
 
 class RelayProcess:
@@ -226,6 +227,11 @@ class RelayProcess:
         return relay
 
     @property
+    def pid(self) -> int:
+        """The number of its process."""
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         """The relay has reported its end, or has closed its output, or speaks another protocol."""
         return self._end is not None or self._broken is not None or self._silent
@@ -242,6 +248,10 @@ class RelayProcess:
     def tell_go(self) -> None:
         """Tell the relay that the switchover is decided: it releases held pages and shrinks buffers."""
         self._tell(Go())
+
+    def tell_change(self, change: Change) -> None:
+        """Tell the relay what an operator changed."""
+        self._tell(change)
 
     async def refresh(self) -> None:
         """Ask the relay for its status, and wait up to REFRESH_S for the answer."""

@@ -15,10 +15,11 @@ from typing import Protocol, assert_never
 from pagethrift.errors import LinkError, PagethriftError, UsageError
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.error_data import to_data
+from pagethrift.model.json_lines import LINE_MAX_BYTES
 from pagethrift.model.relay_protocol import (
-    LINE_MAX_BYTES,
     AskStatus,
     BeginRound,
+    Change,
     Go,
     RelayEnd,
     RelayStatus,
@@ -41,6 +42,9 @@ class Commanded(Protocol):
 
     def go(self) -> None:
         """The switchover is decided."""
+
+    def change(self, change: Change) -> None:
+        """Change a limit."""
 
     def tell(self) -> None:
         """Report now."""
@@ -82,6 +86,8 @@ def _carry_out(relay: Commanded, line: bytes) -> None:
             relay.begin_round(number)
         case Go():
             relay.go()
+        case Change():
+            relay.change(command)
         case AskStatus():
             relay.tell()
         case _:
