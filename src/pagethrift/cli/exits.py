@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -34,6 +35,12 @@ def exit_code_of(run: Callable[[], None], command: str) -> int:
     except BaseException as error:
         code = _said(error, command)
     return _flushed(code, command)
+
+
+def complain(line: str) -> None:
+    """Write a line to standard error, if that is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"pagethrift: {line}", file=sys.stderr, flush=True)
 
 
 def _said(error: BaseException, command: str) -> int:

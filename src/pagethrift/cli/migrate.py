@@ -24,8 +24,9 @@ from pagethrift.cli.common import (
     TlsHostname,
 )
 from pagethrift.cli.ending import ending_signals
+from pagethrift.cli.exits import complain
 from pagethrift.cli.outside import LogJson, MetricsOption, MigrationId, Outside, checked_id, told
-from pagethrift.cli.progress import View, complain, view
+from pagethrift.cli.progress import View, view
 from pagethrift.errors import QmpError, UsageError
 from pagethrift.live.check import check as check_migration
 from pagethrift.live.handle import Handle

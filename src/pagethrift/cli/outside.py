@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from pagethrift.address import Address, parse_address
-from pagethrift.cli.exits import INTERRUPTED, line_of
-from pagethrift.cli.progress import complain
+from pagethrift.cli.exits import INTERRUPTED, complain, line_of
 from pagethrift.errors import UsageError
 from pagethrift.model.relay_protocol import Change
 from pagethrift.model.running import Running

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pagethrift.cli.exits import complain
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import MigrationResult, Mode, PageCounters
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
@@ -88,12 +89,6 @@ class Harmless:
         except (OSError, ValueError):
             self._shown = None
             give_up_output()
-
-
-def complain(line: str) -> None:
-    """Write a line to standard error, if that is still there."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"pagethrift: {line}", file=sys.stderr, flush=True)
 
 
 def give_up_output() -> None:

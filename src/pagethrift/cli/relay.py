@@ -164,7 +164,7 @@ class _Seen:
         if self.relay is None or late:
             raise UsageError("nothing was changed: the relay has not begun, or is past the end of RAM")
         self.relay.change(change)
-        self.status = self.relay.status()
+        self.relay.tell()
 
 
 def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:
