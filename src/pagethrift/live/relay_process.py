@@ -147,7 +147,7 @@ def relay_command(
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
-    argv += ["--strategy", strategy]
+    argv += ["--unlisted", "--strategy", strategy]  # its driver shows it
     for name, value in parameters.items():
         argv += ["--param", f"{name}={value}"]
     if bandwidth_bps is not None:
@@ -161,7 +161,7 @@ def relay_command(
         argv += ["--tls-dir", str(tls_folder)]
     if tls_hostname:
         argv += ["--tls-hostname", tls_hostname]
-    return [*argv, "--unlisted", "--json"]
+    return [*argv, "--json"]
 
 
 class RelayProcess:

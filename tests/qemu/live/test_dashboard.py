@@ -54,7 +54,10 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
     configuration.write_text(CONFIGURATION.format(target=target))
     argv = [str(program), f"--config.file={configuration}", f"--storage.tsdb.path={folder}/tsdb"]
     argv += [f"--web.listen-address={address}", "--log.level=warn"]
-    with (folder / "prometheus.log").open("w") as log, subprocess.Popen(argv, stderr=log, stdout=log) as process:
+    with (
+        (folder / "prometheus.log").open("w") as log,
+        subprocess.Popen(argv, stderr=log, stdout=log) as process,
+    ):
         deadline_s = time.monotonic() + 30
         while True:
             try:

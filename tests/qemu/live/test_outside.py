@@ -41,7 +41,10 @@ class Seen:
         with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         return {
-            (sample.name, *(value for name, value in sample.labels.items() if name != "migration")): sample.value
+            (
+                sample.name,
+                *(value for name, value in sample.labels.items() if name != "migration"),
+            ): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
@@ -184,7 +187,13 @@ def test_an_address_that_is_busy_moves_nothing(pair: Pair) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = command(
-            "migrate", "--qmp", f"{pair.folder}/a.qmp", "--to", f"unix:{pair.folder}/link.sock", "--metrics", address
+            "migrate",
+            "--qmp",
+            f"{pair.folder}/a.qmp",
+            "--to",
+            f"unix:{pair.folder}/link.sock",
+            "--metrics",
+            address,
         )
     assert done.returncode == 4
     assert done.stderr.startswith(f"pagethrift: cannot listen on {address}: ")

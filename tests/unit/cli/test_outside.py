@@ -158,7 +158,15 @@ def test_a_log_that_nobody_reads_delays_nothing(folder: Path) -> None:
         except BlockingIOError:
             break
     os.set_blocking(write_end, True)
-    argv = [sys.executable, "-m", "pagethrift", "relay", "--log-json", "--listen", f"unix:{folder}/relay.sock"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pagethrift",
+        "relay",
+        "--log-json",
+        "--listen",
+        f"unix:{folder}/relay.sock",
+    ]
     with subprocess.Popen([*argv, "--connect", f"unix:{folder}/nobody.sock"], stderr=write_end) as process:
         listening(folder)
         process.send_signal(signal.SIGTERM)

@@ -59,5 +59,8 @@ def test_refused_by_the_migration_and_nothing_there() -> None:
 
     with status_socket(RUNNING, refuse):
         done = run("set", "--downtime-limit", "1s")
-    assert (done.returncode, done.stderr) == (2, "pagethrift: nothing was changed: the switchover has begun\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pagethrift: nothing was changed: the switchover has begun\n",
+    )
     assert "no migration of this user runs here" in run("set", "--downtime-limit", "1s").stderr

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from pagethrift.cli.top import COLUMNS, as_data, table
-from pagethrift.model.running import Running, RunKind
+from pagethrift.model.running import RunKind, Running
 from pagethrift.outside.finding import Found
 from tests.unit.outside.sockets import status_socket, use
 
@@ -64,7 +64,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         f"s.ROOTS = pathlib.Path({os.environ['XDG_RUNTIME_DIR']!r}) / 'pagethrift'\n"
         "from pagethrift.cli.main import main\nmain()"
     )
-    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

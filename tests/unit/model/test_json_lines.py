@@ -9,7 +9,6 @@ import pytest
 from pagethrift.model.json_lines import COUNT_MAX, TEXT_MAX, NotAMessage, known_fields, line_of, object_in
 from pagethrift.model.result import PageCounters
 
-
 NO_PAGES = PageCounters()
 
 

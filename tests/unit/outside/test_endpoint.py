@@ -58,9 +58,9 @@ def test_who_answers_does_not_say_with_what() -> None:
 def test_a_busy_address_is_refused_in_one_line() -> None:
     with served() as endpoint:
         with pytest.raises(LinkError, match=rf"cannot listen on 127.0.0.1:{endpoint.port}.*another address"):
-            Endpoint(Address(host="127.0.0.1", port=endpoint.port), lambda: [])
+            Endpoint(Address(host="127.0.0.1", port=endpoint.port), list)
     with pytest.raises(UsageError, match="Prometheus scrapes HOST:PORT"):
-        Endpoint(Address(path="/run/x"), lambda: [])
+        Endpoint(Address(path="/run/x"), list)
 
 
 def test_scrapers_that_say_nothing_hold_few_threads_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +125,5 @@ def test_a_status_that_cannot_be_read_fails_that_scrape_alone() -> None:
 def test_the_address_is_free_again_at_once() -> None:
     with served() as endpoint, connected(endpoint):
         port = endpoint.port
-    again = Endpoint(Address(host="127.0.0.1", port=port), lambda: [])
+    again = Endpoint(Address(host="127.0.0.1", port=port), list)
     again.close()

@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pagethrift.model.result import PageCounters
-from pagethrift.model.running import Running, RunKind
+from pagethrift.model.running import RunKind, Running
 from pagethrift.outside.metrics import registry
 
 RUNNING = Running(
@@ -26,7 +26,9 @@ def samples(*running: Running) -> dict[tuple[str, ...], float]:
     found: dict[tuple[str, ...], float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            labels = tuple(value for name, value in sample.labels.items() if name not in ("migration", "version"))
+            labels = tuple(
+                value for name, value in sample.labels.items() if name not in ("migration", "version")
+            )
             found[(sample.name, *labels)] = sample.value
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pagethrift.model.result import PageCounters
-from pagethrift.model.running import Running, RunKind
+from pagethrift.model.running import RunKind, Running
 from pagethrift.outside.story import Story
 
 ABOUT = Running("one", RunKind.MIGRATE, pid=7, guest="vm1", destination="host2:4444", state="setup",
