@@ -18,9 +18,19 @@ from pagethrift.outside.finding import Found
 from tests.unit.outside.sockets import status_socket, use
 
 RUNNING = Running(
-    "one", RunKind.MIGRATE, pid=os.getpid(), guest="[red]vm1\x1b[31m", state="active", round=3, in_bytes=1_000_000,
-    out_bytes=400_000, unsent_bytes=50_000, link_bps=12_500_000.0, predicted_downtime_s=0.184, began_unix_s=1000.0,
-)  # fmt: skip
+    "one",
+    RunKind.MIGRATE,
+    pid=os.getpid(),
+    guest="[red]vm1\x1b[31m",
+    state="active",
+    round=3,
+    in_bytes=1_000_000,
+    out_bytes=400_000,
+    unsent_bytes=50_000,
+    link_bps=12_500_000.0,
+    predicted_downtime_s=0.184,
+    began_unix_s=1000.0,
+)
 
 
 def drawn(*found: Found) -> str:

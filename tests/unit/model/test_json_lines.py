@@ -33,16 +33,31 @@ def test_a_field_is_read_by_its_annotation() -> None:
         "pages": {"full": 1, "odd": 2},
     }
     assert known_fields(Sample, {**data, "other": [1], "unknown": 5}) == {
-        **data, "share": 2.0, "name": "x" * TEXT_MAX, "pages": PageCounters(full=1),
-    }  # fmt: skip
+        **data,
+        "share": 2.0,
+        "name": "x" * TEXT_MAX,
+        "pages": PageCounters(full=1),
+    }
 
 
 @pytest.mark.parametrize(
     "data",
-    [{"count": 1.0}, {"count": True}, {"count": -1}, {"count": COUNT_MAX + 1}, {"share": "1"},
-     {"share": -0.1}, {"share": None}, {"known": "no"}, {"on": 1}, {"on": None}, {"name": None}, {"pages": []},
-     {"pages": {"full": -1}}],
-)  # fmt: skip
+    [
+        {"count": 1.0},
+        {"count": True},
+        {"count": -1},
+        {"count": COUNT_MAX + 1},
+        {"share": "1"},
+        {"share": -0.1},
+        {"share": None},
+        {"known": "no"},
+        {"on": 1},
+        {"on": None},
+        {"name": None},
+        {"pages": []},
+        {"pages": {"full": -1}},
+    ],
+)
 def test_what_does_not_fit_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(NotAMessage):
         known_fields(Sample, data)

@@ -26,11 +26,22 @@ texts = st.text(max_size=NAME_MAX)
 counts = st.integers(0, 2**63 - 1)
 runs = st.builds(
     Running,
-    id=texts, kind=st.sampled_from(RunKind), pid=counts, guest=texts, source=texts, destination=texts,
-    state=texts, in_bytes=counts, out_bytes=counts, link_bps=st.floats(0, 1e15),
-    pages=st.builds(PageCounters, counts, counts), predicted_downtime_s=st.none() | st.floats(0, 1e9),
-    failed=st.booleans(), switchover=texts, warning=texts,
-)  # fmt: skip
+    id=texts,
+    kind=st.sampled_from(RunKind),
+    pid=counts,
+    guest=texts,
+    source=texts,
+    destination=texts,
+    state=texts,
+    in_bytes=counts,
+    out_bytes=counts,
+    link_bps=st.floats(0, 1e15),
+    pages=st.builds(PageCounters, counts, counts),
+    predicted_downtime_s=st.none() | st.floats(0, 1e9),
+    failed=st.booleans(),
+    switchover=texts,
+    warning=texts,
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -62,10 +73,22 @@ def answer(**changes: object) -> bytes:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"{}", b"[]", answer(kind="lab"), answer(kind=None), answer(type="status"), answer(protocol=2),
-     answer(pid=-1), answer(predicted_downtime_s="soon"), answer(failed=1), answer(guest=7),
-     answer(type="refused"), answer(type="refused", error={"kind": 1, "message": "m"})],
-)  # fmt: skip
+    [
+        b"",
+        b"{}",
+        b"[]",
+        answer(kind="lab"),
+        answer(kind=None),
+        answer(type="status"),
+        answer(protocol=2),
+        answer(pid=-1),
+        answer(predicted_downtime_s="soon"),
+        answer(failed=1),
+        answer(guest=7),
+        answer(type="refused"),
+        answer(type="refused", error={"kind": 1, "message": "m"}),
+    ],
+)
 def test_what_is_no_answer(line: bytes) -> None:
     with pytest.raises(LinkError, match=r"^a status socket said "):
         decode_answer(line)
@@ -82,13 +105,37 @@ def test_what_follows_from_the_fields() -> None:
 def test_a_relays_counters_come_in() -> None:
     about = Running("id", guest="vm1", source="unix:/a", pid=7)
     status = RelayStatus(
-        RelayState.FAILED, round=3, in_bytes=5, out_bytes=4, unsent_bytes=3, link_bps=2.0, held_pages=9,
-        pages=PageCounters(full=1), page_bytes=PageCounters(full=4104), refused=2, warning="odd",
-        downtime_limit_s=0.4, bandwidth_cap_bps=8.0, peak_rss_bytes=11,
-    )  # fmt: skip
+        RelayState.FAILED,
+        round=3,
+        in_bytes=5,
+        out_bytes=4,
+        unsent_bytes=3,
+        link_bps=2.0,
+        held_pages=9,
+        pages=PageCounters(full=1),
+        page_bytes=PageCounters(full=4104),
+        refused=2,
+        warning="odd",
+        downtime_limit_s=0.4,
+        bandwidth_cap_bps=8.0,
+        peak_rss_bytes=11,
+    )
     running = about.with_relay(status)
-    shared = {"round", "in_bytes", "out_bytes", "unsent_bytes", "link_bps", "held_pages", "pages",
-              "page_bytes", "refused", "warning", "downtime_limit_s", "bandwidth_cap_bps", "peak_rss_bytes"}  # fmt: skip
+    shared = {
+        "round",
+        "in_bytes",
+        "out_bytes",
+        "unsent_bytes",
+        "link_bps",
+        "held_pages",
+        "pages",
+        "page_bytes",
+        "refused",
+        "warning",
+        "downtime_limit_s",
+        "bandwidth_cap_bps",
+        "peak_rss_bytes",
+    }
     assert {name: getattr(running, name) for name in shared} == {n: getattr(status, n) for n in shared}
     assert (running.state, running.failed, running.guest, running.pid) == ("failed", True, "vm1", 7)
     assert not replace(about, failed=True).with_relay(RelayStatus()).failed

@@ -12,12 +12,33 @@ from pagethrift.model.running import RunKind, Running
 from pagethrift.outside.metrics import registry
 
 RUNNING = Running(
-    "one", RunKind.MIGRATE, pid=7, guest='vm"1"\n', source="/run/vm1.qmp", destination="host2:4444", state="active",
-    round=3, in_bytes=1000, out_bytes=400, unsent_bytes=50, link_bps=200.0, ram_bytes=1 << 30, remaining_bytes=9,
-    pages=PageCounters(full=1, delta=2, zero=3, skipped=4, compressed=5), page_bytes=PageCounters(full=4104, delta=9),
-    held_pages=6, held_bytes=60, first_round_bytes=300, retransferred_bytes=90, predicted_downtime_s=0.25,
-    downtime_limit_s=0.3, cpu_s=1.5, peak_rss_bytes=1 << 20, refused=2, began_unix_s=1e9,
-)  # fmt: skip
+    "one",
+    RunKind.MIGRATE,
+    pid=7,
+    guest='vm"1"\n',
+    source="/run/vm1.qmp",
+    destination="host2:4444",
+    state="active",
+    round=3,
+    in_bytes=1000,
+    out_bytes=400,
+    unsent_bytes=50,
+    link_bps=200.0,
+    ram_bytes=1 << 30,
+    remaining_bytes=9,
+    pages=PageCounters(full=1, delta=2, zero=3, skipped=4, compressed=5),
+    page_bytes=PageCounters(full=4104, delta=9),
+    held_pages=6,
+    held_bytes=60,
+    first_round_bytes=300,
+    retransferred_bytes=90,
+    predicted_downtime_s=0.25,
+    downtime_limit_s=0.3,
+    cpu_s=1.5,
+    peak_rss_bytes=1 << 20,
+    refused=2,
+    began_unix_s=1e9,
+)
 
 
 def samples(*running: Running) -> dict[tuple[str, ...], float]:
@@ -72,10 +93,15 @@ def test_every_number_comes_from_the_last_status() -> None:
 
 def test_what_is_not_known_has_no_sample() -> None:
     names = {name for name, *_ in samples(Running("one"))}
-    assert names.isdisjoint({
-        "pagethrift_predicted_downtime_seconds", "pagethrift_link_bytes_per_second", "pagethrift_queue_seconds",
-        "pagethrift_remaining_bytes", "pagethrift_bandwidth_cap_bytes_per_second",
-    })  # fmt: skip
+    assert names.isdisjoint(
+        {
+            "pagethrift_predicted_downtime_seconds",
+            "pagethrift_link_bytes_per_second",
+            "pagethrift_queue_seconds",
+            "pagethrift_remaining_bytes",
+            "pagethrift_bandwidth_cap_bytes_per_second",
+        }
+    )
 
 
 def test_what_an_operator_looks_for() -> None:
