@@ -22,8 +22,8 @@ AT_ONCE = 4
 """connections; one more is closed at once"""
 LONGEST_S = 5.0
 """one connection from its beginning to its end: a slower scraper is cut off"""
-LOOK_S = 0.5
-"""how often connections that took too long are looked for"""
+LOOK_S = 0.2
+"""how often connections that took too long are looked for; closing takes as long"""
 
 
 class Endpoint:
@@ -96,7 +96,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Cut off who takes too long; called twice a second."""
+        """Cut off who takes too long; called every LOOK_S."""
         self.cut_off(LONGEST_S)
 
     def cut_off(self, after_s: float) -> None:

@@ -7,7 +7,6 @@ listens at was left by a process that was killed, and whoever finds it among its
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
@@ -27,7 +26,7 @@ from pagethrift.state_folder import socket_folder
 REQUEST_S = 1.0
 """how long one caller may take to ask, and to take the answer"""
 AGAIN_S = 0.1
-"""between attempts to accept, where this process has no descriptor left"""
+"""after an error, such as no descriptor left"""
 BACKLOG = 16
 _CREDENTIALS = struct.Struct("3i")
 """of SO_PEERCRED: process, user, group"""
@@ -86,15 +85,18 @@ class StatusSocket:
         while not self._closed:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
+                with connection:
+                    self._serve_one(connection)
+            except Exception:  # whoever asked gets no answer, and that is all
                 if not self._closed:
                     time.sleep(AGAIN_S)
-                continue
-            with connection, contextlib.suppress(Exception):  # whoever asked gets no answer, and that is all
-                if peer_of(connection)[1] in (0, os.geteuid()):
-                    answer = self._answer(receive_line(connection, REQUEST_S))
-                    connection.settimeout(REQUEST_S)
-                    connection.sendall(answer)
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        if peer_of(connection)[1] not in (0, os.geteuid()):
+            return
+        answer = self._answer(receive_line(connection, REQUEST_S))
+        connection.settimeout(REQUEST_S)
+        connection.sendall(answer)
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -136,7 +138,7 @@ def open_status_socket(
             listener.remove_file()
             listener.close()
             raise
-    except (OSError, RuntimeError) as error:  # no room, no right, no thread
+    except (OSError, RuntimeError, MemoryError) as error:  # no room, no right, no thread
         said = getattr(error, "strerror", None) or error
         warn(f"no status socket {path}: {said}; pagethrift top does not show this one")
         return None

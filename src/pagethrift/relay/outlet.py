@@ -143,7 +143,7 @@ class Outlet:
     def cap(self, bps: float) -> None:
         """Put no more than this on the link from now on, in bytes per second; 0: no limit."""
         self._writing.pace.set(bps)
-        with self._rate_lock:
+        with self._rate_lock, contextlib.suppress(OSError):  # the connections may be closed by now
             self.rate.capped(bps, time.monotonic())
 
     def go(self) -> None:
