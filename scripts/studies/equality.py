@@ -1,4 +1,4 @@
-"""``python -m scripts.studies.equality RESULTS...``: in how many migrations all RAM was compared, and found equal.
+"""``python -m scripts.studies.equality RESULTS...``: in how many migrations all RAM was compared and equal.
 
 ``RESULTS`` are archives or folders of lab results, and result files of ``make soak``. One row for each mode.
 """

@@ -165,6 +165,17 @@ def host_of(connection: socket.socket) -> str:
     return str(address)
 
 
+def remove_dead_socket(path: str) -> bool:
+    """Remove a Unix socket's file that nobody listens at; return whether it is gone. A failure is no harm."""
+    with contextlib.suppress(OSError):
+        file = _SocketFile(path)
+        try:
+            file.remove_dead()
+        finally:
+            file.close()
+    return not os.path.lexists(path)
+
+
 def connect(
     address: Address, timeout_s: float = 10.0, given_up: Callable[[], bool] = lambda: False
 ) -> socket.socket:

@@ -33,12 +33,12 @@ import psutil
 
 from pagethrift.errors import PagethriftError
 from pagethrift.lab.guest.packages import QemuSeries
-from pagethrift.live import kept
 from pagethrift.live.host import QemuProcess
 from pagethrift.live.migrate import migrate
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.process_memory import memory_bytes
+from pagethrift.state_folder import state_folder
 from tests.qemu import machines
 from tests.qemu.live.pair import WRITER
 from tests.qemu.tiny import Pattern, content
@@ -267,7 +267,7 @@ class _Course:
 
     def _held(self) -> Held:
         gc.collect()  # what only waits for the collector is no leak
-        state = kept.state_folder()
+        state = state_folder()
         names = [path.name for path in state.iterdir()] if state else []
         me = psutil.Process()
         return Held(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -36,6 +37,12 @@ def exit_code_of(run: Callable[[], None], command: str) -> int:
     return _flushed(code, command)
 
 
+def complain(line: str) -> None:
+    """Write a line to standard error, if that is still there."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"pagethrift: {line}", file=sys.stderr, flush=True)
+
+
 def _said(error: BaseException, command: str) -> int:
     """Say why a command ended, unless it was meant to; return its exit code."""
     match error:
@@ -49,13 +56,14 @@ def _said(error: BaseException, command: str) -> int:
             return OUTPUT_CLOSED
     if os.environ.get(TRACEBACK) == "1":
         traceback.print_exception(error)
-    line, code = _line(error, command)
+    line, code = line_of(error, command)
     if line:
         print(line if line.startswith("pagethrift ") else f"pagethrift: {line}", file=sys.stderr)
     return code
 
 
-def _line(error: BaseException, command: str) -> tuple[str, int]:
+def line_of(error: BaseException, command: str) -> tuple[str, int]:
+    """Return the line that says what went wrong, and the exit code."""
     match error:
         case PagethriftError():
             return str(error), error.exit_code

@@ -17,7 +17,8 @@ from pagethrift.cli.common import (
     StrategyName,
 )
 from pagethrift.cli.ending import until_signal
-from pagethrift.cli.progress import View, complain, view
+from pagethrift.cli.exits import complain
+from pagethrift.cli.progress import View, view
 from pagethrift.errors import UsageError
 from pagethrift.live.watch import Progress
 from pagethrift.model.channels import CHANNELS

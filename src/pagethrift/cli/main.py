@@ -23,6 +23,7 @@ _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
+    "set": (_MIGRATE, "pagethrift.cli.set", "Change a running migration: downtime limit, bandwidth."),
     "restore": (
         _MIGRATE,
         "pagethrift.cli.restore",
@@ -32,6 +33,7 @@ COMMANDS = {
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "serve": (_MIGRATE, "pagethrift.cli.serve", "relay --serve: one service for many migrations of a host."),
     "thin": (_MIGRATE, "pagethrift.cli.thin", "Thin a stream from standard input to standard output."),
+    "top": (_LOOK, "pagethrift.cli.top", "Show the relays and migrations that run on this host."),
     "report": (_LOOK, "pagethrift.cli.report", "Summarise result files as a page, tables or a chart."),
     "pack": (_LOOK, "pagethrift.cli.pack", "Pack a study's result files into one small archive."),
     "inspect": (_LOOK, "pagethrift.cli.inspect", "Show what a captured stream holds."),

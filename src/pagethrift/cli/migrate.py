@@ -23,11 +23,15 @@ from pagethrift.cli.common import (
     TlsHostname,
 )
 from pagethrift.cli.ending import until_signal
-from pagethrift.cli.progress import complain, view
+from pagethrift.cli.exits import complain
+from pagethrift.cli.outside import LogJson, MetricsOption, MigrationId, Outside, checked_id, told
+from pagethrift.cli.progress import View, view
 from pagethrift.errors import QmpError, UsageError
 from pagethrift.live.check import check as check_migration
+from pagethrift.live.handle import Handle
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
+from pagethrift.live.watch import Progress
 from pagethrift.model.channels import Compress, parse_window
 from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
@@ -181,6 +185,9 @@ def migrate(
         bool,
         typer.Option(help="Refuse a destination whose machine, memory or devices differ from the source's."),
     ] = True,
+    metrics: MetricsOption = None,
+    log_json: LogJson = False,
+    id: MigrationId = None,
     json: Json = False,
 ) -> None:
     """Migrate a running guest.
@@ -220,18 +227,33 @@ def migrate(
         tls_folder=tls_dir.absolute() if tls_dir is not None else None,
         tls_hostname=tls_hostname or "",
         facts_log=check_output(facts_log, "--facts-log", stream=True) if facts_log else None,
+        migration_id=checked_id(id),
     )
     if check:
         lines = asyncio.run(check_migration(options))
         typer.echo(json_library.dumps(lines) if json else "\n".join(lines) or "nothing was found against it")
         sys.exit(QmpError.exit_code if lines else 0)
-    with view(json) as shown:
-        result, sentence = until_signal(lambda: migrate_live(options, shown.show))
-        if result is not None:
-            shown.finish(result)
+    handle = Handle(options)
+    outside = Outside(lambda: handle.running, handle.change, metrics, log_json)
+    with told(outside, "migrate"), view(json, quiet=log_json) as shown:
+        _migrate(options, handle, outside, shown)
+
+
+def _migrate(options: MigrateOptions, handle: Handle, outside: Outside, shown: View) -> None:
+    def show(progress: Progress) -> None:
+        outside.look()
+        shown.show(progress)
+
+    result, sentence = until_signal(lambda: migrate_live(options, show, handle=handle))
     if result is None:
-        complain(f"interrupted; {sentence}")
+        line = f"interrupted; {sentence}"
+        outside.end(line, 130)
+        if not outside.logs:
+            complain(line)
         sys.exit(130)
+    shown.finish(result)
+    measures = ("outcome", "total_time_s", "downtime_s", "switchover_reason", "warnings")
+    outside.end("", 0, {name: getattr(result, name) for name in measures})
 
 
 def _bandwidth_or_zero(text: str | None) -> int | None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pagethrift.cli.exits import complain
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import MigrationResult, Mode, PageCounters
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
@@ -40,10 +41,15 @@ class View(Protocol):
     ) -> None: ...
 
 
-def view(as_json: bool) -> View:
-    """Return JSON lines if ``as_json``, otherwise a live table on a terminal or plain lines."""
+def view(as_json: bool, quiet: bool = False) -> View:
+    """Return JSON lines if ``as_json``, otherwise a live table on a terminal or plain lines.
+
+    ``quiet``: lines for people are not wanted.
+    """
     if as_json:
         return Harmless(JsonLines())
+    if quiet:
+        return Harmless(Silence())
     console = Console()
     return Harmless(LiveTable(console) if console.is_terminal else Lines())
 
@@ -85,12 +91,6 @@ class Harmless:
             give_up_output()
 
 
-def complain(line: str) -> None:
-    """Write a line to standard error, if that is still there."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"pagethrift: {line}", file=sys.stderr, flush=True)
-
-
 def give_up_output() -> None:
     """Send standard output to nowhere: what is still in its buffer must not fail when the process ends."""
     with contextlib.suppress(OSError, ValueError):
@@ -122,6 +122,16 @@ class JsonLines(_Plain):
         """Print the whole record as the last line."""
         more = {"where": where} if where else {}
         _print_line({"type": "result", **json.loads(result.to_json()), **more})
+
+
+class Silence(_Plain):
+    """Nothing: a log tells it."""
+
+    def show(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def finish(self, result: MigrationResult) -> None:
+        """Show nothing."""
 
 
 class Lines(_Plain):

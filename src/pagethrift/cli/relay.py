@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,11 +34,13 @@ from pagethrift.cli.common import (
     TlsHostname,
     chosen_strategy,
 )
+from pagethrift.cli.outside import LogJson, MetricsOption, MigrationId, Outside, checked_id, told
 from pagethrift.engine.warmup import warm_up
 from pagethrift.errors import LinkError, UsageError
 from pagethrift.model.channels import Compress
 from pagethrift.model.defaults import HOLD_BUDGET_BYTES
-from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import Change, RelayState, RelayStatus
+from pagethrift.model.running import RunKind, Running
 from pagethrift.relay.control import Speaker, obey
 from pagethrift.relay.doors import Door, HandedOver
 from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
@@ -85,20 +91,31 @@ def relay(
     ] = DEFAULT_HOLD,
     handed_over: Annotated[int, typer.Option(hidden=True)] = -1,
     connected: Annotated[int, typer.Option(hidden=True)] = -1,
+    metrics: MetricsOption = None,
+    log_json: LogJson = False,
+    id: MigrationId = None,
+    unlisted: Annotated[bool, typer.Option("--unlisted", hidden=True)] = False,
     json: Json = False,
 ) -> None:
     """Run the relay alone, for one migration. For many of a host: relay --serve (see relay --serve --help).
 
     With --json the relay writes a status line about ten times a second; its last line says how it ended. It
-    also reads commands from standard input: {"round": 3}, {"go": true}, {"status": true}. It ends when
-    standard input ends.
+    also reads commands from standard input: {"round": 3}, {"go": true}, {"status": true},
+    {"set": {"downtime_limit_s": 0.5, "bandwidth_bps": 12500000}}. It ends when standard input ends.
 
     Exit codes: 0 forwarded to the end, 2 usage, 3 stream, 4 link, 130 interrupted.
     """
     speaker = Speaker(sys.stdout.fileno()) if json else None
     interrupted = threading.Event()
+    seen = _Seen(
+        Running(
+            id=checked_id(id),
+            kind=RunKind.RELAY, pid=os.getpid(), source=listen, destination=connect, began_unix_s=time.time(),
+        )
+    )  # fmt: skip
+    report = speaker.status if speaker else _Words()
 
-    def make() -> Relay:
+    def make(outside: Outside) -> Relay:
         chosen = chosen_strategy(strategy, param)
         over = channel_settings(channels, compress, window, guest_uuid)
         near, far = _entrance(listen, handed_over), parse_address(connect)
@@ -108,23 +125,61 @@ def relay(
         tls = _tls(tls_dir, far, tls_hostname)
         with collecting_later():
             warm_up()
-        report = speaker.status if speaker else _Words()
+
+        def tell(status: RelayStatus) -> None:
+            seen.status = status
+            outside.look()
+            if speaker or not log_json:
+                report(status)
+
         made = socket.socket(fileno=connected) if connected >= 0 else None
         return Relay(
-            near, far, chosen, report, bandwidth_bps, stall_timeout_s, downtime_limit_s, over, tls,
+            near, far, chosen, tell, bandwidth_bps, stall_timeout_s, downtime_limit_s, over, tls,
             hold_bytes, made,
         )  # fmt: skip
 
+    with _last_word(speaker, interrupted):
+        outside = Outside(seen.running, seen.change, metrics, log_json, listed=not unlisted)
+    with told(outside, "relay"), _last_word(speaker, interrupted):
+        seen.relay = make(outside)
+        _serve(seen.relay, speaker is not None, interrupted)
+    if speaker:
+        speaker.end(None)
+
+
+@contextlib.contextmanager
+def _last_word(speaker: Speaker | None, interrupted: threading.Event) -> Iterator[None]:
+    """Tell the driver of an error; one that a signal brought about is the end of an interrupted relay."""
     try:
-        _serve(make(), speaker is not None, interrupted)
+        yield
     except Exception as error:
         if speaker:
             speaker.end(error)
         if interrupted.is_set():
             sys.exit(130)
         raise
-    if speaker:
-        speaker.end(None)
+
+
+class _Seen:
+    """The relay as others see it and change it."""
+
+    def __init__(self, about: Running) -> None:
+        """``about``: what stays the same."""
+        self.status = RelayStatus()
+        self.relay: Relay | None = None
+        self._about = about
+
+    def running(self) -> Running:
+        """Return how far the relay is."""
+        return self._about.with_relay(self.status)
+
+    def change(self, change: Change) -> None:
+        """Change a limit. Raises UsageError when it is too late."""
+        late = self.status.state not in (RelayState.LISTENING, RelayState.RAM)
+        if self.relay is None or late:
+            raise UsageError("nothing was changed: the relay has not begun, or is past the end of RAM")
+        self.relay.change(change)
+        self.relay.tell()
 
 
 def _serve(server: Relay, driven: bool, interrupted: threading.Event) -> None:

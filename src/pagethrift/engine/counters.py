@@ -29,9 +29,12 @@ class Count(IntEnum):
 
 # ``.value``: Numba before 0.68 takes no IntEnum as an index.
 @kernel
-def _account(pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, totals: I64) -> None:
+def _account(
+    pages: I64, methods: U8, sizes: I32, state: U8, by_method: I64, bytes_by_method: I64, totals: I64
+) -> None:
     for i in range(len(pages)):
         by_method[methods[i]] += 1
+        bytes_by_method[methods[i]] += sizes[i]
         held = state[pages[i]]
         if held == State.NEVER or held == State.BASE:
             totals[Count.FIRST_ROUND_BYTES.value] += sizes[i]
@@ -58,6 +61,8 @@ class Counters:
     """Totals since the start of the stream."""
 
     by_method: I64 = field(default_factory=lambda: np.zeros(len(Method), np.int64))
+    bytes_by_method: I64 = field(default_factory=lambda: np.zeros(len(Method), np.int64))
+    """RAM bytes on main; those of compressed channels are ``channel_bytes``"""
     totals: I64 = field(default_factory=lambda: np.zeros(len(Count), np.int64))
     main_in_bytes: int = 0
     """received on the main channel"""
@@ -75,7 +80,7 @@ class Counters:
 
     def account(self, pages: I64, methods: U8, sizes: I32, state: U8) -> None:
         """Count what is forwarded of a batch; ``state``: the ledger's, before it records the batch."""
-        _account(pages, methods, sizes, state, self.by_method, self.totals)
+        _account(pages, methods, sizes, state, self.by_method, self.bytes_by_method, self.totals)
 
     def account_packet(self, taken_bytes: int, again_share: float) -> None:
         """Count a packet's bytes; ``again_share``: the part that is for pages forwarded before."""
@@ -92,6 +97,13 @@ class Counters:
     def pages(self) -> PageCounters:
         """Pages by method."""
         return PageCounters.by_method(self.by_method.tolist())
+
+    @property
+    def page_bytes(self) -> PageCounters:
+        """RAM bytes sent by method."""
+        counts = self.bytes_by_method.tolist()
+        counts[Method.CHANNEL] += self.channel_bytes
+        return PageCounters.by_method(counts)
 
     @property
     def ram_bytes(self) -> int:

@@ -12,7 +12,6 @@ import numpy as np
 
 from pagethrift.model.pages import I64
 
-
 BINS = 4096
 """parts of the guest's memory, in each of which pages are counted"""
 LEAST_SHARE, MOST_SHARE = 0.25, 4.0

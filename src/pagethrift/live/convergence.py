@@ -18,14 +18,13 @@ MARGIN = 1.2
 class Convergence:
     """Watches the predicted downtime from round to round."""
 
-    def __init__(self, downtime_limit_s: float) -> None:
-        self._limit_s = downtime_limit_s
+    def __init__(self) -> None:
         self._best_s: dict[int, float] = {}
         self.warning = ""
         """empty while the migration may still converge"""
 
-    def look(self, round_: int, predicted_s: float | None) -> None:
-        """Take in a prediction made in a round."""
+    def look(self, round_: int, predicted_s: float | None, limit_s: float) -> None:
+        """Take in a prediction made in a round; ``limit_s``: the downtime limit in force."""
         if predicted_s is None:
             return
         best_s = min(predicted_s, self._best_s.get(round_, predicted_s))
@@ -33,17 +32,17 @@ class Convergence:
         earlier = [best for number, best in self._best_s.items() if number <= round_ - LATELY_ROUNDS]
         lately = [best for number, best in self._best_s.items() if number > round_ - LATELY_ROUNDS]
         stalled = len(self._best_s) >= LEAST_ROUNDS and min(lately) > BETTER * min(earlier)
-        if not stalled or min(self._best_s.values()) <= self._limit_s:
+        if not stalled or min(self._best_s.values()) <= limit_s:
             self.warning = ""
         else:
-            self.warning = self._advice(round_, min(self._best_s.values()), predicted_s)
+            self.warning = self._advice(round_, min(self._best_s.values()), predicted_s, limit_s)
 
-    def _advice(self, rounds: int, best_s: float, predicted_s: float) -> str:
+    def _advice(self, rounds: int, best_s: float, predicted_s: float, limit_s: float) -> str:
         enough_ms = math.ceil(best_s * MARGIN * 100) * 10
-        share = max(1, math.floor(100 * self._limit_s / best_s))
+        share = max(1, math.floor(100 * limit_s / best_s))
         return (
             f"this does not converge: after {rounds} rounds a switchover would still take"
-            f" {format_seconds(best_s)} at best, {format_seconds(self._limit_s)} are allowed; it ends with"
+            f" {format_seconds(best_s)} at best, {format_seconds(limit_s)} are allowed; it ends with"
             f" --downtime-limit {enough_ms}ms, with --force-after (downtime about"
             f" {format_seconds(predicted_s)}), or if the guest is throttled to about {share} % of its speed"
             " (--plain --auto-converge)"

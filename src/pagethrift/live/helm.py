@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol, assert_never
 
-from pagethrift.errors import PagethriftError, UsageError
+from pagethrift.errors import UsageError
 from pagethrift.live.convergence import Convergence
 from pagethrift.live.crowding import Crowding
 from pagethrift.live.relay_process import RelayProcess
+from pagethrift.live.said import said
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.error_data import unexpected
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 
 REPORT_S = 0.1
@@ -37,11 +37,10 @@ class Helm:
         relay: RelayProcess | None,
         decider: Decider | None,
         report: Callable[[Progress], None],
-        downtime_limit_s: float,
         warnings: list[str],
     ) -> None:
         """Without ``relay`` QEMU goes straight to the destination; without ``decider`` QEMU decides."""
-        self.convergence = Convergence(downtime_limit_s)
+        self.convergence = Convergence()
         self.crowding = Crowding()
         self._watch = watch
         self._relay = relay
@@ -72,7 +71,7 @@ class Helm:
             facts = self._watch.facts(time.monotonic()) or facts
             decision = self._decider.decide(facts)
         self._watch.decision = decision
-        self.convergence.look(facts.round, decision.predicted_downtime_s)
+        self.convergence.look(facts.round, decision.predicted_downtime_s, facts.downtime_limit_s)
         match decision.action:
             case StopAction.SWITCH_OVER:
                 return decision
@@ -110,19 +109,3 @@ class Helm:
         """Report, at most ten times a second, and at the end."""
         if now_s - self._reported_s >= REPORT_S or self._watch.ended:
             self.show(now_s, *notes)
-
-
-def said(error: BaseException) -> str:
-    """Return an exception's text on one line, or the name of its class."""
-    return " ".join((str(error) or type(error).__name__).split())
-
-
-def said_of(error: Exception) -> PagethriftError:
-    """Return an error as one of ours: nobody foresaw some, but they must not hide the guest."""
-    return PagethriftError(said(error)) if isinstance(error, OSError) else unexpected(error)
-
-
-def one_line(error: PagethriftError, *more: str) -> PagethriftError:
-    """Return the error with more facts appended to its line."""
-    error.args = ("; ".join(part for part in (str(error), *more) if part),)
-    return error

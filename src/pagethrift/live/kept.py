@@ -10,8 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,28 +18,12 @@ from typing import Any
 from pagethrift.errors import QmpError
 from pagethrift.live.host import QemuProcess
 from pagethrift.live.qmp import QmpMonitor
+from pagethrift.state_folder import state_folder
 
 SCHEMA, VERSION = "pagethrift.kept-settings", 1
 LARGEST_BYTES = 64 << 10
 """QEMU has about 60 parameters and capabilities"""
 Scalar = str | int | float | bool
-
-
-def state_folder() -> Path | None:
-    """Return the folder of this user's files, made if need be; None where none is safe."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if os.geteuid() == 0:
-        folder = Path("/run/pagethrift")
-    elif runtime:
-        folder = Path(runtime) / "pagethrift"
-    else:
-        folder = Path(tempfile.gettempdir()) / f"pagethrift-{os.geteuid()}"
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
-            return folder
-    return None
 
 
 def _file(process: QemuProcess | None, ending: str) -> Path | None:

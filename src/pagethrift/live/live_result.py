@@ -47,17 +47,21 @@ class Identity:
     accelerator: str
     driver: str = ""
     """what stood between pagethrift and both QEMUs, such as libvirt 9.0.0; empty: nothing, QMP was spoken"""
+    guest: str = ""
+    """its name, if QEMU was given one"""
 
 
 async def identify(source: QmpMonitor, destination: QmpMonitor | None) -> Identity:
     """Ask both monitors. Raises QmpError."""
     kind = await source.execute("qom-get", {"path": "/machine", "property": "type"})
     kvm = await source.execute("query-kvm")
+    named = await source.execute("query-name")
     return Identity(
         source_qemu=source.version_text,
         destination_qemu=destination.version_text if destination else "",
         machine=str(kind).removesuffix("-machine"),
         accelerator="kvm" if kvm["enabled"] else "tcg",
+        guest=str(named.get("name", "")),
     )
 
 
@@ -103,7 +107,8 @@ def build_result(
         simulated=False,
         began_unix_s=now_unix_s - (now_s - watch.began_s),
         ended_unix_s=now_unix_s,
-        downtime_limit_s=options.downtime_limit_s,
+        migration_id=options.migration_id,
+        downtime_limit_s=watch.downtime_limit_s,
         total_time_s=total_time_s,
         downtime_s=resumed_s - stopped_s if completed and resumed_s and stopped_s else None,
         qemu_downtime_s=watch.info.downtime_s,
@@ -121,6 +126,7 @@ def build_result(
         forced_at_s=watch.forced_at_s,
         switchover_reason=reason,
         predicted_downtime_s=predicted_s,
+        changes=tuple(watch.changes),
         error=error,
         warnings=warnings,
         channels=channels.channels if channels else 0,

@@ -16,12 +16,15 @@ from dataclasses import replace
 
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import GuestError, PagethriftError, QmpError, SourceEnded
+from pagethrift.live.changes import Changes
 from pagethrift.live.ends import Ends, open_ends
-from pagethrift.live.helm import Decider, one_line, said_of
+from pagethrift.live.handle import Handle
+from pagethrift.live.helm import Decider
 from pagethrift.live.live_result import build_result
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.pilot import Pilot
+from pagethrift.live.said import one_line, said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.live.whereabouts import Whereabouts, whereabouts
@@ -40,11 +43,13 @@ async def migrate(
     options: MigrateOptions,
     progress: Callable[[Progress], None] = lambda _: None,
     decider: Decider | None = None,
+    handle: Handle | None = None,
 ) -> MigrationResult:
     """Migrate one guest and return the record of it.
 
     ``progress`` is called about ten times a second inside the event loop. ``decider`` replaces the
-    strategy's own stop rule, or QEMU's in a plain migration. Cancelling the task breaks the migration
+    strategy's own stop rule, or QEMU's in a plain migration. ``handle`` shows the migration to other
+    threads and lets them change it. Cancelling the task breaks the migration
     off and leaves the guest running at the source. If the migration had already completed, the result
     is returned instead.
 
@@ -61,7 +66,7 @@ async def migrate(
     warnings: list[str] = []
     with ExitStack() as stack:
         decider = logged(decider, chosen, options.facts_log, stack, warnings.append)
-        return await _migrate(options, progress, decider, warnings)
+        return await _migrate(options, progress, decider, warnings, handle or Handle(options))
 
 
 async def _migrate(
@@ -69,19 +74,28 @@ async def _migrate(
     progress: Callable[[Progress], None],
     decider: Decider | None,
     warnings: list[str],
+    handle: Handle,
 ) -> MigrationResult:
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
+    watch.bandwidth_cap_bps = options.features.max_bandwidth_bps
     news = asyncio.Event()
 
     def on_relay(status: RelayStatus) -> None:
         watch.on_relay(status)
         news.set()
 
+    def report(seen: Progress) -> None:
+        handle.look(seen, watch.relay, watch.sent_by_pass())
+        progress(seen)
+
     async with open_ends(options, on_relay, warnings) as ends:
-        pilot = Pilot(options, ends, watch, decider, progress, news)
+        pilot = Pilot(options, ends, watch, decider, report, news)
+        changes = Changes(ends, watch, pilot.switchover, decider is None)
+        handle.open(ends.identity.guest, ends.relay.pid if ends.relay else 0, changes.carry_out)
         try:
             return await _LiveMigration(options, ends, watch, pilot).run()
         finally:
+            handle.close()
             await undisturbed(pilot.stop())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,8 @@ class MigrateOptions:
     """file for the planner's facts and decisions, for replay"""
     relay_folder: Path | None = None
     """folder for the relay's socket; default: a fresh temporary folder"""
+    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
+    """in the result, in every log line and metric"""
     tls_folder: Path | None = None
     """encrypt the link: folder with ca-cert.pem, client-cert.pem and client-key.pem, perhaps ca-crl.pem"""
     tls_hostname: str = ""

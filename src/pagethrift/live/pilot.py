@@ -61,7 +61,7 @@ class Pilot:
         """the source has accepted our `migrate`: what runs there now is ours to cancel"""
         self.shutdown_reason = ""
         """why the source's guest was powered off, as QEMU says; empty: it was not"""
-        self.helm = Helm(watch, ends.relay, decider, report, options.downtime_limit_s, ends.warnings)
+        self.helm = Helm(watch, ends.relay, decider, report, ends.warnings)
         self._asked_s: float | None = None
         """since when the source owes an answer"""
         self._stops: set[asyncio.Task[None]] = set()
@@ -69,7 +69,7 @@ class Pilot:
         self._ends = ends
         self._watch = watch
         self._decider = decider
-        self._switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
+        self.switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
         self._news = news
         self._poll_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
@@ -81,9 +81,9 @@ class Pilot:
         """Set who decides the switchover and send `migrate`. Raises QmpError."""
         settings, source = self._ends.settings, self._ends.source
         if self._decider is None:
-            await self._switchover.leave_to_qemu(self._options.downtime_limit_s)
+            await self.switchover.leave_to_qemu(self._watch.downtime_limit_s)
         else:
-            await self._switchover.hold()
+            await self.switchover.hold()
             memory = await source.execute("query-memory-size-summary")
             self._slow = int(memory["base-memory"]) < SLOW_START_BELOW_BYTES
             full_bps = self._full_speed_bps()
@@ -184,7 +184,7 @@ class Pilot:
         with contextlib.suppress(QmpError):
             state = await self._ends.source.query_status(timeout_s=None)
             self._watch.on_stopped(state)
-            if self._watch.stopped_s is None and not self._switchover.gone:
+            if self._watch.stopped_s is None and not self.switchover.gone:
                 self._deadline_s = None
             self._news.set()
 
@@ -270,7 +270,7 @@ class Pilot:
         if self._deadline_s is None and watch.stopped_s is not None:
             expected_s = watch.predicted_downtime_s(now_s) if watch.round else watch.longest_downtime_s()
             self._set_deadline(watch.stopped_s, expected_s)
-        if self._switchover.gone or watch.stopped_s is not None:
+        if self.switchover.gone or watch.stopped_s is not None:
             return
         if options.force_after_s is not None and elapsed_s >= options.force_after_s:
             watch.forced_at_s = elapsed_s
@@ -285,7 +285,7 @@ class Pilot:
         """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""
         if not self._options.plain:
             return 0
-        wanted = self._options.features.max_bandwidth_bps
+        wanted = self._watch.bandwidth_cap_bps
         return int(self._ends.settings.parameters["max-bandwidth"]) if wanted is None else wanted
 
     async def _decide(self, now_s: float) -> None:
@@ -296,7 +296,7 @@ class Pilot:
     async def _go(self, decision: StopDecision) -> None:
         expected_s = self.helm.announce(decision)
         self._set_deadline(time.monotonic(), expected_s)
-        await self._switchover.go()
+        await self.switchover.go()
 
     async def _start_post_copy(self) -> None:
         if self._post_copy_begun or self._watch.status != "active":
@@ -308,5 +308,5 @@ class Pilot:
     def _set_deadline(self, since_s: float, expected_s: float | None) -> None:
         allowed_s = self._options.switchover_deadline_s
         if allowed_s is None:
-            allowed_s = switchover_deadline(self._options.downtime_limit_s, expected_s)
+            allowed_s = switchover_deadline(self._watch.downtime_limit_s, expected_s)
         self._deadline_s = since_s + allowed_s

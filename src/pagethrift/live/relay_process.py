@@ -27,11 +27,12 @@ from pagethrift.errors import LinkError, PagethriftError, UsageError
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.error_data import from_data
+from pagethrift.model.json_lines import LINE_MAX_BYTES
 from pagethrift.model.relay_protocol import (
-    LINE_MAX_BYTES,
     PROTOCOL_VERSION,
     AskStatus,
     BeginRound,
+    Change,
     Go,
     OtherProtocol,
     RelayCommand,
@@ -146,7 +147,7 @@ def relay_command(
 ) -> list[str]:
     """Return the argv that starts the relay; bandwidth in bytes per second."""
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
-    argv += ["--strategy", strategy]
+    argv += ["--unlisted", "--strategy", strategy]  # its driver shows it
     for name, value in parameters.items():
         argv += ["--param", f"{name}={value}"]
     if bandwidth_bps is not None:
@@ -249,6 +250,10 @@ class RelayProcess:
     def tell_go(self) -> None:
         """Tell the relay that the switchover is decided: it releases held pages and shrinks buffers."""
         self._tell(Go())
+
+    def tell_change(self, change: Change) -> None:
+        """Tell the relay what an operator changed."""
+        self._tell(change)
 
     async def refresh(self) -> None:
         """Ask the relay for its status, and wait up to REFRESH_S for the answer."""

@@ -11,7 +11,7 @@ from pagethrift.engine.rounds import RoundLog, Totals
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
-from pagethrift.model.result import PageCounters, RoundRecord
+from pagethrift.model.result import ChangeRecord, PageCounters, RoundRecord
 from pagethrift.strategies.stop.prediction import longest_downtime_s, predicted_downtime_s
 
 SWITCHOVER_STATES = frozenset({"finish-migrate", "postmigrate"})
@@ -41,6 +41,12 @@ class Progress:
     """until the end of this round at the present pace"""
     forced: bool
     warning: str
+    downtime_limit_s: float = 0.0
+    """in force now"""
+    bandwidth_cap_bps: int | None = None
+    """the most that may go on the link; 0: no limit, None: nobody set one"""
+    switchover: str = ""
+    """why the switchover was decided; empty before that, and where QEMU decides"""
 
 
 class Watch:
@@ -69,7 +75,12 @@ class Watch:
         """QEMU's first counters after the first pass"""
         self.notes: tuple[str, ...] = ()
         """what an operator should know now, beside what the relay says"""
-        self._limit_s = downtime_limit_s
+        self.downtime_limit_s = downtime_limit_s
+        """in force now"""
+        self.bandwidth_cap_bps: int | None = None
+        """the most that may go on the link; 0: no limit, None: nobody set one"""
+        self.changes: list[ChangeRecord] = []
+        """what operators changed since the beginning"""
         self._bandwidth_bps = bandwidth_bps
         self._relayed = relayed
         self._all_passed = False
@@ -203,7 +214,7 @@ class Watch:
             unsent_bytes=self.relay.unsent_bytes,
             link_bps=self._link_bps(),
             compressor_pages_per_s=self.relay.compressor_pages_per_s,
-            downtime_limit_s=self._limit_s,
+            downtime_limit_s=self.downtime_limit_s,
             held_pages=self.relay.held_pages,
         )
 
@@ -247,6 +258,9 @@ class Watch:
             eta_s=self._round_eta_s(now_s),
             forced=self.forced_at_s is not None,
             warning="; ".join(filter(None, (self.relay.warning, *self.notes))),
+            downtime_limit_s=self.downtime_limit_s,
+            bandwidth_cap_bps=self.bandwidth_cap_bps,
+            switchover=self.decision.reason if self.decision is not None and self._decided else "",
         )
 
     def _totals(self) -> Totals:

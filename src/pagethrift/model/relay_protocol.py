@@ -1,41 +1,45 @@
 """The messages between a relay's process and its driver: JSON objects, one a line, data only.
 
-To the relay, on its standard input: ``{"round": 3}``, ``{"go": true}`` or ``{"status": true}``.
+To the relay, on its standard input: ``{"round": 3}``, ``{"go": true}``, ``{"status": true}`` or
+``{"set": {"downtime_limit_s": 0.5, "bandwidth_bps": 12500000}}``.
 From the relay, on its standard output: ``{"type": "status", ...}`` about ten times a second, at each
 change of state and when asked; ``{"type": "end", "error": ...}`` as its last message. Its standard error
 is for people. The relay's task comes as arguments (`pagethrift relay --help`), so that a person can start
 it as the driver does.
 
-Both ends read by the same rules: a line has at most LINE_MAX_BYTES, an unknown field is ignored, and a
-line that is not a message raises one error and changes nothing.
+Both ends read by the rules of json_lines.py: a line that is not a message raises one error and changes
+nothing.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn, TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from pagethrift.errors import LinkError, UsageError
 from pagethrift.model.error_data import ErrorData
+from pagethrift.model.json_lines import (
+    COUNT_MAX,
+    TEXT_MAX,
+    NotAMessage,
+    known_fields,
+    line_of,
+    number,
+    object_in,
+    shown,
+    text,
+    whole,
+)
 from pagethrift.model.result import PageCounters
+from pagethrift.units import MOST_BYTES, MOST_SECONDS
 
 PROTOCOL_VERSION = 1
 """in every line from the relay; goes up when a field is removed, renamed or given another meaning"""
 
-LINE_MAX_BYTES = 32 << 10
-"""the longest line that is read; lines written here stay below 26 KiB, mostly below 1 KiB"""
-
-TEXT_MAX = 500
-"""how many characters of an error or a warning are written"""
-
 ROUND_MAX = (1 << 31) - 1
 """enough for five days: a held QEMU with nothing to send begins thousands of rounds a second"""
-
-COUNT_MAX = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,17 @@ class AskStatus:
     """A request for a status now."""
 
 
-RelayCommand: TypeAlias = BeginRound | Go | AskStatus
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an operator changes of a running migration; None: it stays as it is."""
+
+    downtime_limit_s: float | None = None
+    """the longest downtime accepted from now on"""
+    bandwidth_bps: int | None = None
+    """the most that may go on the link from now on, in bytes per second; 0: no limit"""
+
+
+RelayCommand: TypeAlias = BeginRound | Go | AskStatus | Change
 
 
 class RelayState(StrEnum):
@@ -112,6 +126,8 @@ class RelayStatus:
     """page records read"""
     pages: PageCounters = field(default_factory=PageCounters)
     """page records by method"""
+    page_bytes: PageCounters = field(default_factory=PageCounters)
+    """RAM bytes sent, by the same methods"""
     held_pages: int = 0
     """in the hold buffer now"""
     held_bytes: int = 0
@@ -124,6 +140,12 @@ class RelayStatus:
     """estimated RAM bytes of pages forwarded again that wait to be compressed, and count from then on"""
     retransferred_pages: int = 0
     """page records that arrived after a page's first, skipped ones included"""
+    round: int = 0
+    """rounds begun so far, as far as the relay knows; 0 = the first pass"""
+    downtime_limit_s: float = 0.0
+    """that bounds what is held back"""
+    bandwidth_cap_bps: float = 0.0
+    """the most that goes on the link; 0: no limit"""
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
     refused: int = 0
@@ -152,12 +174,14 @@ RelayMessage: TypeAlias = RelayStatus | RelayEnd | OtherProtocol
 def encode_command(command: RelayCommand) -> bytes:
     """Return a command as a line."""
     match command:
-        case BeginRound(number):
-            return _line({"round": number})
+        case BeginRound(begun):
+            return line_of({"round": begun})
         case Go():
-            return _line({"go": True})
+            return line_of({"go": True})
         case AskStatus():
-            return _line({"status": True})
+            return line_of({"status": True})
+        case Change():
+            return line_of({"set": asdict(command)})
         case _:
             assert_never(command)
 
@@ -165,18 +189,20 @@ def encode_command(command: RelayCommand) -> bytes:
 def decode_command(line: bytes) -> RelayCommand:
     """Read a line, with or without its end. Raises UsageError when it is not a command."""
     try:
-        data = _object(line)
-        match sorted(data.keys() & {"round", "go", "status"}):
+        data = object_in(line)
+        match sorted(data.keys() & {"round", "go", "status", "set"}):
             case ["round"]:
-                return BeginRound(_whole(data, "round", ROUND_MAX))
+                return BeginRound(whole(data, "round", ROUND_MAX))
             case ["go"] if data["go"] is True:
                 return Go()
             case ["status"] if data["status"] is True:
                 return AskStatus()
+            case ["set"]:
+                return _change(data["set"])
             case _:
-                raise _NoMessage('it has neither "round" with a number nor "go" or "status" with true')
-    except _NoMessage as error:
-        raise UsageError(f"ignored command {_shown(line)}: {error}") from error
+                raise NotAMessage('it has none of "round" with a number, "go" or "status" with true, "set"')
+    except NotAMessage as error:
+        raise UsageError(f"ignored command {shown(line)}: {error}") from error
 
 
 def encode_message(message: RelayStatus | RelayEnd) -> bytes:
@@ -188,14 +214,14 @@ def encode_message(message: RelayStatus | RelayEnd) -> bytes:
             kind = "end"
         case _:
             assert_never(message)
-    return _line({"type": kind, "protocol": PROTOCOL_VERSION, **_cut(asdict(message))})
+    return line_of({"type": kind, "protocol": PROTOCOL_VERSION, **asdict(message)})
 
 
 def decode_message(line: bytes) -> RelayMessage:
     """Read a line, with or without its end. Raises LinkError when it is not a message of a relay."""
     try:
-        data = _object(line)
-        version = _whole(data, "protocol", COUNT_MAX)
+        data = object_in(line)
+        version = whole(data, "protocol", COUNT_MAX)
         if version != PROTOCOL_VERSION:
             return OtherProtocol(version)
         match data.get("type"):
@@ -204,107 +230,43 @@ def decode_message(line: bytes) -> RelayMessage:
             case "end":
                 return RelayEnd(_error(data.get("error")))
             case _:
-                raise _NoMessage('its "type" is neither "status" nor "end"')
-    except _NoMessage as error:
-        raise LinkError(f"the relay said {_shown(line)}: {error}") from error
-
-
-class _NoMessage(Exception):
-    """Why a line is refused."""
-
-
-def _line(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, separators=(",", ":")).encode() + b"\n"
-
-
-def _cut(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _cut(value) for key, value in data.items()}
-    return data[:TEXT_MAX] if isinstance(data, str) else data
-
-
-def _shown(line: bytes) -> str:
-    return repr(line[:60]) + "..." * (len(line) > 60)
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    """Return the JSON object in a line. Raises _NoMessage for any other line."""
-    if len(line) > LINE_MAX_BYTES:
-        raise _NoMessage(f"longer than {LINE_MAX_BYTES} bytes")
-    try:
-        data = json.loads(line.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # also wrong UTF-8, too many digits, deep nesting
-        raise _NoMessage("it is not readable JSON") from error
-    if not isinstance(data, dict):
-        raise _NoMessage("it is not a JSON object")
-    return data
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _whole(data: Mapping[str, Any], key: str, most: int, least: int = 0) -> int:
-    value = data.get(key)
-    if type(value) is not int or not least <= value <= most:  # True is an int for isinstance
-        raise _NoMessage(f'"{key}" is not a whole number from {least} to {most}')
-    return value
-
-
-def _number(data: Mapping[str, Any], key: str, most: int) -> float:
-    value = data.get(key)
-    if type(value) is float and math.isfinite(value) and value >= 0:
-        return value
-    return float(_whole(data, key, most))
-
-
-def _text(data: Mapping[str, Any], key: str, most: int) -> str:
-    value = data.get(key)
-    if not isinstance(value, str):
-        raise _NoMessage(f'"{key}" is not text')
-    return value[:most]
-
-
-def _pages(data: Mapping[str, Any], key: str, most: int) -> PageCounters:
-    counts = data.get(key)
-    if not isinstance(counts, dict):
-        raise _NoMessage(f'"{key}" is not a JSON object')
-    known = [count.name for count in fields(PageCounters) if count.name in counts]
-    return PageCounters(**{name: _whole(counts, name, most) for name in known})
-
-
-_READERS: Mapping[str, tuple[Callable[[Mapping[str, Any], str, int], Any], int]] = {
-    "int": (_whole, COUNT_MAX),
-    "float": (_number, COUNT_MAX),
-    "str": (_text, TEXT_MAX),
-    "PageCounters": (_pages, COUNT_MAX),
-}
-"""the check of a field, by its annotation as written"""
+                raise NotAMessage('its "type" is neither "status" nor "end"')
+    except NotAMessage as error:
+        raise LinkError(f"the relay said {shown(line)}: {error}") from error
 
 
 def _status(data: Mapping[str, Any]) -> RelayStatus:
-    values: dict[str, Any] = {}
-    for known in fields(RelayStatus):
-        if known.name == "state":
-            values["state"] = _state(data.get("state"))
-        elif known.name in data:
-            read, most = _READERS[str(known.type)]
-            values[known.name] = read(data, known.name, most)
-    return RelayStatus(**values)
+    return RelayStatus(**known_fields(RelayStatus, data), state=_state(data.get("state")))
+
+
+def _change(data: object) -> Change:
+    """Return what is to be changed; a limit of nothing, or nothing to change, is no message."""
+    if not isinstance(data, dict):
+        raise NotAMessage('"set" is not a JSON object')
+    limit_s, bandwidth_bps = None, None
+    if data.get("downtime_limit_s") is not None:
+        limit_s = number(data, "downtime_limit_s", int(MOST_SECONDS))
+        if not 0 < limit_s <= MOST_SECONDS:
+            raise NotAMessage('"downtime_limit_s" is not more than 0')
+    if data.get("bandwidth_bps") is not None:
+        bandwidth_bps = whole(data, "bandwidth_bps", MOST_BYTES)
+    if limit_s is None and bandwidth_bps is None:
+        raise NotAMessage('"set" has neither "downtime_limit_s" nor "bandwidth_bps"')
+    return Change(limit_s, bandwidth_bps)
 
 
 def _state(value: object) -> RelayState:
     try:
         return RelayState(value)  # type: ignore[arg-type]
     except ValueError as error:
-        raise _NoMessage('its "state" is unknown') from error
+        raise NotAMessage('its "state" is unknown') from error
 
 
 def _error(data: object) -> ErrorData | None:
     if data is None:
         return None
     if not isinstance(data, dict):
-        raise _NoMessage('"error" is not a JSON object')
-    offset = None if data.get("offset") is None else _whole(data, "offset", COUNT_MAX, -COUNT_MAX)
-    more = {key: _text(data, key, TEXT_MAX) for key in ("expected", "got") if key in data}
-    return ErrorData(_text(data, "kind", TEXT_MAX), _text(data, "message", TEXT_MAX), offset, **more)
+        raise NotAMessage('"error" is not a JSON object')
+    offset = None if data.get("offset") is None else whole(data, "offset", COUNT_MAX, -COUNT_MAX)
+    more = {key: text(data, key, TEXT_MAX) for key in ("expected", "got") if key in data}
+    return ErrorData(text(data, "kind", TEXT_MAX), text(data, "message", TEXT_MAX), offset, **more)

@@ -117,6 +117,17 @@ class RoundRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """What an operator changed while the migration ran; None: that stayed as it was."""
+
+    at_s: float
+    """seconds since the migration began"""
+    downtime_limit_s: float | None = None
+    bandwidth_bps: int | None = None
+    """the most that may go on the link, in bytes per second; 0: no limit any more"""
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """The measuring machine; results are comparable only when these facts agree."""
 
@@ -179,6 +190,10 @@ class MigrationResult:
     switchover_reason: str = ""
     predicted_downtime_s: float | None = None
     """the predicted downtime when the switchover was decided"""
+    changes: tuple[ChangeRecord, ...] = ()
+    """what operators changed meanwhile; the result's own limit is the one in force at the switchover"""
+    migration_id: str = ""
+    """of this migration, as its log lines and metrics have it"""
     error: str = ""
     """one line, when the outcome is not completed"""
     warnings: tuple[str, ...] = ()
@@ -255,6 +270,9 @@ def _result(data: dict[str, Any]) -> MigrationResult:
     values["mode"] = Mode(values.get("mode", ""))
     values["outcome"] = Outcome(values.get("outcome", ""))
     values["warnings"] = tuple(values.get("warnings", ()))
+    values["changes"] = tuple(
+        ChangeRecord(**_known(ChangeRecord, each)) for each in values.get("changes", ())
+    )
     values["pages"] = PageCounters(**_known(PageCounters, values.get("pages", {})))
     values["host"] = HostFacts(**_known(HostFacts, values.get("host", {})))
     values["rounds"] = tuple(_round(record) for record in values.get("rounds", ()))

@@ -14,10 +14,11 @@ from pagethrift.errors import LinkError, PagethriftError, UsageError
 from pagethrift.line_writer import LineWriter
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.error_data import to_data
+from pagethrift.model.json_lines import LINE_MAX_BYTES
 from pagethrift.model.relay_protocol import (
-    LINE_MAX_BYTES,
     AskStatus,
     BeginRound,
+    Change,
     Go,
     RelayEnd,
     RelayStatus,
@@ -40,6 +41,9 @@ class Commanded(Protocol):
 
     def go(self) -> None:
         """The switchover is decided."""
+
+    def change(self, change: Change) -> None:
+        """Change a limit."""
 
     def tell(self) -> None:
         """Report now."""
@@ -81,6 +85,8 @@ def _carry_out(relay: Commanded, line: bytes) -> None:
             relay.begin_round(number)
         case Go():
             relay.go()
+        case Change():
+            relay.change(command)
         case AskStatus():
             relay.tell()
         case _:

@@ -22,6 +22,7 @@ from pagethrift.model.defaults import RATE_WINDOW_S, RELAY_BUFFER_S
 from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import ChannelSender, compressor_bps
 from pagethrift.relay.connection import Connection
+from pagethrift.relay.pace import Pace
 from pagethrift.relay.rate import LinkRate
 from pagethrift.relay.writing import GRACE_S, WAIT_S, Writing
 from pagethrift.stream.encoding.packet import Packet, PacketEncoder
@@ -52,16 +53,17 @@ class Outlet:
         channels: Sequence[tuple[Connection, PacketEncoder]] = (),
         taken: Callable[[Packet, int], None] = lambda packet, taken_bytes: None,
         may_send_plain: bool = True,
+        pace: Pace | None = None,
     ) -> None:
         """Take over connections; ``on_error`` is called once, from a writing thread.
 
         ``channels``: compressed channels; ``taken`` gets each packet back with the bytes it took.
-        ``may_send_plain`` False: pages are compressed even where the link then runs dry.
+        ``may_send_plain`` False: pages are compressed even where the link then runs dry. ``pace``: a cap.
         """
         self._main = main
         self._connections = [main, *(connection for connection, _ in channels)]
         self.rate = LinkRate(self._connections, time.monotonic(), bandwidth_bps)
-        self._writing = Writing(stall_timeout_s, on_error)
+        self._writing = Writing(stall_timeout_s, on_error, pace)
         self._lock = self._writing.lock
         self._work = self._writing.condition()
         self._may_send_plain = may_send_plain
@@ -71,6 +73,7 @@ class Outlet:
         self._closing = False
         self._acknowledged = (time.monotonic(), 0)
         self.rate.bound_sockets()
+        self.rate.capped(self._writing.pace.bps, time.monotonic())
         self._rate_lock = threading.Lock()
         self._explored_s = self._exploring_until_s = 0.0
         """when the last exploration began, and when it ends at the latest"""
@@ -136,6 +139,12 @@ class Outlet:
     def long_pages_per_s(self) -> float:
         """How many pages the compressors manage with the whole window."""
         return sum(channel.long_speed for channel in self.channels)
+
+    def cap(self, bps: float) -> None:
+        """Put no more than this on the link from now on, in bytes per second; 0: no limit."""
+        self._writing.pace.set(bps)
+        with self._rate_lock, contextlib.suppress(OSError):  # the connections may be closed by now
+            self.rate.capped(bps, time.monotonic())
 
     def go(self) -> None:
         """Measure no more than is needed: the switchover is decided, and every byte counts."""
@@ -260,8 +269,10 @@ class Outlet:
 
     def _measure(self, now_s: float, wrote: bool) -> None:
         """Look at the rate, before a writer goes on and after it ``wrote``: bytes waited for the link."""
+        paced = self._writing.pace.busy
         with self._rate_lock:
-            self.rate.measure(now_s, wrote or any(each.unsent_bytes() for each in self._connections))
+            busy = wrote or paced or any(each.unsent_bytes() for each in self._connections)
+            self.rate.measure(now_s, busy, paced)
 
     def _check_acknowledged(self, now_s: float) -> None:
         """Raise LinkError when the destination takes nothing, even if the sockets took everything.

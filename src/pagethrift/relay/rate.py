@@ -53,8 +53,17 @@ class LinkRate:
         """Begin a short window; the next ones are short as well, until the link is seen full."""
         self._window, self._short_until_s = (now_s, self._drained()[0], True), until_s
 
-    def measure(self, now_s: float, busy: bool) -> None:
-        """Look at the connections; ``busy``: bytes have waited to be sent ever since the last look."""
+    def capped(self, bps: float, now_s: float) -> None:
+        """Believe at once that the link is no faster than a cap; a cap that is lifted has to be measured."""
+        if bps and (self.bps <= 0 or bps < self.bps):
+            self.bps, self.known, self.full_s = bps, True, now_s
+            self.bound_sockets()
+
+    def measure(self, now_s: float, busy: bool, paced: bool = False) -> None:
+        """Look at the connections; ``busy``: bytes have waited to be sent ever since the last look.
+
+        ``paced``: a cap holds the writers back, as a full link would.
+        """
         began_s, drained_before, was_busy = self._window
         busy = busy and was_busy
         self._window = (began_s, drained_before, busy)
@@ -70,7 +79,7 @@ class LinkRate:
             if count >= LOOK_BYTES:
                 self.bps, self.known = bps, True
             return
-        if busy and left:
+        if busy and (left or paced):
             # what was believed of an explored link is what compressors fed it
             share = 1.0 if not self.full_s or (short and bps > self.bps) else NEWEST_SHARE
             self._short_until_s = 0.0

@@ -26,7 +26,7 @@ from pagethrift.model.channels import ChannelSettings, Compress, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
 from pagethrift.model.error_data import unexpected
 from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import Change, RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
 from pagethrift.relay import threads
 from pagethrift.relay.channel_sender import channel_closed
@@ -35,8 +35,9 @@ from pagethrift.relay.connection import Connection
 from pagethrift.relay.doors import Door
 from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
-from pagethrift.relay.reading_pace import ReadingPace
+from pagethrift.relay.pace import Pace
 from pagethrift.relay.probe import Probe
+from pagethrift.relay.reading_pace import ReadingPace
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.encoding.packet import PacketEncoder
 from pagethrift.stream.reader import BUFFER_BYTES
@@ -101,6 +102,7 @@ class Relay:
         self._thinner = Thinner(strategy, secrets.token_bytes(32), hold_budget_bytes, channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
         self._reading = ReadingPace(downtime_limit_s, PAGE_BYTES)
+        self._pace = Pace()
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
         self._connection: Connection | None = None
@@ -151,6 +153,15 @@ class Relay:
         if self._outlet:
             self._outlet.go()
 
+    def change(self, change: Change) -> None:
+        """Bound what is held back by another downtime limit, or what goes on the link by a cap."""
+        if change.downtime_limit_s is not None:
+            self._thinner.downtime_limit_s = self._reading.limit_s = change.downtime_limit_s
+        if change.bandwidth_bps is not None:
+            self._pace.set(change.bandwidth_bps)
+            if self._outlet:
+                self._outlet.cap(change.bandwidth_bps)
+
     def tell(self) -> None:
         """Report the present counters at once, in addition to the regular reports."""
         self._tell()
@@ -184,6 +195,7 @@ class Relay:
         return RelayStatus(
             state=state,
             now_s=time.monotonic(),
+            round=thinner.round,
             in_bytes=thinner.in_bytes,
             out_bytes=outlet.sent_bytes if outlet else 0,
             unsent_bytes=0 if outlet is None or over else outlet.unsent_bytes + open_bytes,
@@ -191,12 +203,15 @@ class Relay:
             compressor_pages_per_s=outlet.compressor_pages_per_s if outlet else 0.0,
             pages_in=counters.of(Count.PAGES_IN),
             pages=counters.pages,
+            page_bytes=counters.page_bytes,
             held_pages=len(thinner.held),
             held_bytes=thinner.held.held_bytes,
             first_round_bytes=counters.of(Count.FIRST_ROUND_BYTES),
             retransferred_bytes=counters.of(Count.RETRANSFERRED_BYTES),
             waiting_again_bytes=packing.waiting_again_bytes if packing else 0,
             retransferred_pages=counters.of(Count.RETRANSFERRED_PAGES),
+            downtime_limit_s=thinner.downtime_limit_s,
+            bandwidth_cap_bps=self._pace.bps,
             cpu_s=time.process_time(),
             peak_rss_bytes=memory_bytes(),
             refused=self._intake.refused,
@@ -240,7 +255,7 @@ class Relay:
     def _open_outlet(self, main: Connection, channels: ChannelSettings | None) -> Outlet:
         """Connect the channels, after main: QEMU 7.2 knows main by its coming first. Raises LinkError."""
         if channels is None:
-            return Outlet(main, self._stall_timeout_s, self.abort, self._bandwidth_bps)
+            return Outlet(main, self._stall_timeout_s, self.abort, self._bandwidth_bps, pace=self._pace)
         encoders = [PacketEncoder(number, channels) for number in range(channels.channels)]
         for number, encoder in enumerate(encoders):
             connection = self._open(channel=True)
@@ -251,7 +266,7 @@ class Relay:
         return Outlet(
             main, self._stall_timeout_s, self.abort, self._bandwidth_bps,
             list(zip(self._channel_connections, encoders, strict=True)), self._thinner.taken,
-            may_send_plain=channels.compress is not Compress.ON,
+            may_send_plain=channels.compress is not Compress.ON, pace=self._pace,
         )  # fmt: skip
 
     def _ask_mode(self, outlet: Outlet) -> SyncMode:

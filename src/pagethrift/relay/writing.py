@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.error_data import unexpected
 from pagethrift.relay.connection import Connection
+from pagethrift.relay.pace import Pace
 
 POLL_S = 0.2
+PACE_S = 0.05
+"""how long a capped writer sleeps at most before it looks again: for errors, and at a cap that was changed"""
 WAIT_S = 0.5
 GRACE_S = 1.0
 """how long a packet that has been begun may take after the end; 512 KiB at 4 Mbit/s"""
@@ -20,8 +23,10 @@ GRACE_S = 1.0
 class Writing:
     """Guards the queues of all writers by one ``lock``; whoever waits has a condition of its own."""
 
-    def __init__(self, stall_timeout_s: float, on_error: Callable[[PagethriftError], None]) -> None:
-        """``on_error`` is called once, from the writer that failed."""
+    def __init__(
+        self, stall_timeout_s: float, on_error: Callable[[PagethriftError], None], pace: Pace | None = None
+    ) -> None:
+        """``on_error`` is called once, from the writer that failed. ``pace``: the cap for all of them."""
         self._conditions: list[threading.Condition] = []
         self.lock = threading.Lock()
         self.room = self.condition()
@@ -29,6 +34,7 @@ class Writing:
         self.synced = self.condition()
         """a channel has written a SYNC"""
         self.error: PagethriftError | None = None
+        self.pace = pace or Pace()
         self._on_error = on_error
         self._stall_timeout_s = stall_timeout_s
         self._progress_s = time.monotonic()
@@ -85,6 +91,11 @@ class Writing:
                 until_s = until_s or time.monotonic() + GRACE_S
             if until_s is None or time.monotonic() > until_s:
                 self.check()
+            now_s = time.monotonic()
+            if self.error is None and (delay_s := self.pace.delay_s(now_s)):
+                self._progress_s = now_s  # nothing was offered to the destination
+                time.sleep(min(delay_s, PACE_S))
+                continue
             writable = connection.wait_writable(POLL_S)
             now_s = time.monotonic()
             if not writable:
@@ -93,6 +104,7 @@ class Writing:
             count = connection.write(pieces)
             if count:
                 self._progress_s = now_s
+                self.pace.wrote(count, now_s)
                 wrote(count, now_s)
 
     def check_stall(self, now_s: float, since_s: float) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 from pagethrift.address import parse_address
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import PagethriftError, UsageError, VirtError
-from pagethrift.live.helm import said_of
 from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.live.relay_process import RelayProcess, relay_command
+from pagethrift.live.said import said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S

@@ -17,9 +17,10 @@ from typing import Any
 
 from pagethrift.engine.planner import Planner
 from pagethrift.errors import GuestError, PagethriftError, SourceEnded
-from pagethrift.live.helm import Decider, one_line, said_of
+from pagethrift.live.helm import Decider
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.relay_process import RelayProcess
+from pagethrift.live.said import one_line, said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.relay_protocol import RelayStatus

@@ -59,7 +59,7 @@ class Pilot:
 
         ``ours`` False: another client has begun the migration, and decides when it is broken off.
         """
-        self.helm = Helm(watch, ends.relay, decider, report, options.downtime_limit_s, ends.warnings)
+        self.helm = Helm(watch, ends.relay, decider, report, ends.warnings)
         self.resumed_s: float | None = None
         """when the destination's guest began to run, on CLOCK_MONOTONIC"""
         self.job: Mapping[str, Any] = {}

@@ -24,6 +24,7 @@ from pagethrift.live.host import QemuProcess
 from pagethrift.live.migrate import migrate
 from pagethrift.live.watch import Progress
 from pagethrift.model.result import Outcome
+from pagethrift.state_folder import state_folder
 from tests.qemu.live.pair import After, Pair, slow_link
 
 COMMAND = [sys.executable, "-m", "pagethrift", "migrate", "--downtime-limit", "500ms"]
@@ -359,8 +360,6 @@ def test_10_hold_values_are_never_taken_for_the_operators(pair: Pair) -> None:
 
 
 def test_the_state_folder_is_its_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pagethrift.live import kept
-
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    assert kept.state_folder() is None, "a folder of somebody else is not trusted"
+    assert state_folder() is None, "a folder of somebody else is not trusted"

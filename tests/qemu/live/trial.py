@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,10 +183,12 @@ def _limit(pid: int, what: int, bytes_: int) -> None:
 
 
 @contextlib.contextmanager
-def trial(pair: Pair, way: str, phase: str, fault: str = "", straight: bool = False) -> Iterator[Trial]:
+def trial(
+    pair: Pair, way: str, phase: str, fault: str = "", straight: bool = False, more: Sequence[str] = ()
+) -> Iterator[Trial]:
     """Start the command against a link and monitors that can fail; end them all.
 
-    ``straight`` True: the monitors are QEMU's own, as on one host, and cannot fail.
+    ``straight`` True: the monitors are QEMU's own, as on one host, and cannot fail. ``more``: options.
     """
     folder = pair.folder
     for old in ("link.sock", "far.sock", "qa", "qb"):
@@ -216,6 +218,7 @@ def trial(pair: Pair, way: str, phase: str, fault: str = "", straight: bool = Fa
             "--facts-log",
             str(folder / "out" / "facts"),
         ]
+    command += more
     for name in ("tmp", "out"):
         (folder / name).mkdir(exist_ok=True)
     with (folder / "errors").open("w") as errors:

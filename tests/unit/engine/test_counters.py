@@ -25,6 +25,7 @@ def test_totals_are_plain_sums(seed: int) -> None:
     state = np.array([rng.choice((State.NEVER, State.BASE)) for _ in range(PAGES)], np.uint8)
     came = dict.fromkeys(range(PAGES), 0)
     methods_seen = dict.fromkeys(Method, 0)
+    bytes_seen = dict.fromkeys(Method, 0)
     first = again = again_pages = 0
     for _ in range(rng.randint(0, 30)):
         pages = rng.sample(range(PAGES), rng.randint(0, PAGES))
@@ -42,6 +43,7 @@ def test_totals_are_plain_sums(seed: int) -> None:
         for page, method, size in zip(pages, methods, sizes, strict=True):
             came[page] += 1
             methods_seen[method] += 1
+            bytes_seen[method] += size
             new = state[page] in (State.NEVER, State.BASE)
             first += size if new else 0
             again += 0 if new else size
@@ -49,6 +51,7 @@ def test_totals_are_plain_sums(seed: int) -> None:
                 state[page] = rng.choice((State.KNOWN, State.ZERO))
     assert counters.of(Count.PAGES_IN) == sum(came.values())
     assert {method: counters.by_method[method] for method in Method} == methods_seen
+    assert {method: counters.bytes_by_method[method] for method in Method} == bytes_seen
     assert counters.of(Count.FIRST_ROUND_BYTES) == first
     assert counters.of(Count.RETRANSFERRED_BYTES) == again
     assert counters.of(Count.RETRANSFERRED_PAGES) == again_pages
@@ -77,6 +80,10 @@ def test_pages_are_counted_by_what_became_of_them() -> None:
     counters = Counters()
     counters.by_method[:] = [1 << 4 * method for method in Method]
     pages = counters.pages
+    counters.bytes_by_method[:] = counters.by_method
+    counters.channel_bytes = 7
+    assert counters.page_bytes.delta == pages.delta
+    assert counters.page_bytes.compressed == pages.compressed + 7
     assert pages.skipped == 1 << 4 * Method.SKIP
     assert pages.zero == 1 << 4 * Method.ZERO
     assert pages.full == 1 << 4 * Method.FULL

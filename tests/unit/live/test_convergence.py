@@ -6,9 +6,9 @@ from pagethrift.live.convergence import LEAST_ROUNDS, Convergence
 
 
 def watched(*predictions: float | None, limit_s: float = 0.3) -> Convergence:
-    convergence = Convergence(limit_s)
+    convergence = Convergence()
     for round_, predicted_s in enumerate(predictions, 1):
-        convergence.look(round_, predicted_s)
+        convergence.look(round_, predicted_s, limit_s)
     return convergence
 
 
@@ -29,5 +29,5 @@ def test_one_that_gets_better_or_fits_may_go_on() -> None:
 def test_it_is_taken_back_when_the_guest_calms_down() -> None:
     convergence = watched(*[2.0] * 10)
     assert convergence.warning
-    convergence.look(11, 0.1)
+    convergence.look(11, 0.1, 0.3)
     assert convergence.warning == ""

@@ -15,6 +15,7 @@ import pytest
 from pagethrift.errors import QmpError
 from pagethrift.live import kept
 from pagethrift.live.host import QemuProcess
+from pagethrift.state_folder import state_folder
 
 PROCESS = QemuProcess(4711, "99")
 
@@ -148,4 +149,4 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert kept.state_folder() is None
+    assert state_folder() is None

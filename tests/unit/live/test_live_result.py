@@ -151,6 +151,7 @@ def test_one_that_has_no_end_yet_lasts_until_now() -> None:
 @pytest.mark.parametrize(("enabled", "accelerator"), [(True, "kvm"), (False, "tcg")])
 def test_both_qemus_are_asked_what_they_are(tmp_path: Path, enabled: bool, accelerator: str) -> None:
     answers = {"qom-get": "pc-q35-10.0-machine", "query-kvm": {"enabled": enabled, "present": True}}
+    answers["query-name"] = {"name": "vm1"}
 
     async def run() -> tuple[Identity, Identity]:
         async with (
@@ -166,5 +167,5 @@ def test_both_qemus_are_asked_what_they_are(tmp_path: Path, enabled: bool, accel
                 await destination.close()
 
     both, alone = asyncio.run(run())
-    assert both == Identity("10.0.0", "10.1.0", "pc-q35-10.0", accelerator)
-    assert alone == Identity("10.0.0", "", "pc-q35-10.0", accelerator)
+    assert both == Identity("10.0.0", "10.1.0", "pc-q35-10.0", accelerator, "vm1")
+    assert alone == Identity("10.0.0", "", "pc-q35-10.0", accelerator, "vm1")

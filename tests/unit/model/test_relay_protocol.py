@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from pagethrift.errors import LinkError, UsageError
 from pagethrift.model.error_data import KINDS, ErrorData
+from pagethrift.model.json_lines import LINE_MAX_BYTES, TEXT_MAX
 from pagethrift.model.relay_protocol import (
-    LINE_MAX_BYTES,
     PROTOCOL_VERSION,
     ROUND_MAX,
-    TEXT_MAX,
     AskStatus,
     BeginRound,
+    Change,
     Go,
     OtherProtocol,
     RelayCommand,
@@ -46,6 +46,8 @@ ends = st.builds(
                 offset=st.none() | counts, expected=texts, got=texts),
 )  # fmt: skip
 commands = st.builds(BeginRound, st.integers(0, ROUND_MAX)) | st.just(Go()) | st.just(AskStatus())
+limits, caps = st.floats(1e-6, 1e8), st.integers(0, 1 << 60)
+commands |= st.builds(Change, limits, st.none() | caps) | st.builds(Change, st.none(), caps)
 
 
 @settings(max_examples=80, deadline=None)
@@ -71,6 +73,8 @@ def test_the_documented_commands() -> None:
     assert decode_command(b'{"round": 3}') == BeginRound(3)
     assert decode_command(b'{"go": true}\r\n') == Go()
     assert decode_command(b' {"status": true} ') == AskStatus()
+    assert decode_command(b'{"set": {"downtime_limit_s": 0.5}}') == Change(0.5)
+    assert decode_command(b'{"set": {"bandwidth_bps": 0, "by": "me"}}') == Change(None, 0)
 
 
 def test_what_is_not_known_is_ignored() -> None:
@@ -94,7 +98,11 @@ BROKEN = [
     "line",
     [*BROKEN, b'{"round": 1e400}', b'{"round": -1}', b'{"round": "3"}', b'{"round": 3.0}', b'{"round": true}',
      b'{"round": null}', b'{"round": NaN}', b'{"round": 2147483648}', b'{"go": false}', b'{"go": 1}',
-     b'{"status": "true"}', b'{"round": 3, "go": true}', b'{"pause": true}'],
+     b'{"status": "true"}', b'{"round": 3, "go": true}', b'{"pause": true}',
+     b'{"set": {}}', b'{"set": 3}', b'{"set": {"downtime_limit_s": 0}}', b'{"set": {"downtime_limit_s": -1}}',
+     b'{"set": {"downtime_limit_s": "1"}}', b'{"set": {"downtime_limit_s": 1e12}}',
+     b'{"set": {"bandwidth_bps": 1.5}}', b'{"set": {"bandwidth_bps": -1}}', b'{"set": {"later": 1}}',
+     b'{"set": {"bandwidth_bps": 1}, "go": true}'],
 )  # fmt: skip
 def test_what_is_no_command(line: bytes) -> None:
     with pytest.raises(UsageError, match=r"^ignored command ") as caught:

@@ -13,6 +13,7 @@ from pagethrift.errors import UsageError
 from pagethrift.model.result import (
     RESULT_SCHEMA,
     RESULT_VERSION,
+    ChangeRecord,
     HostFacts,
     MigrationResult,
     Mode,
@@ -39,6 +40,7 @@ RESULT = MigrationResult(
     parameters={"margin": 0.85},
     features={"auto-converge": True},
     converged=True,
+    changes=(ChangeRecord(2.5, 0.5), ChangeRecord(3.0, None, 0)),
     warnings=("one", "two"),
     pages=PageCounters(full=1, delta=2, zero=3, skipped=4),
     rounds=(
@@ -132,5 +134,5 @@ def test_counters_add_up() -> None:
 def test_documented() -> None:
     page = (Path(__file__).parents[3] / "docs" / "result-format.md").read_text()
     assert RESULT_SCHEMA in page
-    for kind in (MigrationResult, RoundRecord, PageCounters, HostFacts):
+    for kind in (MigrationResult, RoundRecord, PageCounters, HostFacts, ChangeRecord):
         assert [f.name for f in fields(kind) if f"`{f.name}`" not in page] == []

@@ -12,8 +12,9 @@ import pytest
 from pagethrift.errors import LinkError, PagethriftError, StreamError
 from pagethrift.model.bounded_lines import BoundedLines
 from pagethrift.model.error_data import from_data, to_data
+from pagethrift.model.json_lines import LINE_MAX_BYTES
 from pagethrift.model.relay_protocol import (
-    LINE_MAX_BYTES,
+    Change,
     RelayEnd,
     RelayMessage,
     RelayStatus,
@@ -34,6 +35,9 @@ class Relay:
 
     def go(self) -> None:
         self.done.append("go")
+
+    def change(self, change: Change) -> None:
+        self.done.append(change)
 
     def tell(self) -> None:
         self.done.append("tell")
@@ -69,8 +73,10 @@ def obeyed(pipe: tuple[int, int], data: bytes) -> Relay:
 
 
 def test_carries_out_commands_until_the_end_of_file(pipe: tuple[int, int]) -> None:
-    relay = obeyed(pipe, b'{"round": 1}\n{"status": true}\n{"go": true}\n{"round": 2}')
-    assert relay.done == [1, "tell", "go"], "a line that was not finished is not carried out"
+    relay = obeyed(
+        pipe, b'{"round": 1}\n{"status": true}\n{"set": {"bandwidth_bps": 9}}\n{"go": true}\n{"round": 2}'
+    )
+    assert relay.done == [1, "tell", Change(None, 9), "go"], "a line that was not finished is not carried out"
     assert isinstance(relay.error, LinkError)
     assert "started this relay is gone" in str(relay.error)
 

@@ -138,6 +138,23 @@ def test_a_few_bytes_do_not_make_a_link_known() -> None:
     assert rate.known
 
 
+def test_a_capped_link_counts_as_full_although_nothing_waits_in_its_sockets() -> None:
+    wire = Wire()
+    rate = measured(wire, bps=10e6)
+    rate.capped(1e6, 10.0)
+    assert (rate.bps, rate.full_s) == (1e6, 10.0)
+    assert wire.bounds[-1] == rate.bound_bytes // 2
+    for step in range(1, 20):
+        wire.sent_bytes += 150_000
+        rate.measure(10.0 + 0.3 * step, busy=True, paced=True)
+    assert rate.bps == pytest.approx(0.5e6, rel=0.05)
+    assert rate.full_s == pytest.approx(15.7)
+    rate.capped(2e6, 16.0)
+    assert rate.bps == pytest.approx(0.5e6, rel=0.05), "a cap above the link's rate says nothing of it"
+    rate.capped(0, 16.0)
+    assert rate.known
+
+
 def test_what_may_wait() -> None:
     assert measured(Wire()).bound_bytes == UNKNOWN_BUFFER_BYTES
     assert measured(Wire(), bps=12.5e6).bound_bytes == 1_250_000

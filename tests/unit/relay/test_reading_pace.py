@@ -10,9 +10,10 @@ LINK_BPS, LIMIT_S, PAGE = 25e6, 0.3, 4096
 CHUNK = 200_000
 
 
-def read_on(pace: ReadingPace, pages_left: int | None, owed_bytes: int, seconds: float, now_s: float = 100.0) -> float:
+def read_on(pace: ReadingPace, pages_left: int | None, owed_bytes: int, seconds: float) -> float:
     """Read as fast as the pace lets us, which is 10 GB/s at most; return bytes a second."""
-    end_s, in_bytes = now_s + seconds, 0
+    now_s, in_bytes = 100.0, 0
+    end_s = now_s + seconds
     while now_s < end_s:
         wait_s = pace.wait_s(now_s, in_bytes, pages_left, LINK_BPS, owed_bytes)
         if wait_s:
@@ -39,11 +40,13 @@ def test_what_waits_for_the_link_is_taken_off() -> None:
     assert read_on(ReadingPace(LIMIT_S, PAGE), 0, half, 2.0) == pytest.approx(
         LINK_BPS * (LIMIT_S - FIXED_S - 0.12) / LIMIT_S, rel=0.05
     )
-    assert read_on(ReadingPace(LIMIT_S, PAGE), 0, 10**9, 2.0) == pytest.approx(LEAST_SHARE * LINK_BPS, rel=0.1)
+    assert read_on(ReadingPace(LIMIT_S, PAGE), 0, 10**9, 2.0) == pytest.approx(
+        LEAST_SHARE * LINK_BPS, rel=0.1
+    )
 
 
 @pytest.mark.parametrize(("pages_left", "link_bps"), [(None, LINK_BPS), (0, 0.0)])
-def test_without_a_round_or_a_rate_there_is_nothing_to_keep_to(pages_left: int | None, link_bps: float) -> None:
+def test_without_a_round_or_a_rate_it_never_waits(pages_left: int | None, link_bps: float) -> None:
     pace = ReadingPace(LIMIT_S, PAGE)
     assert all(pace.wait_s(100 + i / 1000, i * 10**8, pages_left, link_bps, 0) == 0 for i in range(100))
 

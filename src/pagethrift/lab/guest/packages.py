@@ -124,6 +124,15 @@ def nfs_programs(*, fetch: bool = True) -> NfsPrograms:
     return NfsPrograms(rpcbind, root / "usr/bin/ganesha.nfsd", plugins, {"LD_LIBRARY_PATH": libraries})
 
 
+def prometheus(*, fetch: bool = True) -> Path:
+    """Return the program Prometheus, unpacked into the cache; the first call downloads about 19 MB.
+
+    With ``fetch`` False nothing is downloaded.
+    Raises LabError when the package cannot be found or fetched.
+    """
+    return cached("prometheus", _unpack_prometheus, fetch=fetch) / "usr/bin/prometheus"
+
+
 def with_nfs_driver(binary: QemuBinary, *, fetch: bool = True) -> QemuBinary:
     """Return a QEMU together with its block driver for NFS, unpacked into the cache (about 0.2 MB).
 
@@ -176,6 +185,13 @@ def _unpack_qemu(series: str, folder: Path) -> dict[str, object]:
 
 def _unpack_nfs(folder: Path) -> dict[str, object]:
     return {"packages": unpack(_NFS_PACKAGES, codename(), folder)}
+
+
+def _unpack_prometheus(folder: Path) -> dict[str, object]:
+    """One file, linked statically: what else the package asks for is its web pages'."""
+    download(["prometheus"], folder, apt_options())
+    said = run([str(folder / "usr/bin/prometheus"), "--version"], what="asking Prometheus for its version")
+    return {"version": said.split("version ")[-1].split()[0]}
 
 
 def _package_version(binary: QemuBinary) -> str:

@@ -1,0 +1,50 @@
+"""Carrying out what an operator changes of a running migration: its downtime limit, its share of the link."""
+
+from __future__ import annotations
+
+import time
+
+from pagethrift.errors import UsageError
+from pagethrift.live.ends import Ends
+from pagethrift.live.switchover import Switchover
+from pagethrift.live.watch import Watch
+from pagethrift.model.relay_protocol import Change
+from pagethrift.model.result import ChangeRecord
+
+
+class Changes:
+    """Changes one migration until its switchover is decided."""
+
+    def __init__(self, ends: Ends, watch: Watch, switchover: Switchover, qemu_decides: bool) -> None:
+        """``qemu_decides``: QEMU switches over by its own downtime limit, and no planner does."""
+        self._ends = ends
+        self._watch = watch
+        self._switchover = switchover
+        self._qemu_decides = qemu_decides
+
+    async def carry_out(self, change: Change) -> None:
+        """Put a change in force. Raises UsageError when it is too late, QmpError when QEMU refuses."""
+        watch = self._watch
+        self._refuse_if_late()
+        if change.downtime_limit_s is not None and self._qemu_decides:
+            await self._switchover.leave_to_qemu(change.downtime_limit_s)
+        if change.bandwidth_bps is not None and self._ends.relay is None:
+            await self._ends.settings.set({"max-bandwidth": change.bandwidth_bps})
+        if self._switchover.gone:  # decided while QEMU answered: what was just set would hold it back
+            await self._switchover.go()
+            raise UsageError("nothing was changed: the switchover was decided at the same time")
+        if self._ends.relay is not None:
+            self._ends.relay.tell_change(change)
+        if change.downtime_limit_s is not None:
+            watch.downtime_limit_s = change.downtime_limit_s
+        if change.bandwidth_bps is not None:
+            watch.bandwidth_cap_bps = change.bandwidth_bps
+        at_s = time.monotonic() - watch.began_s
+        watch.changes.append(ChangeRecord(at_s, change.downtime_limit_s, change.bandwidth_bps))
+
+    def _refuse_if_late(self) -> None:
+        watch = self._watch
+        if self._switchover.gone or watch.stopped_s is not None or watch.ended:
+            raise UsageError("nothing was changed: the switchover has begun")
+        if watch.status.startswith("postcopy"):
+            raise UsageError("nothing was changed: the guest is at the destination already (post-copy)")
