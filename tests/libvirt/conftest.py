@@ -15,7 +15,7 @@ from pagethrift.errors import PagethriftError
 from pagethrift.lab.guest.libvirt import LibvirtSeries
 from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.lab.hosts.namespaces import require_rights
-from tests.libvirt.guest import Guest
+from tests.libvirt.guest import DOMAIN, Guest
 from tests.libvirt.hosts import LibvirtLab, libvirt_lab
 
 LINK_BPS = 25_000_000
@@ -57,4 +57,5 @@ def _guest(lab: LibvirtLab) -> Iterator[Guest]:
 def guest(_guest: Guest) -> Guest:
     """A guest that runs and writes at one of the hosts; a test leaves it wherever it is."""
     _guest.run()
+    _guest.here.virsh("migrate-setmaxdowntime", DOMAIN, "300")
     return _guest

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from pagethrift.lab.guest.image import READY_MARKER
-from tests.libvirt.hosts import DOMAIN, Done, LibvirtHost, LibvirtLab, until
+from tests.libvirt.hosts import DOMAIN, LibvirtHost, LibvirtLab, until
 from tests.qemu.machines import differing_pages
 from tests.qemu.qmp import Qmp
 
@@ -283,4 +283,4 @@ class RelayAlone:
             self._lines.append(json.loads(line))
 
 
-__all__ = ["DOMAIN", "Done", "Guest", "RelayAlone", "Trip", "relay_of"]
+__all__ = ["DOMAIN", "PAGETHRIFT", "Guest", "RelayAlone", "Trip", "relay_of"]

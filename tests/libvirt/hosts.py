@@ -132,6 +132,8 @@ class LibvirtLab:
     a: LibvirtHost
     b: LibvirtHost
     image: GuestImage
+    has_zstd: bool
+    """both libvirts compress parallel connections"""
     versions: str
     """such as "libvirt 9.0 + QEMU 7.2" """
 
@@ -149,7 +151,8 @@ def libvirt_lab(series: LibvirtSeries, qemu_series: QemuSeries, link_bps: int) -
             hosts.append(_host(stack, number, host, other, folder, processes, programs, binary, image))
         for each in hosts:
             each.start_libvirtd()
-        yield LibvirtLab(network, hosts[0], hosts[1], image, f"libvirt {series} + QEMU {binary.series}")
+        versions = f"libvirt {series} + QEMU {binary.series}"
+        yield LibvirtLab(network, hosts[0], hosts[1], image, series != "9.0", versions)
 
 
 def _host(

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from pagethrift.model.result import MigrationResult, Outcome
-from tests.libvirt.guest import DOMAIN, Guest, RelayAlone, relay_of
+from tests.libvirt.guest import DOMAIN, PAGETHRIFT, Guest, RelayAlone, relay_of
 from tests.libvirt.hosts import LibvirtHost, until
 
 LIMIT_S = 0.3
@@ -148,3 +148,42 @@ def test_a_restarted_libvirtd_at_the_source_ends_the_migration_only(guest: Guest
     assert f"domain {DOMAIN} runs on at the source" in trip.errors
     assert (source.state(), guest.there.state()) == ("running", "")
     assert downtime_ms(source) == 300
+
+
+def test_parallel_is_compressed_channels_or_refused_before_anything_moves(guest: Guest) -> None:
+    source = guest.here
+    trip = guest.pagethrift_migrate("--parallel", "--suspend", compare=guest.lab.has_zstd)
+    if not guest.lab.has_zstd:
+        assert trip.code == 2
+        assert "--parallel needs zstd, which libvirt has from 9.4 on" in trip.errors
+        assert (source.state(), downtime_ms(source)) == ("running", 300)
+        return
+    assert trip.code == 0, trip.errors
+    assert trip.differing == []
+    result = trip.result
+    assert result["channels"] == 2
+    assert result["pages"]["compressed"] > 0
+
+
+def test_attach_steers_what_virsh_begins(guest: Guest, tmp_path: Path) -> None:
+    source, port = guest.here, 49203
+    near, far = f"127.0.0.1:{port}", f"{guest.there.host.link_address}:{port}"
+    command = [*PAGETHRIFT, "libvirt", "attach", "--listen", near, "--to", far, "--once", "--json"]
+    attached = subprocess.Popen(
+        source.command([*command, "--out", str(tmp_path)]),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert attached.stderr is not None
+    assert attached.stderr.readline() == f"pagethrift: waiting for a migration at {near}\n"
+    address = guest.there.host.link_address
+    trip = guest.virsh_migrate("--migrateuri", f"tcp://{near}", "--listen-address", address)
+    assert trip.code == 0, trip.errors
+    assert attached.wait(15.0) == 0, attached.stderr.read()
+    attached.stderr.close()
+    (path,) = tmp_path.glob("g-*.json")
+    result = MigrationResult.from_json(path.read_text())
+    assert result.outcome is Outcome.COMPLETED
+    assert "predicted downtime" in result.switchover_reason
+    assert trip.downtime_s is not None
+    assert trip.downtime_s < LATE * LIMIT_S
+    assert len(result.rounds) >= 2

@@ -131,6 +131,8 @@ class Pilot:
                 await self.settle(END_S)
             if self.over:
                 break
+            if self._poller is not None and self._poller.done():
+                raise self._poller.exception() or VirtError("source libvirt: polling stopped")
             if self._ours:
                 self._raise_if_late(now_s)
             await self._steer(now_s)
@@ -275,8 +277,7 @@ class Pilot:
             return
         if self._slow and now_s - self._first_pass_s >= SLOW_START_S:
             self._slow = False
-            domain = self._ends.domain
-            await domain.set_speed_mib(await domain.speed_mib())
+            await self._lift_speed()
         if self._deadline_s is None and watch.stopped_s is not None:
             expected_s = watch.predicted_downtime_s(now_s) if watch.round else watch.longest_downtime_s()
             self._set_deadline(watch.stopped_s, expected_s)
@@ -291,6 +292,14 @@ class Pilot:
             decision = await self.helm.decide(now_s)
             if decision is not None:
                 await self._go(decision)
+
+    async def _lift_speed(self) -> None:
+        """End the slow start: the domain's own limit is in force again."""
+        domain = self._ends.domain
+        try:
+            await domain.set_speed_mib(await domain.speed_mib())
+        except VirtError as error:  # slow, but a migration
+            self._ends.warnings.append(f"QEMU's first speed of 64 MiB/s stays in force: {error}")
 
     async def _go(self, decision: StopDecision) -> None:
         expected_s = self.helm.announce(decision)
