@@ -36,6 +36,7 @@ class KernelsHook(BuildHookInterface):  # type: ignore[type-arg]
         environment = os.environ | {
             "PYTHONPATH": str(Path(self.root, "src")),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",  # the same machine code each time
             "NUMBA_CACHE_DIR": str(self._folder / "cache"),
         }
         subprocess.run(

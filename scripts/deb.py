@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONTRIB = ROOT / "contrib"
 NAME = "pagethrift"
 HOME = f"usr/lib/{NAME}"
-OPERATORS = ("metrics", "libvirt")
-"""extras for hosts, where pyproject.toml has them; the others are for workplaces"""
+OPERATORS = ("metrics",)
+"""extras for hosts, where pyproject.toml has them. The others are for workplaces; libvirt's library is Debian's"""
 LEFT_OUT = ("numba/tests/", "llvmlite/tests/", "pyarrow/tests/", "pyarrow/include/")
 """never loaded, and 26 MB"""
 SCRIPTS = ("postinst", "prerm", "postrm")
@@ -43,8 +43,9 @@ PLACES = {
     "systemd": "usr/lib/systemd/system",
     "sysusers.d": "usr/lib/sysusers.d",
     "tmpfiles.d": "usr/lib/tmpfiles.d",
+    "grafana": f"usr/share/{NAME}/grafana",
 }
-"""folder of contrib/ -> where its files go"""
+"""folder of contrib/, if there is one -> where its files go"""
 COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions",
     "zsh": "usr/share/zsh/vendor-completions",
@@ -129,6 +130,8 @@ def environment(root: Path, wheel: Path, needed: list[Distribution]) -> None:
 def system_files(root: Path) -> None:
     """Put units, user, folder, manual pages and completion where systemd, man and the shells look."""
     for folder, place in PLACES.items():
+        if not (CONTRIB / folder).is_dir():
+            continue
         (root / place).mkdir(parents=True)
         for path in sorted((CONTRIB / folder).iterdir()):
             shutil.copyfile(path, root / place / path.name)
