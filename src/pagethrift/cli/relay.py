@@ -107,12 +107,6 @@ def relay(
     """
     speaker = Speaker(sys.stdout.fileno()) if json else None
     interrupted = threading.Event()
-    seen = _Seen(
-        Running(
-            id=checked_id(id),
-            kind=RunKind.RELAY, pid=os.getpid(), source=listen, destination=connect, began_unix_s=time.time(),
-        )
-    )  # fmt: skip
     report = speaker.status if speaker else _Words()
 
     def make(outside: Outside) -> Relay:
@@ -139,6 +133,7 @@ def relay(
         )  # fmt: skip
 
     with _last_word(speaker, interrupted):
+        seen = _Seen(checked_id(id), listen, connect)
         outside = Outside(seen.running, seen.change, metrics, log_json, listed=not unlisted)
     with told(outside, "relay"), _last_word(speaker, interrupted):
         seen.relay = make(outside)
@@ -163,11 +158,13 @@ def _last_word(speaker: Speaker | None, interrupted: threading.Event) -> Iterato
 class _Seen:
     """The relay as others see it and change it."""
 
-    def __init__(self, about: Running) -> None:
-        """``about``: what stays the same."""
+    def __init__(self, id_: str, source: str, destination: str) -> None:
         self.status = RelayStatus()
         self.relay: Relay | None = None
-        self._about = about
+        self._about = Running(
+            id_, RunKind.RELAY, os.getpid(),
+            source=source, destination=destination, began_unix_s=time.time(),
+        )  # fmt: skip
 
     def running(self) -> Running:
         """Return how far the relay is."""

@@ -54,6 +54,15 @@ def test_plain_lines_every_two_seconds(capsys: pytest.CaptureFixture[str]) -> No
     assert "184 ms" in lines[0]
 
 
+def test_nothing_for_people_where_a_log_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with view(as_json=False, quiet=True) as shown:
+        shown.show(LOOK)
+        shown.finish(RESULT)
+    assert capsys.readouterr() == ("", "")
+    view(as_json=True, quiet=True).show(LOOK)
+    assert json.loads(capsys.readouterr().out)["type"] == "progress"
+
+
 def test_live_table() -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100)

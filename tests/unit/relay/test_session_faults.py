@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from pagethrift.address import Address
 from pagethrift.errors import LinkError
 from pagethrift.model.methods import Allow
-from pagethrift.model.relay_protocol import RelayState, RelayStatus
+from pagethrift.model.relay_protocol import Change, RelayState, RelayStatus
 from pagethrift.relay.session import Relay
 from pagethrift.sockets import listen
 from pagethrift.strategies.base import PageFacts, Strategy
@@ -156,3 +157,30 @@ def test_aborting_does_not_wait_for_a_destination_that_does_not_answer(scene: Sc
     scene.relay.abort(LinkError("enough"))
     assert scene.wait(3)
     assert str(scene.outcome[0]) == "enough"
+
+
+@pytest.mark.slow
+def test_limits_that_are_changed_before_the_source_comes_hold(scene: Scene) -> None:
+    builder = StreamBuilder([("ram", 256)], return_path=False)
+    builder.begin_body(True)
+    for page in range(256):
+        builder.page(0, page, random.Random(page).randbytes(4096))
+    builder.end_body()
+    source, listener = scene.begin(strategy("pagethrift"), 5.0)
+    assert scene.relay is not None
+    scene.relay.change(Change(0.7, 1_000_000))
+    status = scene.relay.status()
+    assert (status.downtime_limit_s, status.bandwidth_cap_bps) == (0.7, 1e6)
+    sender = threading.Thread(target=source.sendall, args=(builder.finish(),), daemon=True)
+    began_s = time.monotonic()
+    sender.start()
+    listener.settimeout(10)
+    destination, _ = listener.accept()
+    scene.sockets.append(destination)
+    carried = 0
+    while carried < 1 << 20:
+        carried += len(destination.recv(1 << 20))
+    assert time.monotonic() - began_s > 0.6
+    assert scene.relay.status().page_bytes.full >= 1 << 20
+    scene.relay.change(Change(None, 0))
+    assert scene.relay.status().bandwidth_cap_bps == 0
