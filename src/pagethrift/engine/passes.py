@@ -12,22 +12,12 @@ import numpy as np
 
 from pagethrift.model.pages import I64
 
-BINS = 4096
-"""parts of the guest's memory, in each of which pages are counted"""
-LEAST_SHARE, MOST_SHARE = 0.25, 4.0
-"""how many pages a pass may have, against the pass before"""
-
 
 class Passes:
-    """Counts the passes of one migration, 0 is the first, and knows about how much of one is left."""
+    """Counts the passes of one migration; 0 is the first."""
 
-    def __init__(self, total_pages: int = 0) -> None:
+    def __init__(self) -> None:
         self.number = 0
-        self._total_pages = total_pages
-        self._bin_pages = max(1, -(-total_pages // BINS))
-        self._before: I64 = np.zeros(BINS, np.int64)
-        """pages of the last pass, in each bin"""
-        self._now: I64 = np.zeros(BINS, np.int64)
         self._last = -1
         self._wraps = 0
         """passes that began within the last batch"""
@@ -40,23 +30,9 @@ class Passes:
         """
         if not len(pages):
             return
-        begun = int(pages[0] <= self._last) + self._wraps
-        if begun:
-            self.number += begun
-            self._before, self._now = self._now, np.zeros(BINS, np.int64)
+        self.number += int(pages[0] <= self._last) + self._wraps
         self._wraps = int(np.any(pages[1:] < pages[:-1]))
         self._last = int(pages[-1])
-        self._now += np.bincount(pages // self._bin_pages, minlength=BINS)
-
-    @property
-    def pages_left(self) -> int:
-        """How many pages of main this pass will still have, as the last one had; in the first, at most."""
-        if not self.number:
-            return self._total_pages - 1 - self._last
-        here = max(0, self._last) // self._bin_pages + 1
-        had = int(self._before[:here].sum())
-        share = int(self._now.sum()) / had if had else 1.0
-        return int(min(MOST_SHARE, max(LEAST_SHARE, share)) * int(self._before[here:].sum()))
 
     def channels_sent(self) -> None:
         """Note that pages came over the source's multifd channels."""

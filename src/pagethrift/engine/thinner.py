@@ -69,6 +69,7 @@ class Thinner:
         self.phase = StreamPhase.PREAMBLE
         self.warning = ""
         self._told_round: int | None = None
+        self._passes = Passes()
         self.link_bps = 0.0
         """set by the caller, bytes per second; 0 while unknown"""
         self.downtime_limit_s = DOWNTIME_LIMIT_S
@@ -96,7 +97,6 @@ class Thinner:
 
     def _begin(self, table: BlockTable) -> None:
         self.table = table
-        self._passes = Passes(table.total_pages)
         self._forwarder = Forwarder(
             self.strategy, table, self._signer, self.counters,
             self._hold_pages, self._batch_pages, self._run_bytes, self._to_destination,
@@ -113,15 +113,6 @@ class Thinner:
     def round(self) -> int:
         """QEMU's round: as it was told, or counted where nobody tells."""
         return self._passes.number if self._told_round is None else self._told_round
-
-    @property
-    def pages_left(self) -> int | None:
-        """About how many pages this round of main's still has, where the relay itself counts rounds.
-
-        None: rounds are told, or RAM is not on its way, or main is in its last section.
-        """
-        counts = self._told_round is None and self.phase is StreamPhase.RAM and not self._syncs.in_last
-        return self._passes.pages_left if counts and self._channels is None else None
 
     @property
     def ledger(self) -> Ledger:

@@ -25,7 +25,6 @@ from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.model.channels import ChannelSettings, Compress, SyncMode
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S, HOLD_BUDGET_BYTES
 from pagethrift.model.error_data import unexpected
-from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.model.relay_protocol import Change, RelayState, RelayStatus
 from pagethrift.process_memory import memory_bytes
 from pagethrift.relay import threads
@@ -37,7 +36,6 @@ from pagethrift.relay.intake import Intake
 from pagethrift.relay.outlet import Outlet
 from pagethrift.relay.pace import Pace
 from pagethrift.relay.probe import Probe
-from pagethrift.relay.reading_pace import ReadingPace
 from pagethrift.strategies.base import Strategy
 from pagethrift.stream.encoding.packet import PacketEncoder
 from pagethrift.stream.reader import BUFFER_BYTES
@@ -101,7 +99,6 @@ class Relay:
         """the destination's main may wait for a SYNC that the probe has not sent yet"""
         self._thinner = Thinner(strategy, secrets.token_bytes(32), hold_budget_bytes, channels=channels)
         self._thinner.downtime_limit_s = downtime_limit_s
-        self._reading = ReadingPace(downtime_limit_s, PAGE_BYTES)
         self._pace = Pace()
         self._state = RelayState.LISTENING
         self._error: PagethriftError | None = None
@@ -156,7 +153,7 @@ class Relay:
     def change(self, change: Change) -> None:
         """Bound what is held back by another downtime limit, or what goes on the link by a cap."""
         if change.downtime_limit_s is not None:
-            self._thinner.downtime_limit_s = self._reading.limit_s = change.downtime_limit_s
+            self._thinner.downtime_limit_s = change.downtime_limit_s
         if change.bandwidth_bps is not None:
             self._pace.set(change.bandwidth_bps)
             if self._outlet:
@@ -233,9 +230,6 @@ class Relay:
             if progress is PauseReason.PROBE:
                 self._thinner.probed(self._ask_mode(outlet))
             elif progress is PauseReason.NEED_INPUT:
-                if wait_s := self._ahead_s(outlet):
-                    time.sleep(wait_s)
-                    continue
                 self._intake.receive_bytes = min(BUFFER_BYTES, outlet.rate.bound_bytes // 2)
                 self._intake.fill(outlet.busy)
             else:
@@ -326,15 +320,6 @@ class Relay:
             return self._thinner.run(output, time.monotonic())
         finally:
             outlet.put(output, self._thinner.jobs())
-
-    def _ahead_s(self, outlet: Outlet) -> float:
-        """Return how long to leave the source's bytes where they are, for QEMU to see the link's rate."""
-        thinner = self._thinner
-        open_bytes = thinner.packing.open_bytes if thinner.packing else 0
-        return self._reading.wait_s(
-            time.monotonic(), thinner.in_bytes, thinner.pages_left, outlet.rate.bps,
-            outlet.unsent_bytes + open_bytes + thinner.held.held_bytes,
-        )  # fmt: skip
 
     def _carry_back(self, source: socket.socket, link: Connection) -> None:
         """Forward the return path; abort if the load fails or the path ends early."""

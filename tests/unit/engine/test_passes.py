@@ -13,7 +13,7 @@ from pagethrift.stream.synthetic import StreamBuilder
 
 
 def rounds_of(*batches: list[int]) -> list[int]:
-    passes, found = Passes(100), []
+    passes, found = Passes(), []
     for batch in batches:
         passes.main_sent(np.array(batch, np.int64))
         found.append(passes.number)
@@ -28,23 +28,8 @@ def test_a_pass_that_ends_within_a_batch_counts_from_the_next_batch() -> None:
     assert rounds_of([50, 60, 2, 3], [4], [90, 1], [0]) == [0, 1, 1, 3]
 
 
-def test_about_how_many_pages_a_round_still_has() -> None:
-    passes = Passes(8192)  # two pages a bin
-    passes.main_sent(np.arange(0, 4096))
-    assert passes.pages_left == 4096, "in the first round nothing better is known"
-    passes.main_sent(np.arange(4096, 8192))
-    assert passes.pages_left == 0
-    passes.main_sent(np.arange(0, 1024, 2))
-    assert passes.number == 1
-    assert passes.pages_left == (8192 - 1024) // 2, "half as dense as the round before"
-    passes.main_sent(np.array([8191]))
-    assert passes.pages_left == 0
-    passes.main_sent(np.array([0]))
-    assert passes.pages_left == 512, "those that the round before had behind it"
-
-
 def test_a_flush_begins_a_round_only_when_pages_came_since_the_last() -> None:
-    passes = Passes(100)
+    passes = Passes()
     passes.flushed()
     assert passes.number == 0, "QEMU flushes once before the first page"
     passes.channels_sent()
