@@ -12,6 +12,7 @@ from typing import Any
 
 from pagethrift.errors import LabError
 from pagethrift.lab.clients import Clients
+from pagethrift.lab.encryption import encrypt
 from pagethrift.lab.guest.acceleration import accelerator
 from pagethrift.lab.guest.dirty_rate import dirty_rate, require_dirty_rate
 from pagethrift.lab.guest.disk import (
@@ -32,7 +33,6 @@ from pagethrift.lab.hosts.processes import ProcessGroup
 from pagethrift.lab.hosts.run_folder import run_folder
 from pagethrift.lab.hosts.usage import Usage
 from pagethrift.lab.journey import SLACK_S, START_S, Journey, migrate_command, relay_command, relay_socket
-from pagethrift.lab.link.certificates import encrypt
 from pagethrift.lab.link.route import Route, link_record, open_route
 from pagethrift.lab.scenario import ModeSpec, Scenario
 from pagethrift.model.result import MigrationResult
