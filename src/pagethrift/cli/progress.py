@@ -130,7 +130,7 @@ class Silence(_Plain):
     def show(self, progress: Progress) -> None:
         """Show nothing."""
 
-    def finish(self, result: MigrationResult) -> None:
+    def finish(self, result: MigrationResult, where: str = "") -> None:
         """Show nothing."""
 
 

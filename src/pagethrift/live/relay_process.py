@@ -144,10 +144,15 @@ def relay_command(
     channels: ChannelSettings | None = None,
     tls_folder: Path | None = None,
     tls_hostname: str = "",
+    shown_as: str = "",
 ) -> list[str]:
-    """Return the argv that starts the relay; bandwidth in bytes per second."""
+    """Return the argv that starts the relay; bandwidth in bytes per second.
+
+    ``shown_as``: the id under which the relay itself shows the migration; empty: its driver shows it.
+    """
     argv = [sys.executable, "-m", "pagethrift", "relay", "--listen", listen, "--connect", connect]
-    argv += ["--unlisted", "--strategy", strategy]  # its driver shows it
+    argv += ["--id", shown_as] if shown_as else ["--unlisted"]
+    argv += ["--strategy", strategy]
     for name, value in parameters.items():
         argv += ["--param", f"{name}={value}"]
     if bandwidth_bps is not None:

@@ -8,6 +8,7 @@ another client's stays that client's: its job is never aborted here, and its dow
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -59,6 +60,7 @@ class AttachOptions:
     downtime_limit_s: float = DOWNTIME_LIMIT_S
     bandwidth_bps: int | None = None
     force_after_s: float | None = None
+    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
     once: bool = False
     """end after the first migration"""
 
@@ -129,7 +131,10 @@ async def _one(
     start_relay: StartRelay,
 ) -> None:
     chosen = live_strategy(options.strategy, options.stop, **options.parameters)
-    options = replace(options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters)
+    options = replace(
+        options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters,
+        migration_id=secrets.token_hex(4),
+    )  # fmt: skip
     decider = None if chosen.qemu_decides else Planner(chosen.stop)
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, relayed=True)
     news = asyncio.Event()
@@ -144,7 +149,7 @@ async def _one(
         stack.push_async_callback(lambda: undisturbed(forget()))
         argv = relay_command(
             options.listen, options.to, options.strategy, options.parameters, options.bandwidth_bps,
-            options.downtime_limit_s,
+            options.downtime_limit_s, shown_as=options.migration_id,
         )  # fmt: skip
         relay = await start_relay(argv, on_relay)
         stack.push_async_callback(lambda: undisturbed(relay.close()))

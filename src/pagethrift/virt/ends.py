@@ -79,7 +79,7 @@ async def open_ends(
         near, far = Address(host=NEAR_HOST, port=port), options.destination(port)
         argv = relay_command(
             str(near), str(far), options.strategy, options.parameters, options.bandwidth_bps,
-            options.downtime_limit_s, channels,
+            options.downtime_limit_s, channels, shown_as=options.migration_id,
         )  # fmt: skip
         relay = await start_relay(argv, on_relay)
         stack.push_async_callback(lambda: undisturbed(relay.close()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ class VirtOptions:
     """so many connections, QEMU to relay and relay to destination, compressed with zstd"""
     compress: Compress = Compress.AUTO
     """which pages the relay compresses, with ``parallel``"""
+    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
+    """under which the relay shows the migration"""
     result_path: Path | None = None
     facts_log: Path | None = None
 

@@ -31,6 +31,7 @@ async def record(
         destination_qemu=version_text(destination.qemu_version) if destination is not None else "",
         machine=ends.identity.machine,
         accelerator=ends.identity.accelerator,
+        guest=ends.domain.name,
         driver=f"libvirt {version_text(ends.source.version)}",
     )
     warnings = (*ends.warnings, pilot.helm.convergence.warning, watch.relay.warning)
