@@ -35,7 +35,7 @@ CONTRIB = ROOT / "contrib"
 NAME = "pagethrift"
 HOME = f"usr/lib/{NAME}"
 OPERATORS = ("metrics",)
-"""extras for hosts, where pyproject.toml has them; libvirt's library is Debian's own"""
+"""extras for hosts, if pyproject.toml has them; the others are for workplaces, and libvirt is Debian's"""
 LEFT_OUT = ("numba/tests/", "llvmlite/tests/", "pyarrow/tests/", "pyarrow/include/")
 """never loaded, and 26 MB"""
 SCRIPTS = ("postinst", "prerm", "postrm")

@@ -66,9 +66,11 @@ class CleanDebian:
         return f"/mnt/{path.name}"
 
     def changed(self) -> set[str]:
-        """Return all files and folders that differ from this machine's."""
-        uppers = [*(self.folder / "upper").iterdir(), self.folder / "kept/run"]
-        return {str(path.relative_to(upper.parent)) for upper in uppers for path in upper.rglob("*")}
+        """Return all files that differ from this machine's, and all folders that it does not have."""
+        upper, kept = self.folder / "upper", self.folder / "kept"
+        found = [(path, path.relative_to(upper)) for path in upper.rglob("*")]
+        found += [(path, path.relative_to(kept)) for path in (kept / "run").rglob("*")]
+        return {str(name) for path, name in found if not (path.is_dir() and Path("/", name).is_dir())}
 
 
 @contextmanager

@@ -29,8 +29,8 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 SYSTEM_OWN = re.compile(
-    r"etc|var|usr|etc/((g?shadow|group|passwd|subuid|subgid)-?|\.pwd\.lock|ld\.so\.cache)"
-    r"|var/(lib/dpkg|cache/man|cache/ldconfig|log)(/.*)?|var/(lib|cache)|run/lock(/.*)?"
+    r"etc/((g?shadow|group|passwd|subuid|subgid)-?|\.pwd\.lock|ld\.so\.cache)"
+    r"|var/(lib/dpkg|cache/man|cache/ldconfig|log)(/.*)?|run/lock(/.*)?"
 )
 """what dpkg, man-db and the user database keep for themselves"""
 UNPACKED = "import sys; from scripts import deb; deb.COMPRESSION = ('-Znone',); deb.main(sys.argv[1:])"
