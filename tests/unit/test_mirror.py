@@ -50,7 +50,7 @@ ELSEWHERE = {
     "virt/hypervisor.py": "unit/virt/test_migrate.py",
     "virt/events.py": "unit/virt/test_migrate.py",
     "virt/pilot.py": "unit/virt/test_migrate.py",
-    "virt/switchover.py": "unit/virt/test_migrate.py",
+    "virt/record.py": "unit/virt/test_migrate.py",
     "simulator/simulate_options.py": "unit/simulator/test_virtual_migration.py",
     "strategies/kvm_auto_converge.py": "unit/strategies/test_kvm.py",
     "strategies/kvm_default.py": "unit/strategies/test_kvm.py",

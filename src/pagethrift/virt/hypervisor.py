@@ -240,11 +240,14 @@ class Domain:
         await self._ask(self.handle.abortJob, timeout_s)
 
 
-def counters_of(job: Mapping[str, Any]) -> MigrateInfo | None:
-    """Return QEMU's counters out of libvirt's job statistics; None while they have none."""
+def counters_of(job: Mapping[str, Any], finished: bool = False) -> MigrateInfo | None:
+    """Return QEMU's counters out of libvirt's job statistics; None while they have none.
+
+    The downtime of a job that is not ``finished`` is only what QEMU expects.
+    """
     if not job.get("memory_total"):
         return None
-    downtime_ms = job.get("downtime") if job.get("success") is not None else None
+    downtime_ms = job.get("downtime") if finished else None
     return MigrateInfo(
         downtime_s=downtime_ms / 1000 if downtime_ms is not None else None,
         remaining_bytes=job.get("memory_remaining", 0),
