@@ -205,7 +205,7 @@ class Domain:
     async def migrates(self) -> bool:
         """Whether this domain is being migrated away. Raises VirtError."""
         job = await self._ask(self.handle.jobStats)
-        return job.get("operation") == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+        return bool(job.get("operation") == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
 
     async def counters(self) -> MigrateInfo | None:
         """Return QEMU's counters as libvirt passes them on; None while no migration has any.
@@ -268,7 +268,7 @@ def said(error: Any) -> str:
 
 def aborted(error: VirtError, libvirt: Any) -> bool:
     """Whether this is libvirt's word for a job that a client cancelled."""
-    return _code(error) == libvirt.VIR_ERR_OPERATION_ABORTED
+    return bool(_code(error) == libvirt.VIR_ERR_OPERATION_ABORTED)
 
 
 def _code(error: VirtError) -> int | None:

@@ -37,8 +37,8 @@ def held_parameters(source: Hypervisor, destination: Hypervisor | None) -> Mappi
 
 LIBVIRT_S = 0.12
 """libvirt's own part of a downtime: it hears of the STOP, lets QEMU go on, hears of the end, tells the other
-libvirt to let the guest run. Five migrations with 300 ms allowed, on two busy processors: 0.115 to 0.138 s more
-than predicted (tests/libvirt: Trip.downtime_s against the result's predicted_downtime_s)"""
+libvirt to let the guest run. Five migrations with 300 ms allowed, on two busy processors: 0.115 to 0.138 s
+more than predicted (tests/libvirt: Trip.downtime_s against the result's predicted_downtime_s)"""
 
 
 class Allowing:
