@@ -52,9 +52,10 @@ class LibvirtHost:
         self._holder = holder
         self._programs = programs
         self._libvirtd: Process | None = None
-        self.first_pid = until(lambda: _only_child(holder.pid), f"the first process of {host.name}")
+        until(lambda: _only_child(holder.pid), f"{host.name} has its first process")
+        self.first_pid = _only_child(holder.pid)
         """of its PID namespace, as this machine numbers it"""
-        until(lambda: self.path("/run/ready").exists() or holder.require_running(), f"{host.name} is set up")
+        until(self._is_set_up, f"{host.name} is set up")
 
     def path(self, path: str) -> Path:
         """Return where a file of this host is for us."""
@@ -117,6 +118,10 @@ class LibvirtHost:
     def end(self) -> None:
         """End everything that runs here."""
         os.kill(self.first_pid, signal.SIGKILL)
+
+    def _is_set_up(self) -> bool:
+        self._holder.require_running()
+        return self.path("/run/ready").exists()
 
     def _answers(self) -> bool:
         assert self._libvirtd is not None

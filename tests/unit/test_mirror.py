@@ -54,6 +54,7 @@ ELSEWHERE = {
     "service/connector.py": "unit/service/test_serve.py",
     "service/entrance.py": "unit/service/test_serve.py",
     "service/migration.py": "unit/service/test_serve.py",
+    "virt/record.py": "unit/virt/test_migrate.py",
     "simulator/simulate_options.py": "unit/simulator/test_virtual_migration.py",
     "strategies/kvm_auto_converge.py": "unit/strategies/test_kvm.py",
     "strategies/kvm_default.py": "unit/strategies/test_kvm.py",

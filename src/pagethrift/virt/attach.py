@@ -34,7 +34,7 @@ from pagethrift.virt.library import load
 from pagethrift.virt.options import SOURCE_URI
 from pagethrift.virt.pilot import Pilot
 from pagethrift.virt.record import record
-from pagethrift.virt.switchover import Switchover
+from pagethrift.virt.switchover import Allowing, Switchover
 
 LOOK_S = 0.05
 MEET_S = 5.0
@@ -135,7 +135,7 @@ async def _one(
         options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters,
         migration_id=secrets.token_hex(4),
     )  # fmt: skip
-    decider = None if chosen.qemu_decides else Planner(chosen.stop)
+    decider = None if chosen.qemu_decides else Allowing(Planner(chosen.stop))
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, relayed=True)
     news = asyncio.Event()
 

@@ -205,7 +205,7 @@ class Domain:
     async def migrates(self) -> bool:
         """Whether this domain is being migrated away. Raises VirtError."""
         job = await self._ask(self.handle.jobStats)
-        return job.get("operation") == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT
+        return bool(job.get("operation") == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
 
     async def counters(self) -> MigrateInfo | None:
         """Return QEMU's counters as libvirt passes them on; None while no migration has any.
@@ -240,11 +240,14 @@ class Domain:
         await self._ask(self.handle.abortJob, timeout_s)
 
 
-def counters_of(job: Mapping[str, Any]) -> MigrateInfo | None:
-    """Return QEMU's counters out of libvirt's job statistics; None while they have none."""
+def counters_of(job: Mapping[str, Any], finished: bool = False) -> MigrateInfo | None:
+    """Return QEMU's counters out of libvirt's job statistics; None while they have none.
+
+    The downtime of a job that is not ``finished`` is only what QEMU expects.
+    """
     if not job.get("memory_total"):
         return None
-    downtime_ms = job.get("downtime") if job.get("success") is not None else None
+    downtime_ms = job.get("downtime") if finished else None
     return MigrateInfo(
         downtime_s=downtime_ms / 1000 if downtime_ms is not None else None,
         remaining_bytes=job.get("memory_remaining", 0),
@@ -265,7 +268,7 @@ def said(error: Any) -> str:
 
 def aborted(error: VirtError, libvirt: Any) -> bool:
     """Whether this is libvirt's word for a job that a client cancelled."""
-    return _code(error) == libvirt.VIR_ERR_OPERATION_ABORTED
+    return bool(_code(error) == libvirt.VIR_ERR_OPERATION_ABORTED)
 
 
 def _code(error: VirtError) -> int | None:

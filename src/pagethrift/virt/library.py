@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from pagethrift.errors import UsageError
@@ -55,13 +55,21 @@ async def in_thread(work: Callable[[], T]) -> T:
         try:
             value = work()
         except BaseException as error:
-            failure = error
-            tell(loop, lambda: done.done() or done.set_exception(failure))
+            tell(loop, partial(_settle, done, None, error))
         else:
-            tell(loop, lambda: done.done() or done.set_result(value))
+            tell(loop, partial(_settle, done, value, None))
 
     threading.Thread(target=run, name="libvirt-call", daemon=True).start()
     return await done
+
+
+def _settle(done: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if done.done():  # whoever waited was cancelled
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(value)
 
 
 def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> None:

@@ -31,6 +31,7 @@ from pagethrift.virt.library import load
 from pagethrift.virt.options import VirtOptions
 from pagethrift.virt.pilot import Pilot
 from pagethrift.virt.record import record
+from pagethrift.virt.switchover import Allowing
 from pagethrift.virt.whereabouts import Whereabouts, ask_both
 from pagethrift.whole_file import write_text
 
@@ -72,6 +73,7 @@ async def migrate(
     libvirt = libvirt or load()
     with ExitStack() as stack:
         decider = logged(decider, chosen, options.facts_log, stack, warnings.append)
+        decider = Allowing(decider) if decider is not None else None
         watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, relayed=True)
         news = asyncio.Event()
 

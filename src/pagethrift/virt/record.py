@@ -21,7 +21,7 @@ async def record(
     job = pilot.job
     if outcome is Outcome.COMPLETED and not job and ends.destination is not None:
         job = await ends.destination.last_job(ends.domain.uuid)
-    last = counters_of(job)
+    last = counters_of(job, finished=outcome is Outcome.COMPLETED)
     if last is not None:
         watch.on_info(last, time.monotonic())
     await ends.give_back()

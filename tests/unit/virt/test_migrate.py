@@ -24,6 +24,7 @@ from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.virt.migrate import Migrated, migrate
 from pagethrift.virt.options import VirtOptions
+from pagethrift.virt.switchover import LIBVIRT_S
 from tests.unit.virt.fakes import (
     DESTINATION,
     LIBVIRT_11_3,
@@ -81,7 +82,8 @@ def test_is_held_before_the_start_and_let_go_by_the_planner() -> None:
     assert relay.told == [1, 2, "go"]
     assert relay.closed
     assert done.result.converged
-    assert done.result.switchover_reason == "it is time"
+    assert done.result.switchover_reason == "it is time, and libvirt takes 120 ms"
+    assert done.result.predicted_downtime_s == pytest.approx(0.1 + LIBVIRT_S)
     assert done.result.warnings == ()
     assert done.where == f"domain g runs at the destination ({DESTINATION})"
     assert {look.phase for look in shown} <= {"setup", "active", "completed"}
@@ -196,7 +198,8 @@ def test_what_takes_too_long_is_aborted(option: str) -> None:
         world.wait_gone()
 
     world = FakeLibvirt(stalls)
-    line = failed(LinkError, world, **{option: 0.3, "round_": 0})
+    options: dict[str, Any] = {option: 0.3, "round_": 0}
+    line = failed(LinkError, world, **options)
     assert ("--timeout" in line) == (option == "timeout_s")
     assert f"domain g runs on at the source ({SOURCE})" in line
     assert ("abort",) in world.calls
@@ -261,9 +264,9 @@ def test_downtimes_that_a_killed_pagethrift_left_are_not_the_operators() -> None
     def breaks(world: FakeLibvirt) -> None:
         raise LibvirtError("internal error")
 
-    world, out = FakeLibvirt(breaks), {}
+    world = FakeLibvirt(breaks)
     world.downtime_ms = 2_000_000
-    failed(VirtError, world, **out)
+    failed(VirtError, world)
     assert downtimes(world) == [1, 300]
 
 
@@ -287,7 +290,7 @@ def test_refused_before_anything_moves() -> None:
         ({"parallel": 2}, "--parallel needs zstd"),
     ):
         world = FakeLibvirt(moves)
-        asked = VirtOptions(**{"domain": "g", "destination_uri": DESTINATION} | change)  # type: ignore[arg-type]
+        asked = VirtOptions(**{"domain": "g", "destination_uri": DESTINATION} | change)
         with pytest.raises((VirtError, UsageError), match=words):
             asyncio.run(migrate(asked, libvirt=world, start_relay=FakeRelay().start))
         assert world.calls == []
