@@ -371,7 +371,7 @@ def test_a_migration_waits_for_its_turn() -> None:
         time.sleep(0.3)
         assert two.received == []
         first.finish()
-        service.wait_for_ends(1)
+        service.wait_for_all("begin", 2)
         second.finish()
         ends = service.wait_for_ends(2)
         assert [end["error"] for end in ends] == [None, None]
@@ -386,7 +386,7 @@ def test_a_second_migration_to_one_destination_waits(destination: Destination) -
         second = Halfway(service, 1)
         assert "runs already" in service.wait_for("waiting")["reason"]
         first.finish()
-        service.wait_for_ends(1)
+        service.wait_for_all("begin", 2)
         second.finish()
         assert service.wait_for_ends(2)[1]["error"] is None
 
