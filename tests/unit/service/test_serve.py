@@ -361,15 +361,18 @@ def test_a_migration_waits_for_its_turn() -> None:
         Destination() as two,
         ServiceProcess(*pair(one, two), "--most", "1") as service,
     ):
-        first, second = Halfway(service, 0), Halfway(service, 1, seed=2)
+        first = Halfway(service, 0)
+        service.wait_for("begin")
+        second = Halfway(service, 1, seed=2)
         assert "1 run, of at most 1" in service.wait_for("waiting")["reason"]
         gone = Halfway(service, 1, seed=4)
         gone.main.close()
         assert "the source has gone" in service.wait_for("refused")["reason"]
-        second.finish()
         time.sleep(0.3)
         assert two.received == []
         first.finish()
+        service.wait_for_all("begin", 2)
+        second.finish()
         ends = service.wait_for_ends(2)
         assert [end["error"] for end in ends] == [None, None]
         assert second.arrived(two.received[0])
@@ -378,10 +381,12 @@ def test_a_migration_waits_for_its_turn() -> None:
 def test_a_second_migration_to_one_destination_waits(destination: Destination) -> None:
     """It could not be taken; and it may be the service's own connection, sent back by a nat rule."""
     with ServiceProcess(*pair(destination, destination)) as service:
-        first, second = Halfway(service, 0), Halfway(service, 1)
+        first = Halfway(service, 0)
+        service.wait_for("begin")
+        second = Halfway(service, 1)
         assert "runs already" in service.wait_for("waiting")["reason"]
         first.finish()
-        service.wait_for_ends(1)
+        service.wait_for_all("begin", 2)
         second.finish()
         assert service.wait_for_ends(2)[1]["error"] is None
 
@@ -431,7 +436,8 @@ def test_told_to_end_it_lets_migrations_finish(destination: Destination) -> None
         assert service.wait() == 0
         (end,) = service.all("end")
         assert end["error"] is None
-        assert source.arrived(destination.received[0])
+        (carried,) = [data for data in destination.received if data != b"hello"]
+        assert source.arrived(carried)
         assert is_closed(pipe)
 
 
