@@ -88,7 +88,7 @@ def seen(pair: Pair, *more: str, phase: str = "later rounds") -> Iterator[Seen]:
 
 
 def test_seen_and_given_more_downtime(pair: Pair) -> None:
-    with seen(pair) as it:
+    with seen(pair, "--compress", "off") as it:
         it.until(lambda: ("pagethrift_predicted_downtime_seconds",) in it.metrics())
         silent = [socket.create_connection(tuple(it.address.split(":")), 5) for _ in range(20)]  # type: ignore[arg-type]
         row = it.top()
@@ -108,7 +108,6 @@ def test_seen_and_given_more_downtime(pair: Pair) -> None:
         assert now["pagethrift_guest_ram_bytes",] >= 64 << 20
         assert now["pagethrift_link_bytes_per_second",] == pytest.approx(3 << 20, rel=0.5)
         assert sum(value for key, value in now.items() if key[0] == "pagethrift_page_bytes_total") > 0
-        # channels may still compress what was counted as a page already
         refused = it.set("--downtime-limit", "0")
         assert (refused.returncode, "must be positive" in refused.stderr) == (2, True)
         done = it.set("--downtime-limit", "60s")
@@ -162,7 +161,8 @@ def test_a_plain_migration_is_changed_in_qemu_itself(pair: Pair) -> None:
         assert it.set("--downtime-limit", "700ms", "--bandwidth", "2MB/s").returncode == 0
         assert (pair.parameter("downtime-limit"), pair.parameter("max-bandwidth")) == (700, 2_000_000)
         row = it.top()
-        assert (row["downtime_limit_s"], row["bandwidth_cap_bps"], row["in_bytes"]) == (0.7, 2e6, 0)
+        assert row["downtime_limit_s"] == pytest.approx(0.7)
+        assert (row["bandwidth_cap_bps"], row["in_bytes"]) == (2e6, 0)
         assert it.set("--downtime-limit", "100s", "--bandwidth", "unlimited").returncode == 0
         result, _ = it.end()
     assert (result["mode"], result["downtime_limit_s"]) == ("plain", 100.0)
@@ -172,10 +172,8 @@ def test_a_plain_migration_is_changed_in_qemu_itself(pair: Pair) -> None:
 
 
 def test_in_the_switchover_it_is_too_late(pair: Pair) -> None:
-    with seen(pair, phase="switchover") as it:
+    with seen(pair, phase="device state") as it:  # where the link waits
         done = it.set("--downtime-limit", "9s")
-        if done.returncode == 4 or "runs here" in done.stderr:
-            pytest.skip("NOT CHECKED: it had ended before it was asked")
         assert (done.returncode, "nothing was changed: the switchover has begun" in done.stderr) == (2, True)
         result, _ = it.end()
     assert (result["downtime_limit_s"], result["changes"]) == (0.5, [])
