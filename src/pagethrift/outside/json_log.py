@@ -6,6 +6,7 @@ migration waits for none.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -45,24 +46,6 @@ def _readable(value: Any) -> Any:
     return one_line(value, TEXT_MAX) if isinstance(value, str) else value
 
 
-class _Writer(logging.Handler):
-    """Writes to a descriptor, past Python's buffers: a write that blocks must not keep the process alive."""
-
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-        self.setFormatter(JsonFormatter())
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write; what cannot be written is dropped."""
-        left = self.format(record).encode() + b"\n"
-        try:
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-        except OSError:
-            return
-
-
 class _Queue(QueueHandler):
     """Hands records over to the writing thread; a full queue drops them."""
 
@@ -79,7 +62,8 @@ class JsonLog:
         """``migration``: the id in every line."""
         self._about = {"migration": migration}
         self._queue: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUED_MAX)
-        self._writer = _Writer(descriptor)
+        self._descriptor = descriptor
+        self._formatter = JsonFormatter()
         self._logger = logging.Logger("pagethrift.migration", logging.INFO)  # no logger of others' hears it
         self._logger.addHandler(_Queue(self._queue))
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
@@ -98,5 +82,9 @@ class JsonLog:
         self._thread.join(LAST_WORDS_S)
 
     def _write(self) -> None:
+        """Write past Python's buffers and logging's locks: a write that blocks must not keep the process."""
         while (record := self._queue.get()) is not None:
-            self._writer.handle(record)
+            left = self._formatter.format(record).encode() + b"\n"
+            with contextlib.suppress(OSError):
+                while left:
+                    left = left[os.write(self._descriptor, left) :]

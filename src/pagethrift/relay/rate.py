@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pagethrift.model.defaults import FAST_BPS, RATE_WINDOW_S, relay_buffer_bytes
@@ -31,6 +32,7 @@ class LinkRate:
         self.full_s = now_s if bps > 0 else 0.0
         """when a window ended in which the link was never idle; 0: none has"""
         self._connections = connections
+        self._cap_bps = 0.0
         self._window = (now_s, 0, True)
         self._short_until_s = 0.0
 
@@ -55,6 +57,8 @@ class LinkRate:
 
     def capped(self, bps: float, now_s: float) -> None:
         """Believe at once that the link is no faster than a cap; a cap that is lifted has to be measured."""
+        self._cap_bps = bps
+        self._window = (now_s, self._drained()[0], True)  # what went out before says nothing of the cap
         if bps and (self.bps <= 0 or bps < self.bps):
             self.bps, self.known, self.full_s = bps, True, now_s
             self.bound_sockets()
@@ -74,7 +78,7 @@ class LinkRate:
             return
         drained, left = self._drained()
         count = max(0, drained - drained_before)
-        bps = count / took_s
+        bps = min(count / took_s, self._cap_bps or math.inf)
         if not whole:
             if count >= LOOK_BYTES:
                 self.bps, self.known = bps, True

@@ -73,7 +73,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
 
 
 def test_every_query_finds_something_in_a_migration(pair: Pair) -> None:
-    with seen(pair) as it, prometheus(pair.folder, it.address) as server:
+    with seen(pair, "--compress", "off") as it, prometheus(pair.folder, it.address) as server:
         assert it.set("--bandwidth", "2MB/s").returncode == 0
         deadline_s = time.monotonic() + 30
         wanted = queries()

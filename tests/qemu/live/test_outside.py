@@ -21,6 +21,7 @@ from tests.qemu.live.pair import Pair
 from tests.qemu.live.trial import Trial, trial
 
 WAIT_S = 30.0
+LIMIT_S = 0.05
 
 
 def free_address() -> str:
@@ -81,6 +82,8 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def seen(pair: Pair, *more: str, phase: str = "later rounds") -> Iterator[Seen]:
     name, address, result = f"t{secrets.token_hex(6)}", free_address(), pair.folder / "result.json"
     options = ["--id", name, "--metrics", address, "--log-json", "--out", str(result), *more]
+    if phase == "later rounds":  # less than device state alone takes on this link: it goes on until it may
+        options += ["--downtime-limit", f"{LIMIT_S * 1000:g}ms"]
     with trial(pair, "relay", phase, straight=True, more=options) as it:
         it.drain()
         it.wait_for(phase)
@@ -88,14 +91,14 @@ def seen(pair: Pair, *more: str, phase: str = "later rounds") -> Iterator[Seen]:
 
 
 def test_seen_and_given_more_downtime(pair: Pair) -> None:
-    with seen(pair) as it:
+    with seen(pair, "--compress", "off") as it:
         it.until(lambda: ("pagethrift_predicted_downtime_seconds",) in it.metrics())
         silent = [socket.create_connection(tuple(it.address.split(":")), 5) for _ in range(20)]  # type: ignore[arg-type]
         row = it.top()
         assert (row["kind"], row["state"], row["answers"]) == ("migrate", "active", True)
         assert row["source"] == f"{pair.folder}/a.qmp"
-        assert row["downtime_limit_s"] == 0.5
-        assert row["predicted_downtime_s"] > 0.5, "this link never carries what the guest writes"
+        assert row["downtime_limit_s"] == LIMIT_S
+        assert row["predicted_downtime_s"] > LIMIT_S
         assert row["in_bytes"] > row["out_bytes"] > 0
         assert row["rss_bytes"] > row["peak_rss_bytes"] // 2
         for each in silent:
@@ -106,9 +109,8 @@ def test_seen_and_given_more_downtime(pair: Pair) -> None:
         assert now["pagethrift_rounds_total",] >= 2
         assert now["pagethrift_received_bytes_total",] > now["pagethrift_sent_bytes_total",] > 0
         assert now["pagethrift_guest_ram_bytes",] >= 64 << 20
-        assert now["pagethrift_link_bytes_per_second",] == pytest.approx(3 << 20, rel=0.5)
+        assert now["pagethrift_link_bytes_per_second",] == pytest.approx(3 << 20, rel=0.7)
         assert sum(value for key, value in now.items() if key[0] == "pagethrift_page_bytes_total") > 0
-        # channels may still compress what was counted as a page already
         refused = it.set("--downtime-limit", "0")
         assert (refused.returncode, "must be positive" in refused.stderr) == (2, True)
         done = it.set("--downtime-limit", "60s")
@@ -162,7 +164,8 @@ def test_a_plain_migration_is_changed_in_qemu_itself(pair: Pair) -> None:
         assert it.set("--downtime-limit", "700ms", "--bandwidth", "2MB/s").returncode == 0
         assert (pair.parameter("downtime-limit"), pair.parameter("max-bandwidth")) == (700, 2_000_000)
         row = it.top()
-        assert (row["downtime_limit_s"], row["bandwidth_cap_bps"], row["in_bytes"]) == (0.7, 2e6, 0)
+        assert row["downtime_limit_s"] == pytest.approx(0.7)
+        assert (row["bandwidth_cap_bps"], row["in_bytes"]) == (2e6, 0)
         assert it.set("--downtime-limit", "100s", "--bandwidth", "unlimited").returncode == 0
         result, _ = it.end()
     assert (result["mode"], result["downtime_limit_s"]) == ("plain", 100.0)
@@ -172,10 +175,8 @@ def test_a_plain_migration_is_changed_in_qemu_itself(pair: Pair) -> None:
 
 
 def test_in_the_switchover_it_is_too_late(pair: Pair) -> None:
-    with seen(pair, phase="switchover") as it:
+    with seen(pair, phase="device state") as it:  # where the link waits
         done = it.set("--downtime-limit", "9s")
-        if done.returncode == 4 or "runs here" in done.stderr:
-            pytest.skip("NOT CHECKED: it had ended before it was asked")
         assert (done.returncode, "nothing was changed: the switchover has begun" in done.stderr) == (2, True)
         result, _ = it.end()
     assert (result["downtime_limit_s"], result["changes"]) == (0.5, [])

@@ -131,13 +131,14 @@ def test_the_log_is_json_lines_and_nothing_else(folder: Path) -> None:
         assert process.returncode == 130
     lines = [json.loads(line) for line in err.splitlines()]
     assert out == ""
-    assert [line["event"] for line in lines] == ["start", "state", "changed", "error"]
+    assert [line["event"] for line in lines] == ["start", "state", "changed", "state", "error"]
     assert {line["migration"] for line in lines} == {"vm1"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
     assert (lines[0]["kind"], lines[0]["pid"]) == ("relay", process.pid)
     assert lines[1]["state"] == "listening"
     assert (lines[2]["downtime_limit_s"], lines[2]["bandwidth_cap_bps"]) == (2.0, 0)
-    assert (lines[3]["level"], lines[3]["error"], lines[3]["exit_code"]) == ("error", "interrupted", 130)
+    assert lines[3]["state"] == "failed"
+    assert (lines[4]["level"], lines[4]["error"], lines[4]["exit_code"]) == ("error", "interrupted", 130)
 
 
 def test_an_error_is_a_log_line_with_the_exit_code(folder: Path) -> None:
@@ -168,9 +169,12 @@ def test_a_log_that_nobody_reads_delays_nothing(folder: Path) -> None:
         f"unix:{folder}/relay.sock",
     ]
     with subprocess.Popen([*argv, "--connect", f"unix:{folder}/nobody.sock"], stderr=write_end) as process:
-        listening(folder)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 130
+        try:
+            listening(folder)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
     os.close(read_end)
     os.close(write_end)
 

@@ -56,7 +56,7 @@ def samples(*running: Running) -> dict[tuple[str, ...], float]:
 
 def test_every_number_comes_from_the_last_status() -> None:
     assert samples(RUNNING) == {
-        ("pagethrift_migration_info", "migrate", 'vm"1" ', "/run/vm1.qmp", "host2:4444"): 1,
+        ("pagethrift_migration_info", "host2:4444", 'vm"1" ', "migrate", "/run/vm1.qmp"): 1,
         ("pagethrift_state", "active"): 1,
         ("pagethrift_pages_total", "full"): 1,
         ("pagethrift_pages_total", "delta"): 2,

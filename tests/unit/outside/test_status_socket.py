@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -30,10 +31,11 @@ def said(path: Path, data: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(str(path))
-        connection.sendall(data)
         answer = b""
-        while more := connection.recv(65536):
-            answer += more
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # it did not even read
+            connection.sendall(data)
+            while more := connection.recv(65536):
+                answer += more
         return answer
 
 
