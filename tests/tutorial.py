@@ -34,6 +34,8 @@ def prepare(folder: Path) -> None:
 
 def typed(words: list[str], folder: Path) -> str:
     """Run a command of the tutorial in a folder; return what it prints."""
+    if words[0] == "mkdir":
+        return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
     assert words[0] == "pagethrift"
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT / "src")},

@@ -80,7 +80,7 @@ def test_metadata_of_another_release_are_found(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        (b"Version: ", b"Version: 9", "version 9"),
+        (b"\nVersion: ", b"\nVersion: 9", "version 9"),
         (b"License-Expression: Apache-2.0", b"License-Expression: Nonsense-1", "license-expression"),
         (b"License-File: LICENSE\n", b"", "no licence"),
         (b"text/markdown", b"text/x-rst", "Markdown"),

@@ -115,8 +115,8 @@ def test_the_reference_has_every_option_strategy_scenario_and_name(
             assert f"<dt><code>{names.replace('<', '&lt;').replace('>', '&gt;')}</code></dt>" in shown
     assert TABLE.keys() | STOPS.keys() <= parsed["strategy-table.html"].anchors
     assert {path.stem for path in (ROOT / "scenarios").glob("*.toml")} <= parsed["scenarios.html"].anchors
-    names = {anchor.rpartition(".")[2] for anchor in parsed["python-reference.html"].anchors}
-    assert set(pagethrift.__all__) - {"__version__"} <= names
+    offered = {anchor.rpartition(".")[2] for anchor in parsed["python-reference.html"].anchors}
+    assert set(pagethrift.__all__) - {"__version__"} <= offered
 
 
 @pytest.mark.slow
@@ -155,8 +155,8 @@ def test_lists_and_tables_are_not_left_as_text(parsed: dict[str, Loaded]) -> Non
     texts = [
         (name, line)
         for name, page in parsed.items()
-        for text in page.paragraphs
-        for line in text.splitlines()
+        for paragraph in page.paragraphs
+        for line in paragraph.splitlines()
     ]
     assert len(texts) > 1000
     assert [each for each in texts if re.match(r"[*|-] |\d+\. |```|#+ ", each[1])] == []

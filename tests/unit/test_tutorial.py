@@ -20,6 +20,6 @@ def test_the_simulated_migrations_print_what_is_shown(tmp_path: Path) -> None:
 
 def test_its_blocks_are_the_three_steps() -> None:
     simulated, real, report = blocks()
-    assert [words[1] for words in simulated] == ["simulate", "simulate", "report"]
+    assert [words[1] for words in simulated] == ["-p", "simulate", "simulate", "report"]
     assert [words[1:3] for words in real] == [["lab", "doctor"], ["lab", "compare"]]
     assert [words[1] for words in report] == ["report"]
