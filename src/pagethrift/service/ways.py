@@ -137,7 +137,7 @@ def parse_map(text: str) -> Map:
         raise UsageError(f"--map {text}: ports are FIRST-LAST, from 1 to 65535, at most {PORTS_MAX} of them")
     if near.version != real.version or near.prefixlen != real.prefixlen:
         raise UsageError(f"--map {text}: both networks need the same length; {near} and {real} differ")
-    if near.overlaps(real):  # type: ignore[arg-type]
+    if near.overlaps(real):
         raise UsageError(f"--map {text}: it leads back to itself")
     return Map(near, ports, real)
 

@@ -89,9 +89,13 @@ def test_megabytes_in_both_directions_while_one_end_reads_late() -> None:
             client.sendall(there)
             client.shutdown(socket.SHUT_WR)
 
+        def reply() -> None:
+            server.sendall(back)
+            server.shutdown(socket.SHUT_WR)
+
         sender = threading.Thread(target=send)
         sender.start()
-        answer = threading.Thread(target=lambda: (server.sendall(back), server.shutdown(socket.SHUT_WR)))
+        answer = threading.Thread(target=reply)
         answer.start()
         assert everything(client) == back
         assert everything(server) == there

@@ -62,7 +62,7 @@ class Net:
         self._thread = thread
 
     def run(self, *command: str, **more: Any) -> None:
-        done = self._thread.call(subprocess.run, command, capture_output=True, text=True, **more)
+        done = self._thread.call(lambda: subprocess.run(command, capture_output=True, text=True, **more))
         assert done.returncode == 0, done.stderr
 
     def server(self, host: str) -> socket.socket:
