@@ -33,7 +33,7 @@ def test_rarp_for_each_card_five_times(binary: QemuLike, folder: Path) -> None:
         before, after = card(old.getsockname()[1]), card(switch.getsockname()[1])
         with running_pair(binary, folder, extra=before, destination_extra=after) as pair:
             asyncio.run(migrate(pair.options(), decider=After(round=1)))
-            packets = []
+            packets: list[bytes] = []
             try:
                 while len(packets) < ROUNDS + 1:
                     packets.append(switch.recv(2048))

@@ -45,9 +45,9 @@ ends = st.builds(
     | st.builds(ErrorData, kind=st.sampled_from(sorted(KINDS)) | texts, message=texts,
                 offset=st.none() | counts, expected=texts, got=texts),
 )  # fmt: skip
-commands = st.builds(BeginRound, st.integers(0, ROUND_MAX)) | st.just(Go()) | st.just(AskStatus())
 limits, caps = st.floats(1e-6, 1e8), st.integers(0, 1 << 60)
-commands |= st.builds(Change, limits, st.none() | caps) | st.builds(Change, st.none(), caps)
+changes = st.builds(Change, limits, st.none() | caps) | st.builds(Change, st.none(), caps)
+commands = st.builds(BeginRound, st.integers(0, ROUND_MAX)) | st.just(Go()) | st.just(AskStatus()) | changes
 
 
 @settings(max_examples=80, deadline=None)
