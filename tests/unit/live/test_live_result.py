@@ -167,5 +167,5 @@ def test_both_qemus_are_asked_what_they_are(tmp_path: Path, enabled: bool, accel
                 await destination.close()
 
     both, alone = asyncio.run(run())
-    assert both == Identity("10.0.0", "10.1.0", "pc-q35-10.0", accelerator, "vm1")
-    assert alone == Identity("10.0.0", "", "pc-q35-10.0", accelerator, "vm1")
+    assert both == Identity("10.0.0", "10.1.0", "pc-q35-10.0", accelerator, guest="vm1")
+    assert alone == Identity("10.0.0", "", "pc-q35-10.0", accelerator, guest="vm1")
