@@ -18,9 +18,10 @@ from pagethrift.address import Address
 from pagethrift.errors import LinkError
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay import callers
-from pagethrift.relay.callers import Caller, Callers, host_of
+from pagethrift.relay.callers import Caller, Callers
+from pagethrift.relay.doors import Listening
 from pagethrift.relay.session import Relay
-from pagethrift.sockets import listen
+from pagethrift.sockets import host_of
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.image import image
 from pagethrift.stream.opening import Opening
@@ -41,11 +42,11 @@ class Door:
     """Callers behind a TCP port, driven by hand."""
 
     def __init__(self) -> None:
-        self.listener = listen(Address(host=HERE, port=0), 512)
-        self.listener.setblocking(False)
+        self.door = Listening(Address(host=HERE, port=0))
+        self.listener = self.door._listener
         self.poller = select.epoll()
         self.refused: list[Caller] = []
-        self.callers = Callers(self.listener, self.poller, self.refused.append)
+        self.callers = Callers(self.door, self.poller, self.refused.append)
         self.sockets: list[socket.socket] = []
 
     def connect(self, data: bytes = b"", host: str = HERE) -> socket.socket:
