@@ -21,7 +21,7 @@ from pagethrift.relay import callers
 from pagethrift.relay.callers import Caller, Callers
 from pagethrift.relay.doors import Listening
 from pagethrift.relay.session import Relay
-from pagethrift.sockets import host_of
+from pagethrift.sockets import host_of, listen
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.image import image
 from pagethrift.stream.opening import Opening
