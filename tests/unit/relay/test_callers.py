@@ -18,9 +18,9 @@ from pagethrift.address import Address
 from pagethrift.errors import LinkError
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay import callers
-from pagethrift.relay.callers import Caller, Callers, host_of
+from pagethrift.relay.callers import Caller, Callers
 from pagethrift.relay.session import Relay
-from pagethrift.sockets import listen
+from pagethrift.sockets import host_of, listen
 from pagethrift.strategies.table import strategy
 from pagethrift.stream.image import image
 from pagethrift.stream.opening import Opening
