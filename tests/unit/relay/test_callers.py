@@ -19,6 +19,7 @@ from pagethrift.errors import LinkError
 from pagethrift.model.relay_protocol import RelayState, RelayStatus
 from pagethrift.relay import callers
 from pagethrift.relay.callers import Caller, Callers
+from pagethrift.relay.doors import Listening
 from pagethrift.relay.session import Relay
 from pagethrift.sockets import host_of, listen
 from pagethrift.strategies.table import strategy
@@ -41,11 +42,11 @@ class Door:
     """Callers behind a TCP port, driven by hand."""
 
     def __init__(self) -> None:
-        self.listener = listen(Address(host=HERE, port=0), 512)
-        self.listener.setblocking(False)
+        listening = Listening(Address(host=HERE, port=0))
+        self.listener = listening._listener
         self.poller = select.epoll()
         self.refused: list[Caller] = []
-        self.callers = Callers(self.listener, self.poller, self.refused.append)
+        self.callers = Callers(listening, self.poller, self.refused.append)
         self.sockets: list[socket.socket] = []
 
     def connect(self, data: bytes = b"", host: str = HERE) -> socket.socket:
