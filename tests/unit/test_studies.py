@@ -10,13 +10,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scripts.studies import compressed, faithful, grid, scaling, table
+from scripts.studies import compressed, equality, faithful, grid, scaling, table
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.run_files import write_run
 from pagethrift.model.channels import Compress
 from pagethrift.model.result import MigrationResult
 from pagethrift.model.run_result import RunResult
+from pagethrift.results.find import find
 from pagethrift.simulator.sweep import run_cell, run_sweep
 from pagethrift.simulator.sweep_spec import read_spec
 from pagethrift.strategies.table import TABLE
@@ -243,3 +244,17 @@ def test_a_sweep_is_timed(tmp_path: Path) -> None:
 def test_the_shipped_study_has_every_row() -> None:
     text = (ROOT / "studies" / "all-rows.toml").read_text()
     assert [line.split('"')[1] for line in text.splitlines() if line.startswith("name")] == list(TABLE)
+
+
+def test_how_many_migrations_were_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The soak's hops and the lab's runs; a run whose RAM differs is counted as such."""
+    results = ROOT / "docs" / "results"
+    equality.main([str(results / "ram.parquet"), str(results / "soak.json")])
+    soaked = sum(json.loads((results / "soak.json").read_text())["hops"]["compared"])
+    whole = capsys.readouterr().out.splitlines()[-1].strip("| ").split(" | ")
+    assert (whole[0], int(whole[1]), whole[4]) == ("all", 11 + soaked, "0")
+    one = next(each.result for each in find([results / "ram.parquet"]) if isinstance(each.result, RunResult))
+    assert one.ram is not None
+    (tmp_path / "differs.json").write_text(replace(one, ram=replace(one.ram, differing_pages=1)).to_json())
+    (row,) = equality.rows([tmp_path]).values()
+    assert (row.migrations, row.unequal) == (1, 1)
