@@ -27,6 +27,7 @@ from pagethrift.stream.image import image
 from pagethrift.stream.opening import Opening
 from pagethrift.stream.packets import PacketFlag
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
+from tests.services import free_port
 from tests.streams import before
 
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"
@@ -42,17 +43,17 @@ class Door:
     """Callers behind a TCP port, driven by hand."""
 
     def __init__(self) -> None:
-        listening = Listening(Address(host=HERE, port=0))
-        self.listener = listening._listener
+        self.port = free_port(HERE)
+        self.listening = Listening(Address(host=HERE, port=self.port))
         self.poller = select.epoll()
         self.refused: list[Caller] = []
-        self.callers = Callers(listening, self.poller, self.refused.append)
+        self.callers = Callers(self.listening, self.poller, self.refused.append)
         self.sockets: list[socket.socket] = []
 
     def connect(self, data: bytes = b"", host: str = HERE) -> socket.socket:
         found = socket.socket()
         found.bind((host, 0))
-        found.connect(self.listener.getsockname())
+        found.connect((HERE, self.port))
         found.sendall(data)
         self.sockets.append(found)
         return found
@@ -65,7 +66,8 @@ class Door:
 
     def close(self) -> None:
         self.callers.refuse_all()
-        for each in (self.listener, *self.sockets):
+        self.listening.close()
+        for each in self.sockets:
             each.close()
         self.poller.close()
 
