@@ -21,11 +21,6 @@ def blocks() -> list[list[list[str]]]:
     return [[shlex.split(line) for line in text.splitlines() if line] for text in joined]
 
 
-def shown() -> list[str]:
-    """Return what the tutorial says a reader sees."""
-    return [block.text for block in code_blocks(TUTORIAL) if block.language == "text"]
-
-
 def prepare(folder: Path) -> None:
     """Give a folder what a clone has and the commands read."""
     for name in ("traces", "scenarios"):

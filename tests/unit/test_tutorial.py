@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.tutorial import blocks, prepare, shown, typed
+from tests.documents import rows_of
+from tests.tutorial import TUTORIAL, blocks, prepare, typed
 
 
 @pytest.mark.slow
 def test_the_simulated_migrations_print_what_is_shown(tmp_path: Path) -> None:
     prepare(tmp_path)
     said = [typed(words, tmp_path) for words in blocks()[0]]
-    table = [line for line in shown()[0].splitlines() if line]
+    table = rows_of(TUTORIAL.read_text())
     assert len(table) == 4
     assert [line for line in said[-1].splitlines() if line in table] == table
 
