@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from pagethrift.lab.guest.image import READY_MARKER
 from tests.libvirt.hosts import DOMAIN, LibvirtHost, LibvirtLab, until
@@ -27,8 +28,6 @@ MEMORY_BYTES = 256 << 20
 PAGETHRIFT = (sys.executable, "-m", "pagethrift")
 RANDOM_WRITER = "random-writer,64,12"
 END_S = 90.0
-LOST_MARKS = 4
-"""pages: plain QEMU 7.2 loses as many"""
 
 
 @dataclass
@@ -106,7 +105,11 @@ class Guest:
     def assert_whole(self, trip: Trip) -> None:
         """Fail unless RAM was compared and is the same at both ends."""
         assert trip.differing is not None
-        assert len(trip.differing) <= LOST_MARKS * self.lab.loses_marks, trip.differing
+        if trip.differing and self.lab.loses_marks:
+            pytest.xfail(
+                f"{len(trip.differing)} pages differ on QEMU 7.2 under TCG: open, see docs/libvirt.md"
+            )
+        assert trip.differing == []
 
     def virsh_migrate(self, *options: str, **more: Any) -> Trip:
         """Move it with virsh."""
@@ -158,6 +161,8 @@ class Guest:
         )
         moved = there.state() in ("running", "paused")
         if not moved:
+            if frozen is not None:
+                frozen.give_up()
             arrival.give_up()
             return trip
         destination = arrival.monitor()
@@ -206,6 +211,7 @@ class _Freezer:
     def __init__(self, host: LibvirtHost, source: Qmp, seen: int) -> None:
         self._host, self._source, self._seen = host, source, seen
         self._dumps: list[bytes] = []
+        self._given_up = False
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -213,9 +219,13 @@ class _Freezer:
         self._thread.join(10.0)
         return self._dumps[0]
 
+    def give_up(self) -> None:
+        self._given_up = True
+        self._thread.join(10.0)
+
     def _work(self) -> None:
         deadline_s = time.monotonic() + END_S
-        while time.monotonic() < deadline_s:
+        while time.monotonic() < deadline_s and not self._given_up:
             if any(
                 event.name == "MIGRATION" and event.data["status"] == "completed"
                 for event in self._source.events[self._seen :]
