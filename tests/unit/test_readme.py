@@ -45,7 +45,7 @@ def test_the_two_commands_are_named() -> None:
 def test_the_extras_exist() -> None:
     extras = set(re.findall(r"'\.\[(\w+)\]'", README.read_text()))
     known = re.findall(r"^(\w+) = \[$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert extras == {"report", "sweep", "lab"} <= {*known}
+    assert extras == {"report", "sweep", "lab", "libvirt"} <= {*known}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
