@@ -95,7 +95,7 @@ def net() -> Iterator[Net]:
         switches = "/proc/sys/net/ipv6/conf/{all,default,lo}/disable_ipv6"
         net.run("bash", "-c", f"for each in {switches}; do echo 0 >$each; done")
         net.run("ip", "address", "add", f"{V4}/32", "dev", "lo")
-        net.run("ip", "address", "add", f"{V6}/128", "dev", "lo")
+        net.run("ip", "address", "add", f"{V6}/128", "dev", "lo", "nodad")
         try:
             net.run(nft, "-f", "-", input=documented_rule(), env={**os.environ, **environment})
         except AssertionError as error:
