@@ -30,10 +30,10 @@ demo: setup ## the main job: a memcached guest migrates in five modes, side by s
 	$(BIN)/pagethrift lab compare $(SCENARIO) --out $(OUT)
 
 # Three workers also on two cores: most tests wait for QEMUs.
-test: setup ## all tests: unit, property, clean installs, real QEMUs, migrations of a real guest
-	$(BIN)/pytest -q -n 3 --dist loadfile
+test: setup ## tests: unit, property, clean installs, real QEMUs and libvirt, migrations of a real guest
+	$(BIN)/pytest -q -n 3 --dist loadfile -m "not long"
 
-test-all: setup ## the same on all three QEMUs: 7.2, 10.0 and 11.1, which is fetched first (35 MB), and both libvirts
+test-all: setup ## the same on all three QEMUs: 7.2, 10.0 and 11.1, which is fetched first (35 MB), both libvirts, and the Debian package
 	$(BIN)/python -c 'from pagethrift.lab.guest.packages import qemu; qemu("11.1")'
 	PAGETHRIFT_QEMUS=7.2,10.0,11.1 PAGETHRIFT_LIBVIRTS=9.0,11.3 $(BIN)/pytest -q -n 3 --dist loadfile
 

@@ -24,6 +24,7 @@ from tests.install.clean_debian import CleanDebian, clean_debian
 from tests.install.conftest import INSTALL_S, ROOT
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.slow,
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="THE PACKAGE IS FOR x86_64 ONLY"),
     pytest.mark.timeout(600),
