@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -81,6 +82,7 @@ def test_abort_ends_a_call_that_waits(server: Server, store: Store) -> None:
             failed.set()
 
     server.process.send_signal(signal.SIGSTOP)
+    os.waitpid(server.process.pid, os.WUNTRACED)  # until each of its threads stands: none may answer
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.2)
