@@ -93,8 +93,8 @@ class Scene:
     @property
     def allowed_s(self) -> float:
         """How long the switchover may take."""
-        assert self.pilot._deadline_s is not None
-        return self.pilot._deadline_s - time.monotonic()
+        assert self.pilot.helm.deadline_s is not None
+        return self.pilot.helm.deadline_s - time.monotonic()
 
 
 def decided(unsent_bytes: int, tmp_path: Path) -> tuple[bool, Asked]:
@@ -102,7 +102,7 @@ def decided(unsent_bytes: int, tmp_path: Path) -> tuple[bool, Asked]:
     rule = Asked()
     scene = Scene(tmp_path, rule, unsent_bytes)
     scene.see(2, 1)
-    asyncio.run(scene.pilot._decide(scene.now_s))
+    asyncio.run(scene.pilot.helm.steer(scene.now_s))
     return scene.relay.went, rule
 
 
@@ -128,7 +128,7 @@ def test_rule_progress_result_and_deadline_have_one_prediction(tmp_path: Path) -
     assert asked is not None
     assert before == predicted_downtime_s(asked)
 
-    asyncio.run(scene.pilot._decide(scene.now_s))
+    asyncio.run(scene.pilot.helm.steer(scene.now_s))
 
     stop_rules = rule.decisions[-1].predicted_downtime_s
     assert stop_rules == predicted_downtime_s(rule.facts[-1])
@@ -169,7 +169,7 @@ def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None
     scene = Scene(tmp_path, Asked(), unsent_bytes=30_000_000)
     for passes in range(2, 14):
         scene.see(passes, 700)
-        asyncio.run(scene.pilot._decide(scene.now_s))
+        asyncio.run(scene.pilot.helm.steer(scene.now_s))
     scene.pilot.helm.show(scene.now_s)
     assert not scene.relay.went
     said = scene.shown[-1].warning
@@ -179,7 +179,7 @@ def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None
 
 def test_a_source_that_does_not_answer_is_said(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Asked())
-    scene.pilot._asked_s = scene.now_s
+    scene.pilot.poll.asked_s = scene.now_s
     scene.pilot.helm.show(scene.now_s + 9, scene.pilot.silence(scene.now_s + 9))
     scene.pilot.helm.show(scene.now_s + 11, scene.pilot.silence(scene.now_s + 11))
     said = [progress.warning for progress in scene.shown]
@@ -192,4 +192,4 @@ def test_what_cannot_be_carried_out_live_is_not_passed_over(tmp_path: Path, acti
     scene = Scene(tmp_path, rule)
     scene.see(2, 1)
     with pytest.raises(UsageError, match=f"'{action.value}', which cannot be carried out live"):
-        asyncio.run(scene.pilot._decide(scene.now_s))
+        asyncio.run(scene.pilot.helm.steer(scene.now_s))
