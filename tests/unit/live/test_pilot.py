@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pagethrift.errors import UsageError
+from pagethrift.errors import LinkError, UsageError
 from pagethrift.live.live_result import Identity, build_result
-from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
+from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switchover_deadline
 from pagethrift.live.pilot import Pilot
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Progress, Watch
@@ -70,7 +70,12 @@ class Scene:
             assert values
 
         settings = SimpleNamespace(set=set_parameters, parameters={})
-        source = SimpleNamespace(version=(10, 0, 2))
+        self.executed: list[str] = []
+
+        async def execute(command: str) -> None:
+            self.executed.append(command)
+
+        source = SimpleNamespace(version=(10, 0, 2), execute=execute)
         ends: Any = SimpleNamespace(
             settings=settings, source=source, relay=self.relay, bitmap_bytes=0, warnings=[]
         )
@@ -193,3 +198,34 @@ def test_what_cannot_be_carried_out_live_is_not_passed_over(tmp_path: Path, acti
     scene.see(2, 1)
     with pytest.raises(UsageError, match=f"'{action.value}', which cannot be carried out live"):
         asyncio.run(scene.pilot.helm.steer(scene.now_s))
+
+
+@pytest.mark.parametrize("force_after_s", [None, 0.5])
+def test_post_copy_begins_once_unless_the_operators_time_is_over(
+    tmp_path: Path, force_after_s: float | None
+) -> None:
+    """No planner is asked, though one is there and everything would fit."""
+    rule = Asked()
+    scene = Scene(tmp_path, rule, features=PlainFeatures(post_copy=True), force_after_s=force_after_s)
+    scene.see(1, 1)
+    if force_after_s is None:
+        asyncio.run(scene.pilot._steer(scene.now_s))
+        assert scene.executed == [], "only from the second pass on"
+    scene.see(2, 1)
+    for _ in range(2):
+        asyncio.run(scene.pilot._steer(scene.now_s))
+    assert rule.facts == []
+    assert scene.pilot.switchover.gone == (force_after_s is not None)
+    assert scene.executed == ([] if force_after_s else ["migrate-start-postcopy"])
+
+
+def test_what_the_operator_allows_is_the_deadline_and_its_end_is_said(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asked(), switchover_deadline_s=2.0, timeout_s=60.0)
+    scene.see(2, 1)
+    scene.pilot.helm.raise_if_late(scene.now_s + 50, scene.watch.began_s)
+    asyncio.run(scene.pilot.helm.steer(scene.now_s))
+    assert scene.allowed_s == pytest.approx(2.0, abs=1.0)
+    with pytest.raises(LinkError, match="--switchover-deadline"):
+        scene.pilot.helm.raise_if_late(scene.now_s + 50, scene.watch.began_s)
+    with pytest.raises(LinkError, match=r"within 60 s \(--timeout\)"):
+        scene.pilot.helm.raise_if_late(scene.now_s + 61, scene.watch.began_s)
