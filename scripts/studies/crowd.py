@@ -51,14 +51,14 @@ def table(document: dict[str, Any]) -> str:
             ])
         )  # fmt: skip
     relays = [relay for each in rounds for relay in each.get("relays", ())]
-    thinned = [each for each in rounds if each["thinned"]]
+    served = [each for each in rounds if each["thinned"]]
     share = mean(relay["out_bytes"] / relay["in_bytes"] for relay in relays)
     lines += [
         "",
         f"The relays sent {share:.2f} of the bytes they read. A relay's peak was"
         f" {_spread([relay['peak_rss_bytes'] / MIB for relay in relays], 0)} MiB with what all of them share,"
-        f" the service's own {_spread([each['service_peak_bytes'] / MIB for each in thinned], 0)} MiB, and all"
-        f" together had at most {max(each['most_together_bytes'] for each in thinned) / MIB:.0f} MiB.",
+        f" the service's own {_spread([each['service_peak_bytes'] / MIB for each in served], 0)} MiB;"
+        f" all together had at most {max(each['most_together_bytes'] for each in served) / MIB:.0f} MiB.",
     ]
     return "\n".join(lines) + "\n"
 
