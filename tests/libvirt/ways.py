@@ -13,7 +13,7 @@ from typing import Any
 from tests.libvirt.guest import PAGETHRIFT, Guest, RelayAlone, Trip
 from tests.libvirt.hosts import LibvirtHost, until
 from tests.nat import GROUP, redirected
-from tests.services import ServiceProcess
+from tests.services import ServiceProcess, kill_tree
 
 Way = Callable[..., tuple[Trip, dict[str, Any]]]
 """moves the guest, with the options it is given; returns the trip, and what pagethrift itself counted"""
@@ -86,7 +86,7 @@ def unix_socket(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[st
             trip = guest.virsh_migrate("--migrateuri", f"unix://{SOCKET}", *options, **more)
             return trip, _only_end(running)
     finally:
-        pipe.kill()
+        kill_tree(pipe)
         pipe.communicate()
 
 
@@ -117,7 +117,7 @@ def attached(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, 
         process.communicate(timeout=20)
         return trip, _taken(out)
     finally:
-        process.kill()
+        kill_tree(process)
         process.communicate()
 
 
