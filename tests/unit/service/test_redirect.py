@@ -7,53 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pagethrift.errors import PagethriftError
-from pagethrift.lab.guest.cache import cached
-from pagethrift.lab.guest.debian import codename, unpack
 from pagethrift.lab.hosts import namespaces
 from pagethrift.lab.hosts.namespaces import NamespaceThread
 from pagethrift.stream.image import image
+from tests.nat import GROUP, documented_rule, nft_program
 from tests.services import ServiceProcess
 from tests.streams import before, random_stream
 
 pytestmark = pytest.mark.slow
-PAGE = Path(__file__).parents[3] / "docs/operating.md"
-GROUP = 4242
 V4, V6 = "10.5.0.1", "fd05::1"
 PORT = 49160
-
-
-def nft_program() -> tuple[str, dict[str, str]]:
-    """Return nft and what its environment needs; unpacked into the lab's cache where the system has none."""
-    system = shutil.which("nft")
-    if system is not None:
-        return system, {}
-    try:
-        root = cached("nft", lambda folder: {"packages": unpack(("nftables",), codename(), folder)})
-    except PagethriftError as error:
-        pytest.skip(f"NOT TESTED: no nft here, and none can be fetched: {error}")
-    libraries = ":".join(
-        str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu"))
-    )
-    return str(root / "usr/sbin/nft"), {"LD_LIBRARY_PATH": libraries}
-
-
-def documented_rule() -> str:
-    """Return the rule of the page, for a group that needs no entry in /etc/group."""
-    (rule,) = re.findall(r"```\n(table inet pagethrift \{.*?\n\}\n)```", PAGE.read_text(), re.DOTALL)
-    assert "skgid pagethrift" in rule
-    return str(rule).replace("skgid pagethrift", f"skgid {GROUP}")
 
 
 class Net:
@@ -86,7 +58,10 @@ def net() -> Iterator[Net]:
         namespaces.require_rights()
     except PagethriftError as error:
         pytest.skip(f"NOT TESTED: {error}")
-    nft, environment = nft_program()
+    try:
+        nft, environment = nft_program()
+    except PagethriftError as error:
+        pytest.skip(f"NOT TESTED: no nft here, and none can be fetched: {error}")
     name = namespaces.unique_prefix()
     namespaces.create(name)
     thread = NamespaceThread(name)
