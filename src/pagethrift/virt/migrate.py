@@ -67,7 +67,7 @@ async def migrate(
     libvirt = libvirt or load()
     with ExitStack() as stack:
         decider = logged(decider, chosen, options.facts_log, stack, warnings.append)
-        decider = Allowing(decider) if decider is not None else None
+        decider = Allowing(decider, 1 + (options.parallel or 0)) if decider is not None else None
         watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, relayed=True)
         news = asyncio.Event()
         on_relay = relay_reports(watch, news)

@@ -55,7 +55,7 @@ def test_another_clients_migration_is_held_told_and_let_go(monkeypatch: pytest.M
     assert relay.closed
     (one,) = ended
     assert (one.domain, one.result.outcome) == ("g", Outcome.COMPLETED)
-    assert one.result.switchover_reason == "it is time, and libvirt takes 120 ms"
+    assert one.result.switchover_reason == "it is time, and libvirt takes 72 ms"
     assert ("abort",) not in world.calls
 
 

@@ -82,7 +82,7 @@ def test_is_held_before_the_start_and_let_go_by_the_planner() -> None:
     assert relay.told == [1, 2, "go"]
     assert relay.closed
     assert done.result.converged
-    assert done.result.switchover_reason == "it is time, and libvirt takes 120 ms"
+    assert done.result.switchover_reason == "it is time, and libvirt takes 72 ms"
     assert done.result.predicted_downtime_s == pytest.approx(0.1 + LIBVIRT_S)
     assert done.result.warnings == ()
     assert done.where == f"domain g runs at the destination ({DESTINATION})"
