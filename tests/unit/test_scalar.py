@@ -141,6 +141,8 @@ def test_forced_migrations_are_only_judged_by_whether_they_end() -> None:
     assert told["ours"] == ["1 of 1", "-"]
     late = made_up(group("plain", 1), total_s=10.5)  # it ends by itself, but only after the deadline
     assert table(late, "ends by itself")[0][1:] == ["1 of 1", "-"]
+    slow = made_up(group("plain", 3), total_s=12.0)  # live it ended after 10 s: late, and right
+    assert table(slow, "ends by itself")[0][1:] == ["1 of 1", "-"]
 
 
 def test_a_simulator_that_never_ends_has_no_error() -> None:
