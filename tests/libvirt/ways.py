@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pagethrift.lab.hosts.namespaces import NamespaceThread
 from tests.libvirt.guest import PAGETHRIFT, Guest, RelayAlone, Trip
 from tests.libvirt.hosts import LibvirtHost, until
-from tests.nat import GROUP, redirected
+from tests.nat import GROUP, LISTEN, remove_rule, set_rule
+from tests.proxies import Proxy
 from tests.services import ServiceProcess, kill_tree
 
 Way = Callable[..., tuple[Trip, dict[str, Any]]]
@@ -21,24 +23,6 @@ Way = Callable[..., tuple[Trip, dict[str, Any]]]
 PORT = 49216
 """of relays and services: within libvirt's range of ports, and not among those it gives out first"""
 SOCKET = "/run/guest/migration"
-PIPE = """
-import asyncio, contextlib, sys
-async def copy(reader, writer):
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 18):
-            writer.write(data); await writer.drain()
-        writer.write_eof()
-async def serve(reader, writer):
-    far_reader, far_writer = await asyncio.open_unix_connection(sys.argv[3])
-    await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
-    writer.close(); far_writer.close()
-async def main():
-    server = await asyncio.start_server(serve, sys.argv[1], int(sys.argv[2]))
-    print("listens", flush=True)
-    await server.serve_forever()
-asyncio.run(main())
-"""
-"""at the destination, as KubeVirt has it: what comes over TCP goes to QEMU's unix socket"""
 
 
 def plain(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
@@ -58,7 +42,7 @@ def relay_alone(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[st
 def address_map(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
     """The service by an address map: an address of the loopback network stands for the destination."""
     way = f"127.77.0.2:{PORT}={guest.there.host.link_address}"
-    with service(guest.here, "--map", way) as running:
+    with service_on(guest.here, "--map", way) as running:
         uri = f"tcp://127.77.0.2:{PORT}"
         trip = guest.virsh_migrate("--migrateuri", uri, *_listening(guest), *options, **more)
         return trip, _only_end(running)
@@ -66,28 +50,19 @@ def address_map(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[st
 
 def redirect(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
     """The service by a nat rule: virsh is told nothing."""
-    ways = ("--redirect", "127.0.0.1:4400", "--redirect", "[::1]:4400")
-    as_group = ("setpriv", f"--regid={GROUP}", "--clear-groups")
-    with redirected(guest.here.command([])), service(guest.here, *ways, prefix=as_group) as running:
+    with redirected(guest.here), service_on(guest.here, *LISTEN) as running:
         trip = guest.virsh_migrate(*options, **more)
         return trip, _only_end(running)
 
 
 def unix_socket(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
     """Both QEMUs have unix sockets, and the relay's link leads to a pipe at the destination."""
-    address = guest.there.host.link_address
-    far = [sys.executable, "-c", PIPE, address, str(PORT), SOCKET]
-    pipe = subprocess.Popen(guest.there.command(far), stdout=subprocess.PIPE, text=True)
-    try:
-        assert pipe.stdout is not None
-        assert pipe.stdout.readline() == "listens\n"
-        with service(guest.here, "--pair", f"unix:{SOCKET}={address}:{PORT}") as running:
-            guest.here.path(SOCKET).chmod(0o666)  # QEMU is another user
-            trip = guest.virsh_migrate("--migrateuri", f"unix://{SOCKET}", *options, **more)
-            return trip, _only_end(running)
-    finally:
-        kill_tree(pipe)
-        pipe.communicate()
+    with (
+        piped_to(guest.there, SOCKET) as far,
+        service_on(guest.here, "--pair", f"unix:{SOCKET}={far}") as running,
+    ):
+        trip = guest.virsh_migrate("--migrateuri", f"unix://{SOCKET}", *options, **more)
+        return trip, _only_end(running)
 
 
 def steered(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
@@ -129,10 +104,40 @@ QEMU_DECIDES = ("virsh", "relay", "map", "redirect", "unix")
 
 
 @contextlib.contextmanager
-def service(host: LibvirtHost, *options: str, prefix: tuple[str, ...] = ()) -> Iterator[ServiceProcess]:
-    """Run ``relay --serve`` on a host."""
-    with ServiceProcess(*options, prefix=host.command(prefix)) as running:
-        yield running
+def service_on(host: LibvirtHost, *ways: str) -> Iterator[ServiceProcess]:
+    """Run the service there, in a group of its own."""
+    with ServiceProcess(*ways, prefix=host.command([]), group=GROUP) as service:
+        for way in ways:
+            if way.startswith("unix:"):  # QEMU is another user
+                host.path(way.removeprefix("unix:").partition("=")[0]).chmod(0o666)
+        yield service
+
+
+@contextlib.contextmanager
+def redirected(host: LibvirtHost) -> Iterator[None]:
+    """Have the rule of docs/operating.md there."""
+    thread = NamespaceThread(host.host.namespace)
+    try:
+        set_rule(thread)
+        try:
+            yield
+        finally:
+            remove_rule(thread)
+    finally:
+        thread.close()
+
+
+@contextlib.contextmanager
+def piped_to(host: LibvirtHost, path: str) -> Iterator[str]:
+    """Have a pipe there from TCP to a unix socket, as KubeVirt has it; yield its address."""
+    address = host.host.link_address
+    thread = NamespaceThread(host.host.namespace)
+    try:
+        listener = thread.call(socket.create_server, (address, 0))
+        with Proxy(listener, host.path(path)):
+            yield f"{address}:{listener.getsockname()[1]}"
+    finally:
+        thread.close()
 
 
 def _only_end(running: ServiceProcess) -> dict[str, Any]:
