@@ -31,7 +31,7 @@ def trip_of(guest: Guest, way: str, compare: bool) -> dict[str, Any]:
     options = ["--suspend"] if compare else []
     if way not in (*QEMU_DECIDES, "attach"):
         options += ["--downtime-limit", f"{LIMIT_S}s"]
-    guest.run()
+    guest.run(exact=compare)
     guest.here.virsh("migrate-setmaxdowntime", DOMAIN, f"{LIMIT_S * 1000:.0f}")
     trip, ours = WAYS[way](guest, *options, **more)
     if trip.code:
@@ -42,7 +42,7 @@ def trip_of(guest: Guest, way: str, compare: bool) -> dict[str, Any]:
         "link_bytes": trip.link_bytes,
         "downtime_s": trip.downtime_s,
         "passes": trip.passes,
-        "differing_pages": None if trip.differing is None else len(trip.differing),
+        "differing_pages": None if trip.ram is None else len(trip.differing),
         "virsh": _numbers(guest),
         "ours": {name: ours[name] for name in KEPT if name in ours},
     }

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pagethrift.lab.hosts.namespaces import NamespaceThread
-from tests.libvirt.guest import PAGETHRIFT, Guest, RelayAlone, Trip
+from tests.libvirt.guest import Guest, RelayAlone, Trip
 from tests.libvirt.hosts import LibvirtHost, until
+from tests.libvirt.overheard import attached
 from tests.nat import GROUP, LISTEN, remove_rule, set_rule
 from tests.proxies import Proxy
-from tests.services import ServiceProcess, kill_tree
+from tests.services import ServiceProcess
 
 Way = Callable[..., tuple[Trip, dict[str, Any]]]
 """moves the guest, with the options it is given; returns the trip, and what pagethrift itself counted"""
@@ -76,29 +76,19 @@ def parallel(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, 
     return steered(guest, "--parallel", *options, **more)
 
 
-def attached(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
+def attach(guest: Guest, *options: str, **more: Any) -> tuple[Trip, dict[str, Any]]:
     """Virsh begins, ``pagethrift libvirt attach`` steers."""
     near, far = f"127.0.0.1:{PORT}", f"{guest.there.host.link_address}:{PORT}"
-    words = [*PAGETHRIFT, "libvirt", "attach", "--listen", near, "--to", far, "--once", "--json"]
     out = guest.here.path("/run/guest")
-    process = subprocess.Popen(
-        guest.here.command([*words, "--out", "/run/guest/"]), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    try:
-        assert process.stderr.readline() == f"pagethrift: waiting for a migration at {near}\n"
+    with attached(guest.here, near, far, "--out", "/run/guest/") as steering:
         trip = guest.virsh_migrate("--migrateuri", f"tcp://{near}", *_listening(guest), *options, **more)
-        process.communicate(timeout=20)
-        return trip, _taken(out)
-    finally:
-        kill_tree(process)
-        process.communicate()
+        steering.wait(20)
+    return trip, _taken(out)
 
 
 WAYS: dict[str, Way] = {
     "virsh": plain, "relay": relay_alone, "map": address_map, "redirect": redirect, "unix": unix_socket,
-    "migrate": steered, "attach": attached, "parallel": parallel,
+    "migrate": steered, "attach": attach, "parallel": parallel,
 }  # fmt: skip
 QEMU_DECIDES = ("virsh", "relay", "map", "redirect", "unix")
 
