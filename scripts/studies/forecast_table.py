@@ -1,4 +1,4 @@
-"""``python -m scripts.studies.forecast_table``: how far simulations are from live runs, and what a relay costs.
+"""``python -m scripts.studies.forecast_table``: how far simulations are from live runs, what a relay costs.
 
 It writes ``src/pagethrift/forecast/measured.json``, by which `pagethrift forecast` corrects and widens its
 intervals. Simulator against live: the files of ``scripts.studies.faithful``. A relay's cost: the archives
@@ -29,7 +29,13 @@ QUANTILES = np.arange(0.05, 1.0, 0.1)
 """of each family's samples: the ends are those of a 90 % interval"""
 ROW_BYTES = 131
 """of the ledger and its states for a page of 4096 bytes that is not zero (docs/performance.md, Memory)"""
-LATELY = ("channels.parquet", "comparison.parquet", "literature.parquet", "slow-link.parquet", "thesis.parquet")
+LATELY = (
+    "channels.parquet",
+    "comparison.parquet",
+    "literature.parquet",
+    "slow-link.parquet",
+    "thesis.parquet",
+)
 """studies whose relays were like today's, on shaped links, where no RAM was compared"""
 
 
@@ -83,7 +89,7 @@ def _data(each: Mapping[str, float]) -> float:
 
 
 def relay_cost(migrations: Sequence[MigrationResult]) -> dict[str, Any]:
-    """Fit a relay's CPU seconds and peak memory by least squares; ``error`` are quantiles of measured / fitted."""
+    """Fit a relay's CPU seconds and peak memory; ``error`` are quantiles of measured / fitted."""
     taken = [
         each
         for each in migrations
@@ -114,7 +120,7 @@ def _nonzero_pages(each: MigrationResult) -> float:
 
 
 def _fit(measured: F64, terms: Mapping[str, F64], known: F64 | float = 0.0) -> dict[str, Any]:
-    """Return a factor for each term, none negative, that make the relative error small; ``known`` is added."""
+    """Return a factor for each term, none negative, by least squares of the relative error; add ``known``."""
     matrix = np.column_stack(list(terms.values()))
     factors, _ = nnls(matrix / measured[:, None], (measured - known) / measured)
     error = np.quantile(measured / (matrix @ factors + known), QUANTILES)
@@ -126,9 +132,7 @@ def table(results: Path) -> dict[str, Any]:
     """Return the whole table from a folder of results."""
     groups = [each for name in FAITHFUL for each in json.loads((results / name).read_text())["groups"]]
     archives = [results / name for name in LATELY]
-    migrations = [
-        each.result.migration for each in find(archives) if isinstance(each.result, RunResult)
-    ]
+    migrations = [each.result.migration for each in find(archives) if isinstance(each.result, RunResult)]
     return {
         "command": "python -m scripts.studies.forecast_table",
         "simulator": errors(groups),
@@ -140,9 +144,7 @@ def table(results: Path) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.studies.forecast_table", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m scripts.studies.forecast_table", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("docs/results"), metavar="DIR")
     parser.add_argument("--out", type=Path, default=TARGET, metavar="FILE.json")
     chosen = parser.parse_args(arguments)

@@ -77,8 +77,9 @@ def forecast(
 ) -> None:
     """Say what a migration would take in each mode, and which mode to choose. Nothing moves.
 
-    The guest is watched through a migration without a destination, which sees every page it writes. Then each
-    mode is simulated on that recording. The guest runs on, and QEMU's settings are put back, also after Ctrl-C.
+    The guest is watched through a migration without a destination, which sees every page it writes. Then
+    each mode is simulated on that recording. The guest runs on, and QEMU's settings are put back, also after
+    Ctrl-C.
     """
     if domain is not None:
         raise UsageError(NO_DOMAINS.format(domain))

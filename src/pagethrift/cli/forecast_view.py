@@ -26,7 +26,9 @@ class Watching:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
         self._said_s = 0.0
         self._quarter = 0
 

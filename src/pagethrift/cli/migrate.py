@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from pagethrift.cli.auto import Asked, forecasted
 from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
@@ -27,6 +28,7 @@ from pagethrift.cli.exits import complain
 from pagethrift.cli.outside import LogJson, MetricsOption, MigrationId, Outside, checked_id, told
 from pagethrift.cli.progress import View, view
 from pagethrift.errors import QmpError, UsageError
+from pagethrift.forecast.probe import SECONDS
 from pagethrift.live.check import check as check_migration
 from pagethrift.live.handle import Handle
 from pagethrift.live.migrate import migrate as migrate_live
@@ -42,6 +44,7 @@ app = typer.Typer(add_completion=False)
 _LINK = "Link"
 _SWITCHOVER = "Switchover"
 _PLAIN = "Without the relay, for comparison"
+_FORECAST = "Forecast"
 
 EPILOG = (
     "Example: pagethrift migrate --qmp /run/vm1.qmp --to host2:4444 --destination-qmp /run/vm1-new.qmp"
@@ -181,6 +184,27 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only say, a line each, for what this migration would fail.")
     ] = False,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Make a forecast first, and migrate in the mode that it recommends, or not at all. Needs"
+            " --bandwidth.",
+            rich_help_panel=_FORECAST,
+        ),
+    ] = False,
+    watch: Annotated[
+        str, typer.Option(help="How long --auto watches the guest before.", rich_help_panel=_FORECAST)
+    ] = f"{SECONDS:g}s",
+    forecast: Annotated[
+        Path | None,
+        typer.Option(
+            help="A forecast made before, which the result keeps beside what came; --auto takes the mode from"
+            " it.",
+            metavar="FILE.json",
+            rich_help_panel=_FORECAST,
+        ),
+    ] = None,
     compare: Annotated[
         bool,
         typer.Option(help="Refuse a destination whose machine, memory or devices differ from the source's."),
@@ -233,6 +257,7 @@ def migrate(
         lines = asyncio.run(check_migration(options))
         typer.echo(json_library.dumps(lines) if json else "\n".join(lines) or "nothing was found against it")
         sys.exit(QmpError.exit_code if lines else 0)
+    options = forecasted(options, Asked(auto, parse_seconds(watch), forecast), json)
     handle = Handle(options)
     outside = Outside(lambda: handle.running, handle.change, metrics, log_json)
     with told(outside, "migrate"), view(json, quiet=log_json) as shown:

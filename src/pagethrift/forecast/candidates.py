@@ -72,11 +72,11 @@ class Candidate:
         return {} if self.features is None else self.features.as_features()
 
 
-def candidates(written_pages: int, channels: bool = True) -> list[Candidate]:
+def candidates(written_pages: int, channels: bool = True, relayed: bool = False) -> list[Candidate]:
     """Return every mode that can be simulated and run live, the likely choices first.
 
     ``written_pages``: pages that the guest writes, for the size of XBZRLE's cache. ``channels``: whether the
-    destination can take compressed channels.
+    destination can take compressed channels. ``relayed``: leave out what migrates without the relay.
     """
     cache_mib = _cache_mib(written_pages)
     found = [Candidate(DEFAULT, DEFAULT, Family.CHANNELS, draws=MANY, drawn=True)] if channels else []
@@ -114,7 +114,7 @@ def candidates(written_pages: int, channels: bool = True) -> list[Candidate]:
         row = make()
         if name != DEFAULT and not row.refuses_live and not row.qemu_decides:
             found.append(Candidate(name, name, Family.RELAY, f"--strategy {name}", compress=Compress.OFF))
-    return found
+    return [each for each in found if not (relayed and each.plain)]
 
 
 def _cache_mib(written_pages: int) -> int:
@@ -124,4 +124,3 @@ def _cache_mib(written_pages: int) -> int:
     while size < min(wanted, _LARGEST_CACHE_MIB):
         size *= 2
     return size
-

@@ -54,12 +54,10 @@ def forecasting(trace: Trace, settings: ForecastSettings, subject: Subject) -> S
     used_bytes = int(np.count_nonzero(trace.content > 0)) * PAGE_BYTES
     one_pass_s = used_bytes / (settings.bandwidth_bps * PAYLOAD_SHARE)
     horizon_s = max(LEAST_HORIZON_S, HORIZON_PASSES * one_pass_s)
-    modes = candidates(len(np.unique(trace.writes.page)), settings.channels)
+    modes = candidates(len(np.unique(trace.writes.page)), settings.channels, settings.relayed)
     tasks = [task for each in modes for task in _draws(each, trace.duration_s, settings, horizon_s)]
     pairs: Pairs = list(zip(tasks, (yield tasks), strict=True))
-    found = [
-        judged(each, [(task, one) for task, one in pairs if task.candidate is each]) for each in modes
-    ]
+    found = [judged(each, [(task, one) for task, one in pairs if task.candidate is each]) for each in modes]
     needed_s = None
     if not any(each.converges is Converges.YES and not each.caution for each in found):
         longer = [replace(tasks[0], downtime_limit_s=settings.downtime_limit_s * times) for times in LIMITS]

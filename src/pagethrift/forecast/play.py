@@ -34,6 +34,8 @@ class ForecastSettings:
     """as in `migrate`: when the switchover is forced"""
     channels: bool = True
     """whether the destination can take compressed channels"""
+    relayed: bool = False
+    """leave out what migrates without the relay"""
     curve: bool = False
     """also simulate slower and faster links, for a plot"""
 

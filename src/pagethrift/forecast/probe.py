@@ -15,6 +15,7 @@ from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.work import Simulated, forecast_trace
 from pagethrift.live.recorder import RecordOptions, RecordProgress, record
 from pagethrift.model.forecast import Cost, Forecast
+from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.trace.format import TraceHeader
 from pagethrift.trace.read import Trace
 from pagethrift.units import format_bytes
@@ -86,7 +87,7 @@ def _cost(header: TraceHeader, logged_s: float) -> Cost:
         logged_s=round(logged_s, 1),
         what=(
             f"QEMU ran a migration without a destination, read its dirty log {len(header.sweeps)} times and"
-            f" copied {format_bytes(read_pages * 4096)} of pages to this process, which kept numbers and sizes"
-            " only; then it was cancelled, and all settings were put back"
+            f" copied {format_bytes(read_pages * PAGE_BYTES)} of pages to this process, which kept numbers and"
+            " sizes only; then it was cancelled, and all settings were put back"
         ),
     )

@@ -13,9 +13,7 @@ NEAR = 1.5
 """of the downtime limit: what a mode may need when no mode is sure to keep it"""
 
 
-def recommend(
-    modes: Sequence[ModeForecast], limit_s: float, needed_s: float | None = None
-) -> Recommendation:
+def recommend(modes: Sequence[ModeForecast], limit_s: float, needed_s: float | None = None) -> Recommendation:
     """Return the mode to choose; without a name where none can be recommended.
 
     ``needed_s``: a downtime limit with which the default strategy would converge, where none does.
@@ -48,7 +46,7 @@ def _simplest(usable: Sequence[ModeForecast]) -> ModeForecast:
     """Return the mode to choose among the shortest: plain QEMU before a relay, an earlier row before a later."""
     least_s = min(map(_total_s, usable))
     short = [each for each in usable if _total_s(each) <= AS_FAST * least_s]
-    return min(short, key=lambda each: (not each.plain or bool(each.features)))
+    return min(short, key=lambda each: not each.plain or bool(each.features))
 
 
 def _total_s(mode: ModeForecast) -> float:
@@ -68,12 +66,14 @@ def _words(found: Interval | None) -> str:
 
 
 def _why_none(modes: Sequence[ModeForecast], limit_s: float, needed_s: float | None) -> str:
-    perhaps = [each.name for each in modes if each.converges is Converges.PERHAPS and not each.caution]
-    ways = ["wait until the guest writes less, or force the switchover with --force-after"]
-    if needed_s is not None:
-        ways.insert(0, f"allow {format_seconds(needed_s)} of downtime")
+    help_ = [f"allow {format_seconds(needed_s)} of downtime"] if needed_s is not None else []
+    help_.append("wait until the guest writes less, or force the switchover with --force-after")
     cautious = [each.name for each in modes if each.caution and each.converges is not Converges.NO]
     if cautious:
-        ways.append(f"{' or '.join(cautious)} may end it, at the guest's cost")
+        help_.append(f"{' or '.join(cautious)} may end it, at the guest's cost")
+    perhaps = [each.name for each in modes if each.converges is Converges.PERHAPS and not each.caution]
     unsure = f" (perhaps {', '.join(perhaps[:2])})" if perhaps else ""
-    return f"No mode is sure to converge and keep near {format_seconds(limit_s)} of downtime{unsure}: {'; '.join(ways)}."
+    return (
+        f"No mode is sure to converge and come near {format_seconds(limit_s)} of downtime{unsure}:"
+        f" {'; '.join(help_)}."
+    )

@@ -288,6 +288,7 @@ class _LiveMigration:
             error=error,
             warnings=tuple(filter(None, warnings)),
             channels=self._ends.channels,
+            forecast=self._options.forecast,
         )
         return self._written(result)
 

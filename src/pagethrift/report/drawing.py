@@ -111,13 +111,15 @@ _METADATA = ("Creator", "Date", "Format", "Type")
 
 
 def picture(draw: Draw, size_in: tuple[float, float], suffix: str, title: str, description: str) -> bytes:
-    """Return a drawing as a file's content: ``suffix`` is .svg, .png or .html. Raises UsageError for others."""
+    """Return a drawing as a file's content; ``suffix``: .svg, .png or .html. Raises UsageError for others."""
     match suffix.lower():
         case ".svg":
             return standalone_svg(draw, size_in, title, description).encode()
         case ".html":
             page = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{}</title>\n{}</html>\n'
-            return Markup(page).format(title, Markup(standalone_svg(draw, size_in, title, description))).encode()
+            return (
+                Markup(page).format(title, Markup(standalone_svg(draw, size_in, title, description))).encode()
+            )
         case ".png":
             content = BytesIO()
             with _figure(draw, *size_in) as figure:

@@ -1,4 +1,4 @@
-"""The drawing of a forecast: total time and downtime against the link, and where each mode stops converging."""
+"""The drawing of a forecast: total time and downtime against the link; where modes stop converging."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ def drawing(forecast: Forecast) -> Draw:
 
 def in_words(forecast: Forecast) -> str:
     """Return the drawing in words, for screen readers."""
-    return " ".join(
-        f"{mode.name}: {_from_words(mode)}." for mode in forecast.modes if mode.curve
-    )
+    return " ".join(f"{mode.name}: {_from_words(mode)}." for mode in forecast.modes if mode.curve)
 
 
 def _from_words(mode: ModeForecast) -> str:
