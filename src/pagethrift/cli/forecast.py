@@ -99,7 +99,7 @@ def forecast(
     if plot is not None:
         _ready_to_draw(plot)
     made = forecast_or_end(
-        Probe(parse_qmp_path(qmp, "--qmp"), parse_seconds(seconds)) if qmp else None, trace, settings
+        Probe(parse_qmp_path(qmp, "--qmp"), _watched_s(seconds)) if qmp else None, trace, settings
     )
     if out is not None:
         _write(out, made.to_json())
@@ -124,6 +124,11 @@ def forecast_or_end(probe: Probe | None, trace: Path | None, settings: ForecastS
         complain(f"interrupted; {sentence or INTERRUPTED}")
         sys.exit(130)
     return made
+
+
+def _watched_s(text: str) -> float:
+    """Return seconds; the option's name is unit enough. Raises UsageError."""
+    return parse_seconds(f"{text}s" if text.strip().isdecimal() else text)
 
 
 def _ready_to_draw(path: Path) -> None:

@@ -153,7 +153,7 @@ def judged(candidate: Candidate, pairs: Pairs) -> ModeForecast:
 def _answer(share: float, agreed: float) -> Converges:
     if share >= SURE:
         return Converges.YES if agreed >= AGREES else Converges.PERHAPS
-    return Converges.NO if share <= 1 - SURE else Converges.PERHAPS
+    return Converges.NO if 1 - share >= SURE else Converges.PERHAPS
 
 
 def _interval(values: F64) -> Interval:

@@ -87,7 +87,7 @@ def _cost(header: TraceHeader, logged_s: float) -> Cost:
         logged_s=round(logged_s, 1),
         what=(
             f"QEMU ran a migration without a destination, read its dirty log {len(header.sweeps)} times and"
-            f" copied {format_bytes(read_pages * PAGE_BYTES)} of pages to this process, which kept numbers and"
-            " sizes only; then it was cancelled, and all settings were put back"
+            f" copied {format_bytes(read_pages * PAGE_BYTES)} of pages to this process, which kept numbers"
+            " and sizes only; then it was cancelled, and all settings were put back"
         ),
     )

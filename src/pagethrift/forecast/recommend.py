@@ -43,7 +43,7 @@ def recommend(modes: Sequence[ModeForecast], limit_s: float, needed_s: float | N
 
 
 def _simplest(usable: Sequence[ModeForecast]) -> ModeForecast:
-    """Return the mode to choose among the shortest: plain QEMU before a relay, an earlier row before a later."""
+    """Return one of the shortest modes: plain QEMU before a relay, an earlier row before a later."""
     least_s = min(map(_total_s, usable))
     short = [each for each in usable if _total_s(each) <= AS_FAST * least_s]
     return min(short, key=lambda each: not each.plain or bool(each.features))

@@ -1,4 +1,4 @@
-"""Forecasts against what came: errors of the medians, coverage of the intervals, right about converging."""
+"""Forecasts against what came: errors, coverage of the intervals, right about converging."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pagethrift.units import format_seconds
 HEADINGS = ("forecast of", "runs", "error, median", "error, 90th percentile", "within the 90 % interval")
 NOTE = (
     "Each run that has a forecast, against the forecast of its own mode. The error of TT and TD is the"
-    " forecast's median / measured - 1, that of DT the difference; both without their sign. TD: RAM data, sent"
-    " for the first time and again."
+    " forecast's median / measured - 1, that of DT the difference; both without their sign. TD: RAM data,"
+    " sent for the first time and again."
 )
 _IGNORED = "max-bandwidth"
 """a feature that is no mode of its own"""
