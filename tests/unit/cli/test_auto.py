@@ -65,7 +65,8 @@ def test_strategy_and_hold_budget_come_from_the_forecast(
 def test_every_mode_can_be_migrated_in(candidate: Any) -> None:
     one = mode(
         candidate.name, plain=candidate.plain, channels=candidate.channels,
-        features=candidate.result_features, parameters=candidate.result_parameters, strategy="qemu" if candidate.plain else candidate.row,
+        features=candidate.result_features, parameters=candidate.result_parameters,
+        strategy="qemu" if candidate.plain else candidate.row,
     )  # fmt: skip
     if candidate.caution:
         return
