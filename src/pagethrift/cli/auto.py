@@ -14,7 +14,7 @@ from pagethrift.cli.exits import complain
 from pagethrift.cli.forecast import forecast_or_end
 from pagethrift.errors import UsageError
 from pagethrift.forecast.play import ForecastSettings
-from pagethrift.forecast.probe import Probe
+from pagethrift.forecast.probe import SECONDS, Probe
 from pagethrift.given_file import read_json
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.model.channels import Compress
@@ -30,7 +30,8 @@ class Asked:
     """What the command line asks of forecasts."""
 
     auto: bool = False
-    watch_s: float = 20.0
+    watch_s: float | None = None
+    """how long to watch the guest; None: not at all, unless ``auto`` needs it"""
     file: Path | None = None
     """a forecast made before"""
 
@@ -41,20 +42,25 @@ def forecasted(options: MigrateOptions, asked: Asked, as_json: bool = False) -> 
     Raises UsageError where it recommends none and no deadline forces the migration, and for a forecast that
     is too old. A signal meanwhile ends the process.
     """
-    made = read_forecast(asked.file) if asked.file is not None else None
-    if not asked.auto:
-        return replace(options, forecast=made)
-    _check(options)
-    if made is None:
+    if asked.auto:
+        _check(options)
+    if asked.file is not None:
+        if asked.watch_s is not None:
+            raise UsageError("--forecast takes a forecast made before, --watch makes one: give one of them")
+        made = read_forecast(asked.file)
+        if asked.auto and time.time() > made.expires_unix_s:
+            raise UsageError(
+                f"--forecast {asked.file}: has expired; leave it out, and the guest is watched again"
+            )
+    elif asked.auto or asked.watch_s is not None:
         options.check()
-        made = forecast_or_end(Probe(options.source_qmp, asked.watch_s), None, settings_for(options))
-    elif time.time() > made.expires_unix_s:
-        raise UsageError(
-            f"--forecast {asked.file}: has expired; leave it out, and the guest is watched again"
-        )
+        probe = Probe(options.source_qmp, SECONDS if asked.watch_s is None else asked.watch_s)
+        made = forecast_or_end(probe, None, settings_for(options))
+    else:
+        return options
     if as_json:
         typer.echo(json.dumps({"type": "forecast", **made.to_data()}))
-    return recommended(options, made)
+    return recommended(options, made) if asked.auto else replace(options, forecast=made)
 
 
 def read_forecast(path: Path) -> Forecast:
@@ -68,7 +74,7 @@ def read_forecast(path: Path) -> Forecast:
 def settings_for(options: MigrateOptions) -> ForecastSettings:
     """Return what a forecast has to know of a migration with these options. Raises UsageError."""
     if options.bandwidth_bps is None:
-        raise UsageError("--auto needs the rate of the link: give --bandwidth, e.g. 1Gbit")
+        raise UsageError("a forecast needs the rate of the link: give --bandwidth, e.g. 1Gbit")
     # without its monitor a destination has channels only if the operator says so
     told = options.destination_qmp is not None or options.channels is not None
     return ForecastSettings(
@@ -110,7 +116,10 @@ def _check(options: MigrateOptions) -> None:
 
 def _features(found: Mapping[str, Setting]) -> PlainFeatures:
     cache = found.get("xbzrle-cache-size")
-    return PlainFeatures(xbzrle_cache_bytes=int(cache) if cache is not None else None)
+    return PlainFeatures(
+        xbzrle_cache_bytes=int(cache) if cache is not None else None,
+        max_bandwidth_bps=int(found.get("max-bandwidth", 0)),
+    )
 
 
 def _numbers(mode: ModeForecast) -> dict[str, float]:

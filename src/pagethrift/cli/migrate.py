@@ -194,8 +194,14 @@ def migrate(
         ),
     ] = False,
     watch: Annotated[
-        str, typer.Option(help="How long --auto watches the guest before.", rich_help_panel=_FORECAST)
-    ] = f"{SECONDS:g}s",
+        str | None,
+        typer.Option(
+            help=f"How long the guest is watched for the forecast (with --auto: {SECONDS:g}s). Without --auto"
+            " the result keeps the forecast, and you choose the mode.",
+            metavar="DURATION",
+            rich_help_panel=_FORECAST,
+        ),
+    ] = None,
     forecast: Annotated[
         Path | None,
         typer.Option(
@@ -257,7 +263,7 @@ def migrate(
         lines = asyncio.run(check_migration(options))
         typer.echo(json_library.dumps(lines) if json else "\n".join(lines) or "nothing was found against it")
         sys.exit(QmpError.exit_code if lines else 0)
-    options = forecasted(options, Asked(auto, parse_seconds(watch), forecast), json)
+    options = forecasted(options, Asked(auto, parse_seconds(watch) if watch else None, forecast), json)
     handle = Handle(options)
     outside = Outside(lambda: handle.running, handle.change, metrics, log_json)
     with told(outside, "migrate"), view(json, quiet=log_json) as shown:

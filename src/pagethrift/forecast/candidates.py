@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pagethrift.forecast.measured import Family
 from pagethrift.live.migrate_options import PlainFeatures
@@ -18,6 +18,9 @@ MANY, SOME, FEW = 12, 6, 3
 HOLD_SHARES = (0.0, 0.5)
 """budgets of held pages that are tried beside the default, as shares of the downtime limit"""
 NOT_SIMULATED = ("multifd, multifd-zstd: the simulator has no model of QEMU's own channels",)
+_UNCAPPED = PlainFeatures(max_bandwidth_bps=0)
+_PLAIN = "--plain --max-bandwidth 0"
+"""QEMU's own limit, 128 MiB/s unless it was changed, is no matter of a mode: for a relay it is lifted too"""
 _SMALLEST_CACHE_MIB, _LARGEST_CACHE_MIB = 64, 4096
 _CACHE_SHARE = 1.5
 """XBZRLE's cache is direct-mapped: pages that share a slot throw each other out"""
@@ -85,20 +88,21 @@ def candidates(written_pages: int, channels: bool = True, relayed: bool = False)
             f"{DEFAULT}, plain pages", DEFAULT, Family.THIN, "--compress off", compress=Compress.OFF,
             draws=SOME if channels else MANY, drawn=True,
         ),
-        Candidate("plain", "kvm-default", Family.PLAIN, "--plain", features=PlainFeatures(), draws=MANY,
-                  drawn=True),
         Candidate(
-            f"xbzrle:{cache_mib}MiB", "kvm-xbzrle", Family.XBZRLE, f"--plain --xbzrle-cache {cache_mib}MiB",
-            {"cache_mib": cache_mib}, features=PlainFeatures(xbzrle_cache_bytes=cache_mib << 20), draws=SOME,
-            drawn=True,
+            "plain", "kvm-default", Family.PLAIN, _PLAIN, features=_UNCAPPED, draws=MANY, drawn=True
         ),
         Candidate(
-            "auto-converge", "kvm-auto-converge", Family.AUTO_CONVERGE, "--plain --auto-converge",
-            features=PlainFeatures(auto_converge=True), caution=_THROTTLES, drawn=True,
+            f"xbzrle:{cache_mib}MiB", "kvm-xbzrle", Family.XBZRLE, f"{_PLAIN} --xbzrle-cache {cache_mib}MiB",
+            {"cache_mib": cache_mib}, features=replace(_UNCAPPED, xbzrle_cache_bytes=cache_mib << 20),
+            draws=SOME, drawn=True,
         ),
         Candidate(
-            "post-copy", "kvm-post-copy", Family.POST_COPY, "--plain --post-copy",
-            {"from_round": PlainFeatures().post_copy_round}, features=PlainFeatures(post_copy=True),
+            "auto-converge", "kvm-auto-converge", Family.AUTO_CONVERGE, f"{_PLAIN} --auto-converge",
+            features=replace(_UNCAPPED, auto_converge=True), caution=_THROTTLES, drawn=True,
+        ),
+        Candidate(
+            "post-copy", "kvm-post-copy", Family.POST_COPY, f"{_PLAIN} --post-copy",
+            {"from_round": PlainFeatures().post_copy_round}, features=replace(_UNCAPPED, post_copy=True),
             caution=_SPLITS, drawn=True,
         ),
     ]  # fmt: skip

@@ -9,6 +9,8 @@ from pagethrift.units import format_seconds
 
 AS_FAST = 1.05
 """modes whose total time is so close to the shortest count as equal, and the simplest of them is chosen"""
+LIFTED = "max-bandwidth"
+"""a feature that makes a mode no less simple"""
 NEAR = 1.5
 """of the downtime limit: what a mode may need when no mode is sure to keep it"""
 
@@ -46,7 +48,7 @@ def _simplest(usable: Sequence[ModeForecast]) -> ModeForecast:
     """Return one of the shortest modes: plain QEMU before a relay, an earlier row before a later."""
     least_s = min(map(_total_s, usable))
     short = [each for each in usable if _total_s(each) <= AS_FAST * least_s]
-    return min(short, key=lambda each: not each.plain or bool(each.features))
+    return min(short, key=lambda each: not each.plain or bool(each.features.keys() - {LIFTED}))
 
 
 def _total_s(mode: ModeForecast) -> float:

@@ -93,7 +93,7 @@ def is_of(mode: ModeForecast, result: MigrationResult) -> bool:
     if mode.plain != (result.mode is Mode.PLAIN):
         return False
     if mode.plain:
-        return mode.features.keys() == result.features.keys() - {_IGNORED}
+        return mode.features.keys() - {_IGNORED} == result.features.keys() - {_IGNORED}
     same = mode.strategy == result.strategy and bool(mode.channels) == bool(result.channels)
     return same and dict(mode.parameters) == dict(result.parameters)
 

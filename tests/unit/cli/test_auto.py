@@ -88,6 +88,18 @@ def test_nothing_moves_where_nothing_is_recommended(asked: list[Any], tmp_path: 
     assert (forced.strategy, forced.forecast) == ("pagethrift", none)
 
 
+def test_a_forecast_can_be_kept_beside_a_mode_of_your_own(asked: list[Any]) -> None:
+    options = replace(OPTIONS, plain=True)
+    found = forecasted(options, Asked(watch_s=5.0))
+    assert found.forecast is not None
+    assert replace(found, forecast=None) == options
+    assert asked[0][0] == Probe("/run/vm1.qmp", 5.0)
+    forecasted(OPTIONS, Asked(auto=True))
+    assert asked[1][0] == Probe("/run/vm1.qmp", 20.0)
+    with pytest.raises(UsageError, match="give one of them"):
+        forecasted(OPTIONS, Asked(watch_s=5.0, file=Path("f.json")))
+
+
 def test_a_forecast_from_a_file(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f.json"
     made = forecast(mode("plain"))
