@@ -17,7 +17,7 @@ from pagethrift.cli.exits import complain
 from pagethrift.cli.forecast_view import Watching, shown
 from pagethrift.errors import UsageError
 from pagethrift.forecast.play import SPREAD, ForecastSettings
-from pagethrift.forecast.probe import INTERRUPTED, SECONDS, Probe, forecast_file, forecast_guest
+from pagethrift.forecast.probe import SECONDS, Probe, forecast_file, forecast_guest
 from pagethrift.model.forecast import Forecast
 from pagethrift.units import parse_bandwidth, parse_seconds
 from pagethrift.whole_file import check_output, whole_file, write_text
@@ -112,16 +112,20 @@ def forecast(
 
 
 def forecast_or_end(probe: Probe | None, trace: Path | None, settings: ForecastSettings) -> Forecast:
-    """Make a forecast, showing progress on standard error; a signal ends the process with code 130."""
+    """Make a forecast of a guest, or else of a trace, showing progress on standard error.
+
+    A signal ends the process with code 130.
+    """
     with Watching() as watching:
         if probe is not None:
             made, sentence = until_signal(
                 lambda: forecast_guest(probe, settings, watching.watched, watching.simulated)
             )
-        elif trace is not None:
+        else:
+            assert trace is not None
             made, sentence = until_signal(lambda: forecast_file(trace, settings, watching.simulated))
     if made is None:
-        complain(f"interrupted; {sentence or INTERRUPTED}")
+        complain(f"interrupted; {sentence}")
         sys.exit(130)
     return made
 
