@@ -120,7 +120,7 @@ def _words(found: Interval | None, show: Callable[[float], str]) -> str:
 
 
 def _cost(made: Forecast, now_unix_s: float) -> str:
-    logged = f"The guest ran {made.cost.logged_s:.1f} s under dirty logging; " if made.cost.logged_s else ""
+    logged = f"{made.cost.logged_s:.1f} s under dirty logging; " if made.cost.logged_s else ""
     left_s = made.expires_unix_s - now_unix_s
     until = f"expires in {left_s / 60:.0f} min" if left_s > 0 else "expired: watch the guest again"
-    return f"{logged}{made.cost.what}. The forecast {until}."
+    return f"Cost for the guest: {logged}{made.cost.what}. The forecast {until}."

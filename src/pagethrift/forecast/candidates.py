@@ -13,7 +13,7 @@ from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.strategies.base import Strategy
 from pagethrift.strategies.table import DEFAULT, TABLE, strategy
 
-MANY, SOME, FEW = 12, 6, 3
+MANY, SOME, FEW = 24, 8, 4
 """simulated migrations of a mode: the likely choices get more"""
 HOLD_SHARES = (0.0, 0.5)
 """budgets of held pages that are tried beside the default, as shares of the downtime limit"""

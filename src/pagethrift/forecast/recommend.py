@@ -9,6 +9,8 @@ from pagethrift.units import format_seconds
 
 AS_FAST = 1.05
 """modes whose total time is so close to the shortest count as equal, and the simplest of them is chosen"""
+SAME = 1.01
+"""differences below a hundredth are not worth a word"""
 LIFTED = "max-bandwidth"
 """a feature that makes a mode no less simple"""
 NEAR = 1.5
@@ -31,10 +33,11 @@ def recommend(modes: Sequence[ModeForecast], limit_s: float, needed_s: float | N
     if len(usable) == 1:
         place = "the only mode"
     else:
-        place = "the shortest" if _total_s(chosen) == least_s else "the simplest of the shortest"
+        alike = _total_s(chosen) <= SAME * least_s
+        place = "the shortest" if alike else f"the simplest within {AS_FAST - 1:.0%} of the shortest"
         place += f" of {len(usable)} modes"
     keep = "keep" if keeping else "come near"
-    others = sorted((each for each in modes if each is not chosen and each.total_time_s), key=_total_s)
+    others = sorted((each for each in modes if each.total_time_s and not each.caution), key=_total_s)
     next_best = next((each for each in others if each.plain != chosen.plain), None)
     against = f" ({next_best.name}: {_fate(next_best)})" if next_best else ""
     reason = (

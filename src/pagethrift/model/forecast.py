@@ -105,7 +105,7 @@ class Cost:
 
     logged_s: float = 0.0
     """seconds for which QEMU kept a dirty log, as a migration does"""
-    what: str = "nothing: the trace is a recording made before"
+    what: str = "none: the guest was recorded before"
     """what QEMU did, one line"""
 
 

@@ -65,7 +65,9 @@ def test_people_read_a_table_the_recommendation_and_the_cost(forecaster: Forecas
     assert "no (0 of 10)" in done.stdout
     assert "Recommended: It is the shortest." in done.stdout
     assert "pagethrift migrate --param hold_share=0 ..." in done.stdout
-    assert "The guest ran 23.4 s under dirty logging; QEMU did this. The forecast expired" in done.stdout
+    assert (
+        "Cost for the guest: 23.4 s under dirty logging; QEMU did this. The forecast expired" in done.stdout
+    )
     assert "Not simulated: multifd: no model." in done.stdout
     assert done.stderr == "pagethrift: warning: odd\n"
 

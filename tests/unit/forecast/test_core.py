@@ -127,7 +127,7 @@ def test_every_applicable_mode_is_asked_for(tmp_path: Path) -> None:
     assert {"pagethrift", "plain", "xbzrle:64MiB", "post-copy", "auto-converge", "xen", "thesis"} <= names
     assert not names & {"wang", "thesis-literal", "kvm-default"}
     begins = {task.begin_s for task in tasks if task.candidate.name == "plain"}
-    assert len(begins) == 12
+    assert len(begins) == 24
     assert 0 < min(begins) < max(begins) < trace.duration_s
     rates = [task.bandwidth_bps / LINK_BPS for task in tasks]
     assert 0.95 <= min(rates) < 0.97
