@@ -57,7 +57,7 @@ class Candidate:
 
     def made(self) -> Strategy:
         """Return the strategy for one simulated migration."""
-        return strategy(self.row, **self.parameters)
+        return strategy(self.row, "", **self.parameters)
 
     @property
     def channels(self) -> int:

@@ -140,7 +140,7 @@ def test_every_applicable_mode_is_asked_for(tmp_path: Path) -> None:
     "settings",
     [{"bandwidth_bps": 0.0}, {"bandwidth_spread": 1.0}, {"downtime_limit_s": 0.0}, {"force_after_s": 0.0}],
 )
-def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, float]) -> None:
+def test_impossible_settings_are_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         next(forecasting(made(tmp_path), replace(ForecastSettings(LINK_BPS), **settings), SUBJECT))
 

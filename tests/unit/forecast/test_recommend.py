@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pagethrift.forecast.recommend import recommend
 from pagethrift.model.forecast import Converges, Interval
 from tests.forecasts import mode
 
-NO = {"converges": Converges.NO, "converged": 0, "total_time_s": None, "downtime_s": None}
-LONG = {"downtime_s": Interval(0.5, 0.6, 0.7)}
-NEAR = {"downtime_s": Interval(0.25, 0.32, 0.36)}
+NO: dict[str, Any] = {"converges": Converges.NO, "converged": 0, "total_time_s": None, "downtime_s": None}
+LONG: dict[str, Any] = {"downtime_s": Interval(0.5, 0.6, 0.7)}
+NEAR: dict[str, Any] = {"downtime_s": Interval(0.25, 0.32, 0.36)}
 
 
 def test_the_shortest_that_keeps_the_limit() -> None:

@@ -19,7 +19,11 @@ from tests.forecasts import forecast, mode
 from tests.unit.report.samples import migration, result, write
 from tests.unit.report.samples import run as sample
 
-OURS = {"parameters": dict(strategy("pagethrift").parameters), "channels": 2, "first_round_bytes": 10**8}
+OURS: dict[str, Any] = {
+    "parameters": dict(strategy("pagethrift").parameters),
+    "channels": 2,
+    "first_round_bytes": 10**8,
+}
 
 
 def run(total_s: float, made: Forecast | None = None, name: str = "pagethrift", **changes: Any) -> Run:
@@ -50,13 +54,13 @@ def test_each_run_is_held_against_its_own_mode() -> None:
     assert forecast_of(run(1.0, made, channels=0).migration) == modes[1]
     assert forecast_of(run(1.0, made, "plain", features={"max-bandwidth": 0}).migration) == modes[2]
     assert forecast_of(run(1.0, made, "plain", features={"xbzrle-cache-size": 1 << 20}).migration) == modes[3]
-    other = OURS["parameters"] | {"hold_share": 0.5}  # type: ignore[operator]
+    other = OURS["parameters"] | {"hold_share": 0.5}
     assert forecast_of(run(1.0, made, parameters=other).migration) is None
     assert forecast_of(migration("pagethrift", **OURS)) is None
 
 
 def test_a_forced_run_counts_where_the_forecast_knew_the_deadline() -> None:
-    forced = {"converged": False, "forced_at_s": 9.0}
+    forced: dict[str, Any] = {"converged": False, "forced_at_s": 9.0}
     unaware, aware = forecast(mode()), forecast(mode(), force_after_s=9.0)
     assert calibrations([run(10.0, unaware, **forced)]) == []
     assert [each.runs for each in calibrations([run(10.0, aware, **forced)])] == [1, 1, 1]
@@ -65,7 +69,7 @@ def test_a_forced_run_counts_where_the_forecast_knew_the_deadline() -> None:
 def test_right_about_converging() -> None:
     no = forecast(mode(converges=Converges.NO, converged=0))
     perhaps = forecast(mode(converges=Converges.PERHAPS, converged=6))
-    forced = {"converged": False, "forced_at_s": 9.0}
+    forced: dict[str, Any] = {"converged": False, "forced_at_s": 9.0}
     runs = [
         run(1.0),
         run(1.0, **forced),
