@@ -43,8 +43,7 @@ def test_a_guest_is_forecast_and_stays_as_it_was(qemu_binary: QemuLike, short_pa
     assert "simulating" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("while_", ["watching", "simulating"])
+@pytest.mark.parametrize(("number", "while_"), [(signal.SIGINT, "watching"), (signal.SIGTERM, "simulating")])
 def test_ctrl_c_leaves_guest_and_settings_as_they_were(
     qemu_binary: QemuLike, short_path: Path, number: int, while_: str
 ) -> None:
