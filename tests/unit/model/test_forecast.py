@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pagethrift.errors import UsageError
 from pagethrift.model.forecast import Forecast, Interval
 from pagethrift.model.result import MigrationResult
 from pagethrift.report.runs import check_types, from_migration
+from pagethrift.results.archive import read_archive, write_archive
 from tests.forecasts import forecast, mode
 from tests.unit.report.samples import migration
 
@@ -29,6 +31,12 @@ def test_a_result_holds_it_beside_what_came() -> None:
     assert again == result
     assert MigrationResult.from_json(migration().to_json()).forecast is None
     assert from_migration(again, 0).migration.forecast == forecast()
+
+
+def test_an_archive_loses_nothing_of_it(tmp_path: Path) -> None:
+    result = migration("pagethrift", forecast=forecast())
+    assert write_archive([("r.json", result)], "folder", tmp_path / "a.parquet") == 1
+    assert [found.result for found in read_archive(tmp_path / "a.parquet")] == [result]
 
 
 @pytest.mark.parametrize(
