@@ -14,7 +14,7 @@ import numpy as np
 
 from pagethrift.forecast import curve
 from pagethrift.forecast.candidates import NOT_SIMULATED, Candidate, candidates
-from pagethrift.forecast.measured import errors, relay_cost
+from pagethrift.forecast.measured import LEAST_DOWNTIME_S, errors, relay_cost
 from pagethrift.forecast.play import PAYLOAD_SHARE, ForecastSettings, Played, Task
 from pagethrift.forecast.recommend import recommend
 from pagethrift.model.forecast import Converges, Cost, Forecast, Interval, ModeForecast
@@ -27,8 +27,6 @@ LEAST_HORIZON_S, HORIZON_PASSES = 60.0, 8
 """how long a migration may take: so many times as long as sending the used memory once"""
 SURE, AGREES = 0.9, 0.9
 """share of simulations, and of comparisons with live runs, from which on an answer is certain"""
-LEAST_DOWNTIME_S = 0.01
-"""live guests resume no faster"""
 LIMITS = (2.0, 4.0, 8.0, 16.0)
 """multiples of the downtime limit that are tried where no mode converges"""
 _GOLDEN = 0.6180339887498949

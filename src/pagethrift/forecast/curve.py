@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
+from pagethrift.forecast.measured import LEAST_DOWNTIME_S, errors
 from pagethrift.forecast.play import Played, Task
 from pagethrift.model.forecast import CurvePoint
 
@@ -15,14 +18,18 @@ HALVINGS = 3
 
 
 def points(played: Iterable[tuple[Task, Played]]) -> tuple[CurvePoint, ...]:
-    """Return one mode's points in order of bandwidth."""
-    found = [
-        CurvePoint(task.bandwidth_bps, one.total_time_s, one.downtime_s)
-        if one.converged
-        else CurvePoint(task.bandwidth_bps)
-        for task, one in played
-    ]
+    """Return one mode's points in order of bandwidth, corrected as the medians of a forecast are."""
+    found = [_point(task, one) for task, one in played]
     return tuple(sorted(found, key=lambda point: point.bandwidth_bps))
+
+
+def _point(task: Task, one: Played) -> CurvePoint:
+    if not one.converged:
+        return CurvePoint(task.bandwidth_bps)
+    wrong = errors(task.candidate.family)
+    total_s = one.total_time_s * float(np.median(wrong.total_time))
+    downtime_s = max(LEAST_DOWNTIME_S, one.downtime_s + float(np.median(wrong.downtime_s)))
+    return CurvePoint(task.bandwidth_bps, total_s, downtime_s)
 
 
 def converges_from(curve: Iterable[CurvePoint]) -> float | None:

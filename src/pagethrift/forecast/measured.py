@@ -16,6 +16,9 @@ import numpy as np
 
 from pagethrift.model.pages import F64
 
+LEAST_DOWNTIME_S = 0.01
+"""live guests resume no faster"""
+
 
 class Family(StrEnum):
     """Modes that the simulator is wrong about in the same way."""

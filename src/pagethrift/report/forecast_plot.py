@@ -69,4 +69,5 @@ def _logarithmic(axes: Axes, here_mbit: float) -> None:
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
     axes.axvspan(here_mbit * 0.97, here_mbit * 1.03, color=INK, alpha=0.09, linewidth=0)
