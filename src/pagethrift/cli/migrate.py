@@ -16,12 +16,21 @@ from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
+    LINK,
+    Bandwidth,
+    DowntimeLimit,
+    FactsLog,
+    ForceAfter,
     Json,
     Parameters,
+    ResultFile,
     StopName,
     StrategyName,
+    SwitchoverDeadline,
+    Timeout,
     TlsDir,
     TlsHostname,
+    ordered,
 )
 from pagethrift.cli.ending import until_signal
 from pagethrift.cli.exits import complain
@@ -35,14 +44,11 @@ from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
 from pagethrift.model.channels import Compress, parse_window
-from pagethrift.strategies.table import parse_parameters
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
 from pagethrift.whole_file import check_output
 
 app = typer.Typer(add_completion=False)
 
-_LINK = "Link"
-_SWITCHOVER = "Switchover"
 _PLAIN = "Without the relay, for comparison"
 _FORECAST = "Forecast"
 
@@ -89,10 +95,7 @@ def migrate(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stop: StopName = None,
-    bandwidth: Annotated[
-        str | None,
-        typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
-    ] = None,
+    bandwidth: Bandwidth = None,
     compress: CompressOption = Compress.AUTO,
     channels: Annotated[
         int | None,
@@ -100,7 +103,7 @@ def migrate(
             help="Compressed channels to the destination (default: 2). Without --destination-qmp: how many"
             " multifd channels the destination was started with, with compression zstd.",
             metavar="N",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
     window: Window = DEFAULT_WINDOW,
@@ -109,29 +112,13 @@ def migrate(
     relay_folder: Annotated[
         Path | None,
         typer.Option(
-            help="The folder for the relay's socket, for a QEMU that cannot see /tmp.", rich_help_panel=_LINK
+            help="The folder for the relay's socket, for a QEMU that cannot see /tmp.", rich_help_panel=LINK
         ),
     ] = None,
-    downtime_limit: Annotated[
-        str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
-    ] = DEFAULT_DOWNTIME_LIMIT,
-    force_after: Annotated[
-        str | None,
-        typer.Option(
-            help="Switch over after this time, even if the predicted downtime is above the limit.",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
-    switchover_deadline: Annotated[
-        str | None,
-        typer.Option(
-            help="Break off a switchover that takes longer (default: 10 s or more).",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="Break the migration off after this time.", rich_help_panel=_SWITCHOVER)
-    ] = None,
+    downtime_limit: DowntimeLimit = DEFAULT_DOWNTIME_LIMIT,
+    force_after: ForceAfter = None,
+    switchover_deadline: SwitchoverDeadline = None,
+    timeout: Timeout = None,
     plain: Annotated[
         bool,
         typer.Option(
@@ -163,7 +150,7 @@ def migrate(
         typer.Option(
             help="Number of multifd channels at the source; with --plain the destination uses them too.",
             metavar="N",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
     multifd_compression: Annotated[
@@ -173,14 +160,8 @@ def migrate(
         str | None,
         typer.Option(help="QEMU's own limit; 0 means no limit (default: unchanged).", rich_help_panel=_PLAIN),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
-    facts_log: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the planner's facts and decisions to this file, for pagethrift replay.",
-            metavar="FILE",
-        ),
-    ] = None,
+    out: ResultFile = None,
+    facts_log: FactsLog = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only say, a line each, for what this migration would fail.")
     ] = False,
@@ -231,14 +212,9 @@ def migrate(
         destination_qmp=destination_qmp,
         incoming_uri=incoming,
         start_destination=not leave_paused,
-        strategy=strategy,
-        parameters=parse_parameters(param or ()),
-        stop=stop or "",
-        downtime_limit_s=parse_seconds(downtime_limit),
-        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
-        force_after_s=parse_seconds(force_after) if force_after else None,
-        timeout_s=parse_seconds(timeout) if timeout else None,
-        switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,
+        **ordered(
+            strategy, param, stop, downtime_limit, bandwidth, force_after, timeout, switchover_deadline
+        ),
         compress=compress,
         channels=channels,
         window_log=parse_window(window, "--window"),
