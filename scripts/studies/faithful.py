@@ -17,6 +17,7 @@ from pathlib import Path
 from scripts.bench import machine, output
 
 from pagethrift.errors import UsageError
+from pagethrift.forecast.play import PAYLOAD_SHARE
 from pagethrift.lab.matrix import read_compared
 from pagethrift.live.migrate_options import PlainFeatures
 from pagethrift.model.channels import CHANNELS, WINDOW_LOG, Compress
@@ -32,8 +33,6 @@ from pagethrift.strategies.table import TABLE, strategy
 from pagethrift.trace.read import Trace, read_trace
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds, parse_size
 
-PAYLOAD_SHARE = 1448 / 1514
-"""of the shaped rate: tbf counts Ethernet frames, a full one carries 1448 bytes of TCP payload"""
 MEASURES = ("total_time_s", "first_round_bytes", "retransferred_bytes", "downtime_s")
 JUDGED = MEASURES
 QEMU_ROWS = {

@@ -13,6 +13,7 @@ import pytest
 from scripts.studies import compressed, equality, faithful, grid, lost_marks, scaling, table
 
 from pagethrift.errors import UsageError
+from pagethrift.forecast.play import PAYLOAD_SHARE
 from pagethrift.lab.run_files import write_run
 from pagethrift.model.channels import Compress
 from pagethrift.model.result import MigrationResult
@@ -115,7 +116,7 @@ def test_a_perfect_simulator_has_no_error(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "counters.toml").write_text('[migration]\nforce_after = "15s"\n')
     options: dict[str, Any] = {"force_after_s": 15.0, "chunk_pages": 0, "as_live": True}
     options["compress"] = Compress.OFF
-    payload_bps = 12.5e6 * faithful.PAYLOAD_SHARE
+    payload_bps = 12.5e6 * PAYLOAD_SHARE
     for mode, name, parameters in (
         ("plain", "kvm-default", {}),
         ("xbzrle:8MiB", "kvm-xbzrle", {"cache_mib": 8}),
@@ -157,7 +158,7 @@ def test_live_channels_meet_simulated_ones(tmp_path: Path, capsys: pytest.Captur
     trace = made(tmp_path, Load.COUNTERS, writes_per_s=4000.0)
     (tmp_path / "counters.toml").write_text('[migration]\nforce_after = "15s"\n')
     options: dict[str, Any] = {"force_after_s": 15.0, "chunk_pages": 0, "as_live": True}
-    payload_bps = 12.5e6 * faithful.PAYLOAD_SHARE
+    payload_bps = 12.5e6 * PAYLOAD_SHARE
     ways: list[tuple[str, dict[str, Any]]] = [
         ("pagethrift", {"compress": Compress.OFF}),
         ("pagethrift", {"channels": 2}),

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench import output
-from scripts.studies.faithful import PAYLOAD_SHARE
 from scripts.studies.scalar import chart, simgrid, tables
 from scripts.studies.scalar.content import content_rows
 from scripts.studies.scalar.formulas import SIMGRID_DOWNTIME_S, Prediction, Scalars, cloudsim, precopy
 from scripts.studies.scalar.guest import WINDOW_S, WINDOWS_S, GuestFacts, facts
 
 from pagethrift.errors import UsageError
+from pagethrift.forecast.play import PAYLOAD_SHARE
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 from pagethrift.trace.read import read_trace
 

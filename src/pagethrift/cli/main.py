@@ -23,6 +23,11 @@ _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
+    "forecast": (
+        _MIGRATE,
+        "pagethrift.cli.forecast",
+        "Say what a migration would take before anything moves.",
+    ),
     "set": (_MIGRATE, "pagethrift.cli.set", "Change a running migration: downtime limit, bandwidth."),
     "restore": (
         _MIGRATE,

@@ -12,11 +12,12 @@ import typer
 
 from pagethrift.cli.common import Json, left_out_line
 from pagethrift.errors import UsageError
+from pagethrift.report import calibration
 from pagethrift.report.against import comparisons
 from pagethrift.report.load import Loaded, load
 from pagethrift.report.overview import overviews
 from pagethrift.report.summary import as_json, by_scenario, rows
-from pagethrift.report.tables import LEGEND, markdown, overview_markdown
+from pagethrift.report.tables import LEGEND, calibration_markdown, markdown, overview_markdown
 from pagethrift.results.label import label
 from pagethrift.whole_file import check_folder, check_output, write_text
 
@@ -60,7 +61,7 @@ def report(
     """Summarise migrations as one self-contained HTML page or as Markdown tables.
 
     The page shows medians with their intervals, compares pagethrift with QEMU's own modes, and plots rounds
-    and what clients saw over time.
+    and what clients saw over time. Where runs have a forecast, it also shows how good the forecasts were.
 
     Exit codes: 0 done, 2 no result file was found, one cannot be read, or the output cannot be written.
     """
@@ -109,7 +110,8 @@ def _markdown(loaded: Loaded) -> str:
     scenarios = by_scenario(loaded.runs)
     parts = [overview_markdown(each) for each in overviews(scenarios)]
     parts += [f"### {name}\n\n{markdown(rows(runs))}\n" for name, runs in scenarios.items()]
-    return "\n".join([*parts, f"{LEGEND}\n"])
+    forecasts = calibration_markdown(loaded.runs)
+    return "\n".join([*parts, *([forecasts] if forecasts else []), f"{LEGEND}\n"])
 
 
 def _json(loaded: Loaded) -> dict[str, object]:
@@ -120,6 +122,7 @@ def _json(loaded: Loaded) -> dict[str, object]:
             name: {mode: [one.as_json() for one in found] for mode, found in comparisons(runs).items()}
             for name, runs in groups.items()
         },
+        "forecasts": calibration.as_json(loaded.runs),
         "left_out": loaded.left_out,
     }
 

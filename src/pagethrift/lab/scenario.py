@@ -26,6 +26,8 @@ from pagethrift.units import parse_seconds, parse_size
 MOST_REPETITIONS = 1000
 MOST_CPUS = 255
 _NAME = re.compile(r"[\w+-][\w+. -]{0,99}")
+WATCHED = "20s"
+"""of a guest, for a forecast"""
 PLAIN_MODES = ("plain", "xbzrle", "auto-converge", "post-copy", "multifd", "multifd-zstd", "alone")
 
 
@@ -89,8 +91,12 @@ def parse_mode(text: str) -> ModeSpec:
     Through the relay: ``STRATEGY[@STOP][:PARAMETER=VALUE,...][+FEATURE:VALUE...]`` (``hu@nova:ones=2``), with
     the features multifd (channels at the source), compress, channels and window (to the destination).
     Without the relay: one of PLAIN_MODES, such as ``xbzrle:512MiB`` or ``multifd:4``. ``+tls`` at the end of
-    either encrypts the link as QEMU does.
+    either encrypts the link as QEMU does, ``+forecast`` watches the guest first and keeps a forecast in the
+    result. ``auto`` makes a forecast and follows it.
     """
+    if text.endswith("+forecast"):
+        mode = parse_mode(text.removesuffix("+forecast"))
+        return replace(mode, name=text, arguments=(*mode.arguments, "--watch", WATCHED))
     if text.endswith("+tls"):
         return replace(parse_mode(text.removesuffix("+tls")), name=text, encrypted=True)
     name, _, value = text.partition(":")
@@ -100,6 +106,8 @@ def parse_mode(text: str) -> ModeSpec:
     match name:
         case "plain":
             return ModeSpec(text, plain)
+        case "auto":
+            return ModeSpec(text, ("--auto", "--watch", WATCHED))
         case "alone":
             return ModeSpec(text, plain, alone=True)
         case "xbzrle":
@@ -111,7 +119,7 @@ def parse_mode(text: str) -> ModeSpec:
         case "multifd" | "multifd-zstd":
             compression = ("--multifd-compression", "zstd") if name == "multifd-zstd" else ()
             return ModeSpec(text, (*plain, "--multifd", _channels(text, value or "2"), *compression))
-    known = ", ".join((*TABLE, *PLAIN_MODES))
+    known = ", ".join((*TABLE, *PLAIN_MODES, "auto"))
     raise UsageError(f"no mode {text!r}; choose one of {known}")
 
 

@@ -246,4 +246,5 @@ class _LiveMigration(Course[MigrationResult]):
             error=error,
             warnings=self._pilot.helm.warnings(),
             channels=self._ends.channels,
+            forecast=self._options.forecast,
         )

@@ -12,6 +12,7 @@ from pagethrift.address import check_incoming_uri, parse_address, parse_qmp_path
 from pagethrift.errors import UsageError
 from pagethrift.model.channels import CHANNELS_MAX, WINDOW_LOG, WINDOW_LOG_MIN, Compress
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
+from pagethrift.model.forecast import Forecast
 from pagethrift.model.result import ParameterValue
 from pagethrift.tls import host_to_verify, load_tls
 from pagethrift.whole_file import check_output
@@ -116,6 +117,8 @@ class MigrateOptions(Order):
     """file for the planner's facts and decisions, for replay"""
     relay_folder: Path | None = None
     """folder for the relay's socket; default: a fresh temporary folder"""
+    forecast: Forecast | None = None
+    """made before: the result has it beside what came"""
     tls_folder: Path | None = None
     """encrypt the link: folder with ca-cert.pem, client-cert.pem and client-key.pem, perhaps ca-crl.pem"""
     tls_hostname: str = ""

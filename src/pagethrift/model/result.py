@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from pagethrift.errors import UsageError
+from pagethrift.model.forecast import Forecast
 from pagethrift.model.methods import COUNTED_AS
 
 RESULT_SCHEMA = "pagethrift.migration-result"
@@ -219,6 +220,8 @@ class MigrationResult:
     driver_job: Mapping[str, ParameterValue] = field(default_factory=dict)
     """the driver's own statistics of the finished job, by its names"""
     host: HostFacts = HostFacts()
+    forecast: Forecast | None = None
+    """what was said before the migration began"""
 
     def to_data(self) -> dict[str, Any]:
         """Return the result as in its file, schema and version first."""
@@ -275,6 +278,8 @@ def _result(data: dict[str, Any]) -> MigrationResult:
     )
     values["pages"] = PageCounters(**_known(PageCounters, values.get("pages", {})))
     values["host"] = HostFacts(**_known(HostFacts, values.get("host", {})))
+    if values.get("forecast") is not None:
+        values["forecast"] = Forecast.from_data(values["forecast"])
     values["rounds"] = tuple(_round(record) for record in values.get("rounds", ()))
     return MigrationResult(**values)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from markupsafe import Markup
+
+from pagethrift.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,6 +108,25 @@ def write_files(draw: Draw, size_in: tuple[float, float], path: Path, title: str
 
 
 _METADATA = ("Creator", "Date", "Format", "Type")
+
+
+def picture(draw: Draw, size_in: tuple[float, float], suffix: str, title: str, description: str) -> bytes:
+    """Return a drawing as a file's content; ``suffix``: .svg, .png or .html. Raises UsageError for others."""
+    match suffix.lower():
+        case ".svg":
+            return standalone_svg(draw, size_in, title, description).encode()
+        case ".html":
+            page = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{}</title>\n{}</html>\n'
+            return (
+                Markup(page).format(title, Markup(standalone_svg(draw, size_in, title, description))).encode()
+            )
+        case ".png":
+            content = BytesIO()
+            with _figure(draw, *size_in) as figure:
+                figure.savefig(content, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+            return content.getvalue()
+        case _:
+            raise UsageError(f"{suffix or 'no ending'} is no kind of picture; choose .svg, .png or .html")
 
 
 def _slim(drawing: Element, name: str) -> None:

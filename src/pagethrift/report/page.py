@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pagethrift import __version__
+from pagethrift.report import calibration
 from pagethrift.report.against import Comparison, comparisons
 from pagethrift.report.drawing import inline_svg
 from pagethrift.report.estimate import BOOTSTRAP_RUNS, CONFIDENCE, RESAMPLES
@@ -62,6 +63,9 @@ def html(loaded: Loaded, command: str) -> str:
         sections=sections,
         overviews=overviews(by_scenario(loaded.runs)),
         runs=loaded.runs,
+        forecasts=calibration.table(loaded.runs),
+        forecast_headings=calibration.HEADINGS,
+        forecast_note=calibration.NOTE,
         left_out=loaded.left_out,
         machine=machine_facts(loaded.runs),
         mixed=mixed(machine_facts(loaded.runs)),

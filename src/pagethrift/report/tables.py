@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pagethrift.report import calibration
 from pagethrift.report.measures import MEASURES
 from pagethrift.report.overview import Overview
+from pagethrift.report.runs import Run
 from pagethrift.report.summary import Row
 
 _KEYS = (
@@ -41,9 +43,19 @@ def fitting(table: Sequence[Sequence[str]], width: int) -> list[list[str]]:
 
 def overview_markdown(overview: Overview) -> str:
     """Return an overview as a Markdown section."""
-    lines = [overview.headings, ["---"] * len(overview.headings), *overview.rows]
+    return _section(overview.title, overview.note, overview.headings, overview.rows)
+
+
+def calibration_markdown(runs: Sequence[Run]) -> str:
+    """Return how good the runs' forecasts were, as a Markdown section; empty if no run has one."""
+    rows = calibration.table(runs)
+    return _section("Forecasts", calibration.NOTE, calibration.HEADINGS, rows) if rows else ""
+
+
+def _section(title: str, note: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
     table = "\n".join("| " + " | ".join(map(_escaped, line)) + " |" for line in lines)
-    return f"### {overview.title}\n\n{overview.note}\n\n{table}\n"
+    return f"### {title}\n\n{note}\n\n{table}\n"
 
 
 def markdown(rows: Sequence[Row]) -> str:

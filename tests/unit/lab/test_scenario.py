@@ -165,3 +165,15 @@ def test_a_mode_with_tls_is_the_same_mode_encrypted(text: str, without: str, pla
 def test_a_mode_that_cannot_run_is_refused_before_anything_starts(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         parse_mode(text)
+
+
+@pytest.mark.parametrize("text", ["plain", "pagethrift+compress:off", "xbzrle:64MiB+tls"])
+def test_a_mode_with_a_forecast_is_the_same_mode_watched_before(text: str) -> None:
+    mode, without = parse_mode(f"{text}+forecast"), parse_mode(text)
+    assert mode.arguments == (*without.arguments, "--watch", "20s")
+    assert (mode.name, mode.encrypted) == (f"{text}+forecast", without.encrypted)
+
+
+def test_a_mode_that_follows_a_forecast() -> None:
+    assert parse_mode("auto").arguments == ("--auto", "--watch", "20s")
+    assert not parse_mode("auto").plain

@@ -1,0 +1,1 @@
+"""What a migration would take, said before anything moves."""
