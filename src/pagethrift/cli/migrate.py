@@ -112,6 +112,14 @@ def migrate(
     downtime_limit: Annotated[
         str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
     ] = DEFAULT_DOWNTIME_LIMIT,
+    wait_for_go: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-go",
+            help="Send everything, stay near the end, and switch over only after `pagethrift set --go`.",
+            rich_help_panel=_SWITCHOVER,
+        ),
+    ] = False,
     force_after: Annotated[
         str | None,
         typer.Option(
@@ -206,6 +214,7 @@ def migrate(
         stop=stop or "",
         downtime_limit_s=parse_seconds(downtime_limit),
         bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
+        wait_for_go=wait_for_go,
         force_after_s=parse_seconds(force_after) if force_after else None,
         timeout_s=parse_seconds(timeout) if timeout else None,
         switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,

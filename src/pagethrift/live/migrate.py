@@ -78,6 +78,7 @@ async def _migrate(
 ) -> MigrationResult:
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
     watch.bandwidth_cap_bps = options.features.max_bandwidth_bps
+    watch.waits_for_go = options.wait_for_go
     news = asyncio.Event()
 
     def on_relay(status: RelayStatus) -> None:

@@ -74,8 +74,10 @@ class MigrateOptions:
     downtime_limit_s: float = DOWNTIME_LIMIT_S
     bandwidth_bps: int | None = None
     """link bandwidth in bytes per second, if the operator knows it"""
+    wait_for_go: bool = False
+    """stay near the end and do not switch over before a `Change` with ``go``"""
     force_after_s: float | None = None
-    """switch over after this time even if the predicted downtime is above the limit"""
+    """switch over after this time even if the predicted downtime is above the limit; counts from "go" on"""
     timeout_s: float | None = None
     """break the migration off after this time"""
     switchover_deadline_s: float | None = None
@@ -146,6 +148,8 @@ class MigrateOptions:
             raise UsageError("--compress on is for the relay: not with --plain")
         if not WINDOW_LOG_MIN <= self.window_log <= WINDOW_LOG:
             raise UsageError(f"a window of 2^{self.window_log} bytes: QEMU takes 2^{WINDOW_LOG} at most")
+        if self.features.post_copy and self.wait_for_go:
+            raise UsageError("--wait-for-go: post-copy moves the guest at once; choose one of the two")
         if self.features.post_copy and self.destination_qmp is None:
             raise UsageError("post-copy must be prepared at both ends: give --destination-qmp too")
 

@@ -80,7 +80,7 @@ class Pilot:
     async def start(self) -> None:
         """Set who decides the switchover and send `migrate`. Raises QmpError."""
         settings, source = self._ends.settings, self._ends.source
-        if self._decider is None:
+        if self._decider is None and not self._watch.waits_for_go:
             await self.switchover.leave_to_qemu(self._watch.downtime_limit_s)
         else:
             await self.switchover.hold()
@@ -272,7 +272,7 @@ class Pilot:
             self._set_deadline(watch.stopped_s, expected_s)
         if self.switchover.gone or watch.stopped_s is not None:
             return
-        if options.force_after_s is not None and elapsed_s >= options.force_after_s:
+        if self._to_force(now_s):
             watch.forced_at_s = elapsed_s
             predicted_s = watch.predicted_downtime_s(now_s)
             await self._go(StopDecision(StopAction.SWITCH_OVER, "the operator's deadline", predicted_s))
@@ -280,6 +280,13 @@ class Pilot:
             await self._start_post_copy()
         elif self._decider is not None and watch.status == "active":
             await self._decide(now_s)
+
+    def _to_force(self, now_s: float) -> bool:
+        """Whether the operator's time to switch over all the same has passed."""
+        watch, after_s = self._watch, self._options.force_after_s
+        if after_s is None or watch.waits_for_go:
+            return False
+        return now_s - max(watch.began_s, watch.went_s or 0.0) >= after_s
 
     def _full_speed_bps(self) -> int:
         """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""
