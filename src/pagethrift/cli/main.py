@@ -23,6 +23,7 @@ _MIGRATE, _LOOK, _STUDY, _LAB = "Migrate", "Look", "Study", "Lab"
 
 COMMANDS = {
     "migrate": (_MIGRATE, "pagethrift.cli.migrate", "Migrate a running guest."),
+    "evacuate": (_MIGRATE, "pagethrift.cli.evacuate", "Empty a host before a deadline."),
     "set": (_MIGRATE, "pagethrift.cli.set", "Change a running migration: downtime limit, bandwidth."),
     "restore": (
         _MIGRATE,

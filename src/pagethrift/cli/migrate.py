@@ -90,6 +90,14 @@ def migrate(
         str | None,
         typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
     ] = None,
+    cap: Annotated[
+        str | None,
+        typer.Option(
+            help="The most that goes on the link, until `pagethrift set --bandwidth` changes it.",
+            metavar="RATE",
+            rich_help_panel=_LINK,
+        ),
+    ] = None,
     compress: CompressOption = Compress.AUTO,
     channels: Annotated[
         int | None,
@@ -214,6 +222,7 @@ def migrate(
         stop=stop or "",
         downtime_limit_s=parse_seconds(downtime_limit),
         bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
+        cap_bps=parse_bandwidth(cap) if cap else None,
         wait_for_go=wait_for_go,
         force_after_s=parse_seconds(force_after) if force_after else None,
         timeout_s=parse_seconds(timeout) if timeout else None,

@@ -1,6 +1,7 @@
 """What one guest's migration takes, as a function of the bandwidth that it gets.
 
-This is the only thing that an evacuation knows of a guest. It comes from a forecast, or from what the plan states.
+This is the only thing that an evacuation knows of a guest. It comes from a forecast, or from what the plan
+states.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from pagethrift.errors import UsageError
 
@@ -19,7 +21,8 @@ START_S = 0.7
 MOST_ROUNDS = 60
 """a migration that has not ended by then gains nothing any more"""
 WORST, BEST = 2.0, 0.5
-"""of a stated dirty rate: in a migration guests were seen to dirty two to three times what was measured before"""
+"""of a stated dirty rate: in a migration guests were seen to dirty two to three times what was measured
+before"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Costs:
     def __post_init__(self) -> None:
         """Raise UsageError for points that are no function of the bandwidth."""
         rates = [point.bps for point in self.points]
-        if any(rate <= 0 for rate in rates) or any(b <= a for a, b in zip(rates, rates[1:], strict=False)):
+        if any(rate <= 0 for rate in rates) or any(b <= a for a, b in pairwise(rates)):
             raise UsageError("a guest's estimates need bandwidths that are positive and rise")
 
     @property
@@ -156,7 +159,8 @@ def _between(a: Range, b: Range, share: float) -> Range:
 
 
 def _mixed(a: float, b: float, share: float) -> float:
-    """Return what lies between on a logarithmic scale; where one is infinite or zero, the larger of the two."""
+    """Return what lies between on a logarithmic scale; where one is infinite or zero, the larger of the
+    two."""
     if not (0 < a < math.inf and 0 < b < math.inf):
         return max(a, b)
     return a * (b / a) ** share

@@ -23,7 +23,8 @@ class Links:
 
 
 def shares(links: Links, wanted: Mapping[str, tuple[str, float]]) -> dict[str, float]:
-    """Return what each gets of the links, as TCP shares them: equal parts, and what one leaves goes to the others.
+    """Return what each gets of the links, as TCP shares them: equal parts, and what one leaves goes to the
+    others.
 
     ``wanted``: guest -> its destination, and the most that it can use in bytes per second.
     """

@@ -16,7 +16,8 @@ from pagethrift.evacuation.timetable import timetable
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What will be done and what that comes to; times count from the beginning, with pre-staging from the go."""
+    """What will be done and what that comes to; times count from the beginning, with pre-staging from the
+    go."""
 
     guests: Mapping[str, Leaver]
     """those that have still to leave"""
@@ -34,7 +35,8 @@ def outline(
 ) -> Outline:
     """Work a plan out for the guests in ``costs``: each one's costs, and its memory in bytes.
 
-    ``deadline_s`` and ``switch_s``: seconds from now; ``switch_s`` None: nobody knows when it is switched over.
+    ``deadline_s`` and ``switch_s``: seconds from now; ``switch_s`` None: nobody knows when it is switched
+    over.
     """
     guests = {
         each.name: Leaver(

@@ -288,5 +288,5 @@ def _check_guests(guests: tuple[Guest, ...], prestage: Prestage | None) -> None:
     refused = next((each.name for each in guests if each.by_libvirt and each.prestage), None)
     if refused is not None:
         raise UsageError(
-            f"guest {refused}: libvirt guests cannot be pre-staged; write prestage = false, and it leaves afterwards"
+            f"guest {refused}: libvirt's cannot be pre-staged; write prestage = false, and it leaves later"
         )

@@ -35,8 +35,8 @@ def baselines(guests: Mapping[str, Leaver], links: Links, at_once: int) -> tuple
     """Return what is done without forecasts, none with more than ``at_once`` guests on their way.
 
     Nova moves one guest at a time and gives it up after 800 s for each GiB, of which it has at least 2
-    (max_concurrent_live_migrations, live_migration_completion_timeout). KubeVirt moves two from a node and gives
-    up after 150 s for each GiB (parallelOutboundMigrationsPerNode, completionTimeoutPerGiB).
+    (max_concurrent_live_migrations, live_migration_completion_timeout). KubeVirt moves two from a node and
+    gives up after 150 s for each GiB (parallelOutboundMigrationsPerNode, completionTimeoutPerGiB).
     """
     given = tuple(guests)
     shortest = tuple(sorted(given, key=lambda name: best_total_s(guests[name], links)))
@@ -57,9 +57,9 @@ def baselines(guests: Mapping[str, Leaver], links: Links, at_once: int) -> tuple
 def choose(guests: Mapping[str, Leaver], links: Links, at_once: int, deadline_s: float) -> Choice:
     """Return the best order that was found, and the baselines.
 
-    First come guests that get out by the deadline, then those that get out at all, then the time of the last, then
-    the bytes. The baselines are tried too, so in the model nothing here is worse than any of them. The same guests
-    give the same choice.
+    First come guests that get out by the deadline, then those that get out at all, then the time of the
+    last, then the bytes. The baselines are tried too, so in the model nothing here is worse than any of
+    them. The same guests give the same choice.
     """
 
     def tried(policy: Policy) -> Timetable:
@@ -139,4 +139,4 @@ def _moves(order: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         rest = order[:place] + order[place + 1 :]
         for other in range(len(order)):
             if other != place:
-                yield rest[:other] + (order[place],) + rest[other:]
+                yield (*rest[:other], order[place], *rest[other:])

@@ -1,7 +1,8 @@
-"""Pre-staging: guests are brought over under a cap and kept near their end, to be switched over later at once.
+"""Pre-staging: guests are brought over under a cap and kept near their end, to be switched over later at
+once.
 
-A guest that is kept near its end goes on sending what it dirties. It needs at least the bandwidth from which it
-converges, so not all guests may fit under the cap; the others leave afterwards.
+A guest that is kept near its end goes on sending what it dirties. It needs at least the bandwidth from
+which it converges, so not all guests may fit under the cap; the others leave afterwards.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def stage(
 
 
 def after_staging(guests: Mapping[str, Leaver], staging: Staging, links: Links) -> dict[str, Leaver]:
-    """Return the guests as they are at the word to go: those staged have only their last round before them."""
+    """Return the guests as they are at the word to go: those staged have only their last round before
+    them."""
     found = dict(guests)
     for name in staging.staged:
         costs = guests[name].costs

@@ -1,8 +1,8 @@
 """When each guest is out, in a fluid model of the links.
 
-A guest that gets bandwidth b for t seconds has done t / T(b) of its migration, where T is its total time at b. It
-is out when the parts add up to one. Where it would not converge at b it gets no further, and takes its share all
-the same, as a migration does that goes round and round.
+A guest that gets bandwidth b for t seconds has done t / T(b) of its migration, where T is its total time at
+b. It is out when the parts add up to one. Where it would not converge at b it gets no further, and takes
+its share all the same, as a migration does that goes round and round.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Handle:
             began_unix_s=time.time(),
             state="setup",
             downtime_limit_s=options.downtime_limit_s,
-            bandwidth_cap_bps=float(options.features.max_bandwidth_bps or 0),
+            bandwidth_cap_bps=float(options.cap_bps or options.features.max_bandwidth_bps or 0),
             waits_for_go=options.wait_for_go,
         )
         """as of the last look, a tenth of a second ago at most"""

@@ -76,6 +76,8 @@ class MigrateOptions:
     """link bandwidth in bytes per second, if the operator knows it"""
     wait_for_go: bool = False
     """stay near the end and do not switch over before a `Change` with ``go``"""
+    cap_bps: int | None = None
+    """the most that the relay may put on the link, in bytes per second, until a `Change` says otherwise"""
     force_after_s: float | None = None
     """switch over after this time even if the predicted downtime is above the limit; counts from "go" on"""
     timeout_s: float | None = None
@@ -140,6 +142,8 @@ class MigrateOptions:
             raise UsageError(f"xbzrle cache of {cache} bytes: QEMU wants a power of two, e.g. 512MiB")
         if self.features.multifd_channels is not None and not 1 <= self.features.multifd_channels <= 255:
             raise UsageError("multifd channels: QEMU takes 1 to 255")
+        if self.cap_bps is not None and self.plain:
+            raise UsageError("--cap is for the relay; with --plain give --max-bandwidth")
         if self.channels is not None and not 1 <= self.channels <= CHANNELS_MAX:
             raise UsageError(f"--channels {self.channels}: choose 1 to {CHANNELS_MAX}")
         if self.channels is not None and (self.plain or self.compress is Compress.OFF):
