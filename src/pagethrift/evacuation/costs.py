@@ -134,7 +134,8 @@ def stated(memory_bytes: float, dirty_bps: float, limit_s: float) -> Costs:
         best = _rounds(memory_bytes, dirty_bps * BEST, limit_s, bps) or middle
         worst = _rounds(memory_bytes, dirty_bps * WORST, limit_s, bps) or (math.inf, limit_s, math.inf)
         total, downtime, sent = (Range(*three) for three in zip(best, middle, worst, strict=True))
-        downtime = Range(*sorted((downtime.low, downtime.median, downtime.high)))
+        three = (downtime.low, downtime.median, downtime.high)  # one round more or less turns them round
+        downtime = Range(min(three), downtime.median, max(three))
         points.append(Point(float(bps), Estimate(total, downtime, sent)))
     return Costs(tuple(points), throttled=True)
 

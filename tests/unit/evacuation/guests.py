@@ -11,7 +11,11 @@ MB = 1_000_000.0
 
 
 def costs(
-    megabytes: float, from_mbps: float = 1.0, fixed_s: float = 0.0, spread: float = 1.0, to_mbps: float = 4096.0
+    megabytes: float,
+    from_mbps: float = 1.0,
+    fixed_s: float = 0.0,
+    spread: float = 1.0,
+    to_mbps: float = 4096.0,
 ) -> Costs:
     """Bytes over bandwidth, from ``from_mbps`` (megabytes a second) on; ``spread``: high over median."""
     points, bps = [], from_mbps
