@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json as json_library
-import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +25,7 @@ from pagethrift.drain.state import Stage, State, StateFile
 from pagethrift.errors import GuestError, LinkError, UsageError
 from pagethrift.evacuation.outline import Outline, outline
 from pagethrift.evacuation.plan import Plan, read_plan
+from pagethrift.evacuation.planner import BASELINES, PLANNED
 from pagethrift.given_file import read_toml
 from pagethrift.whole_file import check_folder, write_text
 
@@ -60,6 +61,14 @@ def evacuate(
             metavar="DIR",
         ),
     ] = None,
+    order: Annotated[
+        str,
+        typer.Option(
+            help=f"For comparison, leave as others do without forecasts: {', '.join(BASELINES)}.",
+            metavar="NAME",
+            autocompletion=lambda: [PLANNED, *BASELINES],
+        ),
+    ] = PLANNED,
     json: Json = False,
 ) -> None:
     """Move all guests of a host elsewhere before a deadline.
@@ -70,23 +79,28 @@ def evacuate(
     """
     if go and (dry_run or out):
         raise UsageError("--go only tells the evacuation that runs; leave the other options out")
+    if order not in (PLANNED, *BASELINES):
+        raise UsageError(f"--order {order}: choose one of {', '.join((PLANNED, *BASELINES))}")
     asked, file = read_plan(read_toml(plan)), StateFile(plan)
     if go:
         file.tell_go()
         typer.echo(json_library.dumps({"told": True}) if json else "told to go")
         return
     folder = check_folder(out or plan.with_name(f"{plan.stem}-evacuation"), "--out").absolute()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # --go, before there is anything to switch over
     with file.held():
-        code = asyncio.run(_evacuate(asked, plan, file, folder, dry_run, json))
+        code = asyncio.run(_evacuate(asked, plan, file, folder, dry_run, json, order))
     if code:
         sys.exit(code)
 
 
 async def _evacuate(
-    plan: Plan, path: Path, file: StateFile, folder: Path, dry_run: bool, as_json: bool
+    plan: Plan, path: Path, file: StateFile, folder: Path, dry_run: bool, as_json: bool, order: str
 ) -> int:
-    state = file.read() or State(file.plan, time.time(), 0, str(folder))
+    state = file.read() or State(file.plan, time.time(), str(folder))
     state = _again(state, plan, folder)
+    if state.went_unix_s is not None:  # a killed one was told to go before
+        plan = replace(plan, prestage=None)
     await resumed(plan, state)
     still = [each for each in plan.guests if state.guests[each.name].stage in (Stage.WAITING, Stage.ON_WAY)]
     known = await know(plan, still, folder, path.parent, time.time(), complain)
@@ -95,14 +109,20 @@ async def _evacuate(
     if plan.prestage is not None and plan.prestage.switch is not None:
         switch_s = max(0.0, plan.prestage.switch.unix_s(began_s) - now_s)
     costs = {name: (each.costs, each.ram_bytes) for name, each in known.items()}
-    made = outline(plan, costs, max(0.0, plan.deadline.unix_s(began_s) - now_s), switch_s)
+    made = outline(plan, costs, max(0.0, plan.deadline.unix_s(began_s) - now_s), switch_s, order)
     said = planned(plan, made, known)
     if as_json:
         typer.echo(json_library.dumps({"type": "plan", **said}))
     else:
         show_plan(said, Console() if sys.stdout.isatty() else Console(width=140))
+    for name, each in state.guests.items():
+        if each.stage in (Stage.OUT, Stage.IN_DOUBT):
+            complain(f"{name}: {each.stage.value} before this began; {each.said}")
     if dry_run:
         return 0
+    if not still:
+        file.remove()
+        return _code({each.stage for each in state.guests.values()}, interrupted=False)
     return await _carry_out(plan, made, known, state, file, folder, as_json)
 
 
@@ -131,7 +151,6 @@ async def _carry_out(
     as_json: bool,
 ) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    state.pid = os.getpid()
     file.write(state)
     evacuation = Evacuation(plan, made, known, state, file, folder)
     loop = asyncio.get_running_loop()

@@ -56,7 +56,7 @@ def show_plan(data: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     policy = data["policy"]
     rows = Table("ORDER", "LAST OUT", "LATE", "NEVER", "BYTES", title="against", title_justify="left")
-    for each in ({"name": f"planned, {policy['at_once']} at once", **data}, *data["baselines"]):
+    for each in ({**data, "name": f"{policy['name']}, {policy['at_once']} at once"}, *data["baselines"]):
         rows.add_row(
             each["name"], _time(each["last_out_s"]), str(len(each["late"])), str(len(each["never"])),
             format_bytes(each["bytes"]),

@@ -32,6 +32,7 @@ def planned(plan: Plan, made: Outline, known: Mapping[str, Known]) -> dict[str, 
         "version": VERSION,
         "deadline_s": made.deadline_s,
         "policy": {
+            "name": policy.name,
             "order": list(policy.order), "at_once": policy.at_once, "per_destination": policy.per_destination,
             "careful": policy.careful,
         },

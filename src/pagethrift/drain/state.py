@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from pagethrift.errors import UsageError
 from pagethrift.given_file import read_json
@@ -64,8 +64,6 @@ class State:
     plan: str
     """absolute path of the plan"""
     began_unix_s: float
-    pid: int
-    """of the evacuation"""
     folder: str
     """of its results"""
     went_unix_s: float | None = None
@@ -125,21 +123,40 @@ class StateFile:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Work on this plan alone. Raises UsageError when another process does."""
-        with self._lock.open("w") as lock:
-            if not _locked(lock.fileno()):
-                raise UsageError(f"{self.plan}: another pagethrift evacuate works on this plan")
-            yield
+        with contextlib.ExitStack() as stack:
+            while (lock := self._taken(stack)) is None:
+                stack.close()
+            lock.write(str(os.getpid()))
+            lock.flush()
+            try:
+                yield
+            finally:
+                self._lock.unlink(missing_ok=True)  # before the lock is lifted: who gets it next sees that
+
+    def _taken(self, stack: contextlib.ExitStack) -> TextIO | None:
+        """Lock the file until ``stack`` ends; None: its owner removed it meanwhile, try again."""
+        lock = stack.enter_context(self._lock.open("a"))
+        if not _locked(lock.fileno()):
+            raise UsageError(f"{self.plan}: another pagethrift evacuate works on this plan")
+        try:
+            if not os.path.samestat(os.fstat(lock.fileno()), self._lock.stat()):
+                return None
+        except FileNotFoundError:
+            return None
+        lock.truncate(0)  # a killed one may have left its number
+        return lock
 
     def tell_go(self) -> None:
         """Tell the evacuation that runs to switch over what it has brought over. Raises UsageError."""
-        with self._lock.open("a") as lock:
-            state = None if _locked(lock.fileno()) else self.read()
-        if state is None:
+        pid = ""
+        with contextlib.suppress(FileNotFoundError), self._lock.open("r+") as lock:
+            pid = "" if _locked(lock.fileno()) else lock.read()
+        if not pid.isdecimal():
             raise UsageError(f"{self.plan}: no evacuation of this plan runs here")
         try:
-            os.kill(state.pid, signal.SIGUSR1)
+            os.kill(int(pid), signal.SIGUSR1)
         except OSError as error:
-            raise UsageError(f"process {state.pid} of the evacuation: {error.strerror}") from error
+            raise UsageError(f"process {pid} of the evacuation: {error.strerror}") from error
 
 
 def _locked(descriptor: int) -> bool:

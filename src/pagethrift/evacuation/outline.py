@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pagethrift.evacuation.advice import Outlook, outlooks
 from pagethrift.evacuation.costs import Costs
 from pagethrift.evacuation.plan import Plan
-from pagethrift.evacuation.planner import Choice, choose
+from pagethrift.evacuation.planner import PLANNED, Choice, choose
 from pagethrift.evacuation.policy import Leaver
 from pagethrift.evacuation.staging import Staging, after_staging, stage
 from pagethrift.evacuation.timetable import timetable
@@ -32,6 +32,7 @@ def outline(
     costs: Mapping[str, tuple[Costs, float]],
     deadline_s: float,
     switch_s: float | None = None,
+    order: str = PLANNED,
 ) -> Outline:
     """Work a plan out for the guests in ``costs``: each one's costs, and its memory in bytes.
 
@@ -55,7 +56,7 @@ def outline(
         leaving = after_staging(guests, staging, plan.links)
         begins_s = switch_s if switch_s is not None else staging.ready_s
         left_s = max(0.0, deadline_s - begins_s)
-    choice = choose(leaving, plan.links, plan.concurrency, left_s)
+    choice = choose(leaving, plan.links, plan.concurrency, left_s, order)
     worst = {name: replace(each, costs=each.costs.pessimistic()) for name, each in leaving.items()}
     badly = timetable(choice.chosen.policy, worst, plan.links)
     return Outline(

@@ -24,7 +24,7 @@ SOURCE_URI = "qemu:///system"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 OURS = (
     "--qmp", "--to", "--destination-qmp", "--incoming", "--connect", "--json", "--out", "--id", "--check",
-    "--downtime-limit", "--force-after", "--timeout", "--wait-for-go", "--leave-paused", "--help",
+    "--downtime-limit", "--force-after", "--timeout", "--wait-for-go", "--help",
 )  # fmt: skip
 """options that the plan has keys for, or that would break the evacuation"""
 

@@ -13,6 +13,8 @@ from pagethrift.evacuation.timetable import Timetable, timetable
 MOST_TRIALS = 400
 """timetables for one plan; 50 guests take about a second"""
 PLANNED = "planned"
+BASELINES = ("one-after-another", "all-at-once", "nova", "kubevirt", "longest-first", "shortest-first")
+"""what is done without forecasts"""
 
 Score = tuple[int, int, float, float]
 
@@ -32,7 +34,7 @@ def best_total_s(leaver: Leaver, links: Links) -> float:
 
 
 def baselines(guests: Mapping[str, Leaver], links: Links, at_once: int) -> tuple[Policy, ...]:
-    """Return what is done without forecasts, none with more than ``at_once`` guests on their way.
+    """Return the policies of BASELINES, none with more than ``at_once`` guests on their way.
 
     Nova moves one guest at a time and gives it up after 800 s for each GiB, of which it has at least 2
     (max_concurrent_live_migrations, live_migration_completion_timeout). KubeVirt moves two from a node and
@@ -45,17 +47,19 @@ def baselines(guests: Mapping[str, Leaver], links: Links, at_once: int) -> tuple
         return Policy(name, order, max(1, min(count, at_once)))
 
     return (
-        row("one after another", given, 1),
-        row("all at once", given, len(given)),
-        replace(row("Nova: 1 at a time", given, 1), patience_s_per_gib=800.0, patience_least_gib=2.0),
-        replace(row("KubeVirt: 2 a node", given, 2), patience_s_per_gib=150.0),
-        row("longest first", shortest[::-1], at_once),
-        row("shortest first", shortest, at_once),
+        row("one-after-another", given, 1),
+        row("all-at-once", given, len(given)),
+        replace(row("nova", given, 1), patience_s_per_gib=800.0, patience_least_gib=2.0),
+        replace(row("kubevirt", given, 2), patience_s_per_gib=150.0),
+        row("longest-first", shortest[::-1], at_once),
+        row("shortest-first", shortest, at_once),
     )
 
 
-def choose(guests: Mapping[str, Leaver], links: Links, at_once: int, deadline_s: float) -> Choice:
-    """Return the best order that was found, and the baselines.
+def choose(
+    guests: Mapping[str, Leaver], links: Links, at_once: int, deadline_s: float, order: str = PLANNED
+) -> Choice:
+    """Return the best order that was found, or the baseline of the name ``order``, and the baselines.
 
     First come guests that get out by the deadline, then those that get out at all, then the time of the
     last, then the bytes. The baselines are tried too, so in the model nothing here is worse than any of
@@ -71,6 +75,8 @@ def choose(guests: Mapping[str, Leaver], links: Links, at_once: int, deadline_s:
         return len(found.late(deadline_s)), never, round(found.last_out_s, 3), found.bytes
 
     shown = tuple(tried(policy) for policy in baselines(guests, links, at_once))
+    if order != PLANNED:
+        return Choice(next(each for each in shown if each.policy.name == order), shown)
     best = min((*shown, *map(tried, _openings(guests, links, at_once))), key=score)
     best = _improved(best, tried, score)
     return Choice(replace(best, policy=replace(best.policy, name=PLANNED)), shown)
