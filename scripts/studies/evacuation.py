@@ -1,6 +1,7 @@
 """``python -m scripts.studies.evacuation FILE``: evacuations by plan and by baselines as a Markdown table.
 
-The file is written by ``python -m tests.qemu.evacuation``. Medians over the runs of an order, extremes behind.
+The file is written by ``python -m tests.qemu.evacuation``. Medians over the runs of an order, extremes
+behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from scripts.studies.rows import line
 
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
-HEADINGS = ("order", "runs", "all out", "last out", "out in time", "within the limit", "on the link", "model's last")
+HEADINGS = (
+    "order",
+    "runs",
+    "all out",
+    "last out",
+    "out in time",
+    "within the limit",
+    "on the link",
+    "model's last",
+)
 
 
 def table(document: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""``python -m tests.qemu.evacuation``: small guests leave a host over a shaped link, by plan and as others do.
+"""``python -m tests.qemu.evacuation``: small guests leave a host over a shaped link, by plan and as others.
 
-Two network namespaces with a shaped link between them. Each run starts all guests anew and lets `pagethrift
-evacuate` empty the host: with its own plan, and with each baseline (``--order``), which are carried out by the
-same program. Within a round the orders take turns at being first. The file is the evidence of the table in
+Two network namespaces with a shaped link between them. Each run starts all guests anew and lets
+`pagethrift evacuate` empty the host: with its own plan, and with each baseline (``--order``), which the same
+program carries out. The orders take turns at being first. The file is the evidence of the table in
 docs/evacuation.md (``python -m scripts.studies.evacuation FILE``).
 """
 
@@ -121,14 +121,14 @@ def evacuated(binary: QemuLike, asked: Asked, order: str) -> dict[str, Any]:
         plan = _plan(folder / "plan.toml", there, kinds, asked)
         before, began_s = network.bytes_sent(), time.monotonic()
         argv = [
-            "ip", "netns", "exec", network.a.namespace, sys.executable, "-m", "pagethrift", "evacuate", str(plan),
-            "--order", order, "--out", str(folder / "out"), "--json",
+            "ip", "netns", "exec", network.a.namespace, sys.executable, "-m", "pagethrift", "evacuate",
+            str(plan), "--order", order, "--out", str(folder / "out"), "--json",
         ]  # fmt: skip
         done = subprocess.run(argv, capture_output=True, text=True, timeout=END_S, check=False)
         took_s = time.monotonic() - began_s
-        record = json.loads((folder / "out/evacuation.json").read_text()) if done.returncode in (0, 4) else None
-        if record is None:
+        if done.returncode not in (0, 4):
             raise RuntimeError(f"{order}: exit code {done.returncode}: {done.stderr.strip()[-500:]}")
+        record = json.loads((folder / "out/evacuation.json").read_text())
         for each, kind in zip(there, kinds, strict=True):
             _look(each, kind, record)
         return {
@@ -146,7 +146,8 @@ def evacuated(binary: QemuLike, asked: Asked, order: str) -> dict[str, Any]:
             ],
             "planned_last_out_s": record["planned"]["last_out_s"],
             "planned": [
-                {name: each[name] for name in ("name", "out_s", "verdict")} for each in record["planned"]["guests"]
+                {name: each[name] for name in ("name", "out_s", "verdict")}
+                for each in record["planned"]["guests"]
             ],
         }  # fmt: skip
 
@@ -184,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.qemu.evacuation",
         description="Empty a host of small guests, by plan and by each baseline in turn (as root).",
-        epilog="example: python -m tests.qemu.evacuation --guests 6 --runs 5 --out docs/results/evacuation.json",
+        epilog="example: python -m tests.qemu.evacuation --guests 6 --runs 5 --out evacuation.json",
     )
     parser.add_argument("--guests", type=int, default=6)
     parser.add_argument("--runs", type=int, default=5, help="of each order, in turn")
@@ -193,7 +194,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--orders", default=",".join((PLANNED, *BASELINES)), help="with commas between")
     parser.add_argument("--forecasts", choices=("stated", "forecast"), default="stated")
     parser.add_argument(
-        "--option", action="append", default=[], help="of migrate, for every guest; repeatable: --option=--plain"
+        "--option",
+        action="append",
+        default=[],
+        help="of migrate, for every guest; repeatable: --option=--plain",
     )
     parser.add_argument("--qemu", choices=get_args(QemuSeries), default="10.0")
     parser.add_argument("--out", type=Path, required=True)
@@ -217,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             kept = sum(bool(each["within_limit"]) for each in found["guests"])
             print(
                 f"{number + 1}/{given.runs} {order}: {out} of {asked.guests} out, last after"
-                f" {found['last_out_s'] or 0:.1f} s, {kept} within the limit, {found['link_bytes'] / 1e6:.0f} MB",
+                f" {found['last_out_s'] or 0:.1f} s, {kept} within limits, {found['link_bytes'] / 1e6:.0f} MB",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
 

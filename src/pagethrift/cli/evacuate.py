@@ -118,8 +118,9 @@ async def _evacuate(
     for name, each in state.guests.items():
         if each.stage in (Stage.OUT, Stage.IN_DOUBT):
             complain(f"{name}: {each.stage.value} before this began; {each.said}")
+    in_doubt = any(each.stage is Stage.IN_DOUBT for each in state.guests.values())
     if dry_run:
-        return 0
+        return GuestError.exit_code if in_doubt else 0
     if not still:
         file.remove()
         return _code({each.stage for each in state.guests.values()}, interrupted=False)

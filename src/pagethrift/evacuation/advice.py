@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pagethrift.evacuation.link import Links
@@ -42,26 +42,17 @@ class Outlook:
 
 
 def outlooks(
-    chosen: Timetable,
-    worst: Timetable,
-    guests: Mapping[str, Leaver],
-    links: Links,
-    deadline_s: float,
+    chosen: Timetable, worst: Timetable, guests: Mapping[str, Leaver], links: Links, deadline_s: float
 ) -> tuple[Outlook, ...]:
     """Return one outlook for each guest, in the order in which they begin; ``worst``: all goes badly."""
     found = []
     for leaving in chosen.leavings:
-        worst_out_s = worst.of(leaving.name).out_s
+        guest, worst_out_s = guests[leaving.name], worst.of(leaving.name).out_s
         verdict = _verdict(leaving, worst_out_s, deadline_s)
-        helps = (
-            ()
-            if verdict is Verdict.YES
-            else _helps(leaving, worst_out_s, guests[leaving.name], links, deadline_s)
-        )
         found.append(
             Outlook(
                 leaving.name, verdict, leaving.begins_s, leaving.out_s, worst_out_s, leaving.downtime_s,
-                leaving.bytes, helps,
+                leaving.bytes, _helps(verdict, leaving, worst_out_s, guest, links, deadline_s),
             )
         )  # fmt: skip
     return tuple(found)
@@ -76,33 +67,36 @@ def _verdict(leaving: Leaving, worst_out_s: float, deadline_s: float) -> Verdict
 
 
 def _helps(
-    leaving: Leaving, worst_out_s: float, guest: Leaver, links: Links, deadline_s: float
+    verdict: Verdict, leaving: Leaving, worst_out_s: float, guest: Leaver, links: Links, deadline_s: float
 ) -> tuple[str, ...]:
     """Return what would get this guest out in time and within its limit."""
-    alone_s, best_bps = best_total_s(guest, links), links.best_bps(guest.destination)
-    if math.isfinite(alone_s):
-        helps = []
-        if math.isfinite(leaving.out_s) and not leaving.forced:
-            until_s = worst_out_s if math.isfinite(worst_out_s) else leaving.out_s
-            if until_s > deadline_s:
-                helps.append(f"later: a deadline {format_seconds(until_s - deadline_s)} later")
-        elif alone_s <= deadline_s:
-            helps.append(f"earlier: alone on the link it is out after {format_seconds(alone_s)}")
-        return tuple(helps) or ("later: more time after the others are out",)
-    helps = [_more_link(guest, best_bps)] if guest.costs.points else []
+    if verdict is Verdict.YES:
+        return ()
+    badly = replace(guest, costs=guest.costs.pessimistic())
+    judged = badly if verdict is Verdict.PERHAPS else guest
+    alone_s = best_total_s(judged, links)
+    if not math.isfinite(alone_s):
+        return tuple(_ways_to_converge(judged, verdict, links.best_bps(guest.destination)))
+    helps = []
+    out_s = max((each for each in (leaving.out_s, worst_out_s) if math.isfinite(each)), default=0.0)
+    if out_s > deadline_s and verdict is not Verdict.FORCED:
+        helps.append(f"later: a deadline {format_seconds(out_s - deadline_s)} later")
+    if alone_s <= deadline_s:
+        helps.append(f"first: alone on the link it is out after {format_seconds(alone_s)} at the worst")
+    return tuple(helps) or (f"later: alone on the link it takes {format_seconds(alone_s)}",)
+
+
+def _ways_to_converge(guest: Leaver, verdict: Verdict, best_bps: float) -> Iterator[str]:
+    """Yield what would make a guest converge that does not even have the link for itself."""
+    if verdict is Verdict.PERHAPS:
+        yield "forecast: if it writes as much as the upper end of what is known, it does not converge"
+    if guest.costs.points:
+        needed, has = format_bandwidth(guest.costs.converges_from_bps), format_bandwidth(best_bps)
+        yield f"link: it converges from {needed} on, and has {has}"
     if guest.costs.throttled:
-        helps.append(
-            'throttle: options = ["--plain", "--auto-converge"] slows the guest down until it converges'
-        )
+        yield 'throttle: options = ["--plain", "--auto-converge"] slows it down until it converges'
     if guest.force_after_s is None:
-        downtime_s = guest.costs.forced_downtime_s
-        about = f", for about {format_seconds(downtime_s)}" if downtime_s is not None else ""
-        helps.append(f"force: force_after stops it above its downtime limit{about}")
-    elif leaving.forced:
-        helps.append("a higher downtime_limit, if what it is forced to is acceptable")
-    return tuple(helps) or ("later: when the guest writes less",)
-
-
-def _more_link(guest: Leaver, best_bps: float) -> str:
-    needed, has = format_bandwidth(guest.costs.converges_from_bps), format_bandwidth(best_bps)
-    return f"a faster link: it converges from {needed} on, and has {has}"
+        yield "force: force_after stops it above its downtime limit"
+    elif verdict is Verdict.FORCED:
+        yield "limit: a higher downtime_limit, if what it is forced to is acceptable"
+    yield "later: when it writes less"

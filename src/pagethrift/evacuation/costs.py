@@ -69,8 +69,6 @@ class Costs:
 
     points: tuple[Point, ...]
     """by bandwidth, the lowest first; empty: it converges on no link"""
-    forced_downtime_s: float | None = None
-    """at the last bandwidth that was tried, where it does not converge; None: nobody knows"""
     throttled: bool = False
     """it would converge if QEMU slowed it down (auto-converge)"""
 

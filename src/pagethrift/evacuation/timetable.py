@@ -27,6 +27,7 @@ class Leaving:
     out_s: float
     """infinite: it does not get out"""
     downtime_s: float
+    """infinite: forced, and nobody knows"""
     bytes: float
     """on the link"""
     forced: bool = False
@@ -90,7 +91,7 @@ class _OnWay:
         estimate = self.leaver.costs.at(bps)
         if estimate is None:
             self.bytes += bps * seconds if math.isfinite(bps) else 0.0
-            self.downtime_s = self.leaver.costs.forced_downtime_s or math.inf
+            self.downtime_s = math.inf
             return
         part = seconds / estimate.total_s.median
         self.done += part

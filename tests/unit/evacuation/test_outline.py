@@ -45,10 +45,21 @@ def test_who_never_converges_is_said_with_what_would_help() -> None:
     busy = replace(costs(1000, from_mbps=128), throttled=True)
     (found,) = made(1000.0, {"busy": busy}).outlooks
     assert (found.verdict, found.out_s) == (Verdict.NO, math.inf)
-    assert [each.partition(":")[0] for each in found.helps] == ["a faster link", "throttle", "force"]
+    assert [each.partition(":")[0] for each in found.helps] == ["link", "throttle", "force", "later"]
     assert "it converges from 1.02 Gbit/s on, and has 800 Mbit/s" in found.helps[0]
     (forced,) = made(1000.0, {"busy": busy}, force_after_s=30.0).outlooks
     assert (forced.verdict, forced.out_s) == (Verdict.FORCED, 30.0)
+    assert [each.partition(":")[0] for each in forced.helps] == ["link", "throttle", "limit", "later"]
+
+
+def test_who_converges_only_if_all_goes_well_is_said_so() -> None:
+    points = tuple(
+        replace(each, estimate=replace(each.estimate, total_s=replace(each.estimate.total_s, high=math.inf)))
+        for each in costs(1000).points
+    )
+    (found,) = made(1000.0, {"a": Costs(points)}).outlooks
+    assert (found.verdict, found.worst_out_s) == (Verdict.PERHAPS, math.inf)
+    assert found.helps[0].startswith("forecast: if it writes as much as the upper end")
 
 
 def test_a_limit_below_what_a_guest_can_do_counts_as_no_convergence() -> None:
