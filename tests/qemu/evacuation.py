@@ -220,8 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out = sum(each["stage"] == "out" for each in found["guests"])
             kept = sum(bool(each["within_limit"]) for each in found["guests"])
             print(
-                f"{number + 1}/{given.runs} {order}: {out} of {asked.guests} out, last after"
-                f" {found['last_out_s'] or 0:.1f} s, {kept} within limits, {found['link_bytes'] / 1e6:.0f} MB",
+                f"{number + 1}/{given.runs} {order}: {out} of {asked.guests} out,"
+                f" last after {found['last_out_s'] or 0:.1f} s, {kept} within limits, {found['link_bytes'] / 1e6:.0f} MB",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
 
