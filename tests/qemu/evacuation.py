@@ -219,9 +219,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_text(given.out, json.dumps(document, indent=1) + "\n")
             out = sum(each["stage"] == "out" for each in found["guests"])
             kept = sum(bool(each["within_limit"]) for each in found["guests"])
+            last_s, sent = found["last_out_s"] or 0.0, found["link_bytes"]
             print(
-                f"{number + 1}/{given.runs} {order}: {out} of {asked.guests} out,"
-                f" last after {found['last_out_s'] or 0:.1f} s, {kept} within limits, {found['link_bytes'] / 1e6:.0f} MB",
+                f"{number + 1}/{given.runs} {order}: {out} of {asked.guests} out, last after {last_s:.1f} s,"
+                f" {kept} within the limit, {sent / 1e6:.0f} MB",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
 

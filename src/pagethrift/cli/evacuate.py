@@ -32,7 +32,7 @@ from pagethrift.whole_file import check_folder, write_text
 app = typer.Typer(add_completion=False)
 
 EPILOG = (
-    "Example: pagethrift evacuate host1.toml --dry-run, and then pagethrift evacuate host1.toml --out out\n\n"
+    "Example: pagethrift evacuate host1.toml --dry-run, pagethrift evacuate host1.toml --out out\n\n"
     "Exit codes: 0 every guest is out, 1 unexpected, 2 usage, 4 some guests stayed and run at the source,"
     " 5 a QEMU refused or does not answer, 7 nobody can say where a guest runs, or it runs at neither end or"
     " at both, 130 interrupted. A guest that is out late does not change the code; the record has it."
@@ -103,7 +103,8 @@ async def _evacuate(
         plan = replace(plan, prestage=None)
     await resumed(plan, state)
     still = [each for each in plan.guests if state.guests[each.name].stage in (Stage.WAITING, Stage.ON_WAY)]
-    known = await know(plan, still, folder, path.parent, time.time(), complain)
+    on_way = [name for name, each in state.guests.items() if each.stage is Stage.ON_WAY]
+    known = await know(plan, still, on_way, folder, path.parent, time.time(), complain)
     now_s, began_s = time.time(), state.began_unix_s
     switch_s = None
     if plan.prestage is not None and plan.prestage.switch is not None:
@@ -163,8 +164,7 @@ async def _carry_out(
     stages = {each.stage for each in state.guests.values()}
     record = carried_out(plan, made, known, state, folder, time.time(), evacuation.interrupted)
     write_text(folder / "evacuation.json", to_json(record))
-    if not stages & {Stage.WAITING, Stage.ON_WAY} or stages == {Stage.OUT}:
-        file.remove()
+    file.remove()
     if as_json:
         typer.echo(json_library.dumps({"type": "result", **record}))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,17 +31,14 @@ class Known:
 
 
 async def know(
-    plan: Plan,
-    guests: Iterable[Guest],
-    folder: Path,
-    plan_folder: Path,
-    now_unix_s: float,
-    told: Callable[[str], None],
-) -> dict[str, Known]:
+    plan: Plan, guests: Iterable[Guest], on_way: Collection[str], folder: Path, plan_folder: Path,
+    now_unix_s: float, told: Callable[[str], None],
+) -> dict[str, Known]:  # fmt: skip
     """Return what is known of each; a guest that neither the plan nor a file knows is watched now.
 
-    One after the other: watching costs a guest a little, and the host's processors are shared. ``told``
-    gets a line for each that is watched. Raises UsageError and QmpError.
+    One after the other: watching costs a guest a little, and the host's processors are shared. Guests in
+    ``on_way`` cannot be watched any more. ``told`` gets a line for each that is watched. Raises UsageError
+    and QmpError.
     """
     found = {}
     for guest in guests:
@@ -49,13 +46,27 @@ async def know(
             costs = stated(guest.memory_bytes, guest.dirty_bps, guest.downtime_limit_s)
             found[guest.name] = Known(costs, guest.memory_bytes, guest.options or ())
             continue
-        if guest.forecast is not None:
-            path = plan_folder / guest.forecast
-        else:
+        path = plan_folder / guest.forecast if guest.forecast is not None else _own(guest, folder)
+        if guest.forecast is None and not _is_fresh(path, now_unix_s):
+            if guest.name in on_way:
+                found[guest.name] = Known(Costs(()), 0.0, ())
+                continue
             told(f"{guest.name}: watching it for a forecast ({plan.watch_s:g} s and more)")
-            path = await _made(plan, guest, folder)
+            await _make(plan, guest, path)
         found[guest.name] = _read(guest, path, now_unix_s)
     return found
+
+
+def _own(guest: Guest, folder: Path) -> Path:
+    return folder / f"{guest.name}.forecast.json"
+
+
+def _is_fresh(path: Path, now_unix_s: float) -> bool:
+    """Whether an evacuation that was killed has left a forecast that still holds."""
+    try:
+        return path.exists() and foretold(read_json(path)).expires_unix_s > now_unix_s
+    except UsageError:
+        return False
 
 
 def _read(guest: Guest, path: Path, now_unix_s: float) -> Known:
@@ -72,10 +83,9 @@ def _read(guest: Guest, path: Path, now_unix_s: float) -> Known:
     return Known(said.costs, said.ram_bytes, options, "; ".join(warnings))
 
 
-async def _made(plan: Plan, guest: Guest, folder: Path) -> Path:
-    """Watch a guest. Raises QmpError with what the forecast said."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{guest.name}.forecast.json"
+async def _make(plan: Plan, guest: Guest, path: Path) -> None:
+    """Watch a guest and write its forecast. Raises QmpError with what the forecast said."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     bps = plan.links.best_bps(guest.destination)
     arguments = [
         f"--qmp={guest.qmp}", f"--bandwidth={bps:.0f}B/s", f"--downtime-limit={guest.downtime_limit_s:.6f}s",
@@ -86,7 +96,6 @@ async def _made(plan: Plan, guest: Guest, folder: Path) -> Path:
     )
     if code:
         raise QmpError(f"guest {guest.name}: no forecast: {said.removeprefix('pagethrift: ')}")
-    return path
 
 
 async def _run(arguments: list[str], within_s: float) -> tuple[int, str]:

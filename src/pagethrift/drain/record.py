@@ -82,7 +82,7 @@ def carried_out(
         "deadline_s": deadline_unix_s - state.began_unix_s,
         "interrupted": interrupted,
         "empty": all(each is Stage.OUT for each in stages),
-        "in_time": all(bool(each["in_time"]) for each in guests),
+        "in_time": all(each["in_time"] for each in guests),
         "last_out_s": max(outs, default=None),
         "bytes": sum(each["bytes"] or 0 for each in guests),
         "guests": guests,
@@ -101,7 +101,8 @@ def _guest(name: str, state: State, folder: Path, deadline_unix_s: float, limit_
         "stage": known.stage.value,
         "began_s": known.began_unix_s - state.began_unix_s if known.began_unix_s is not None else None,
         "out_s": out_unix_s - state.began_unix_s if out_unix_s is not None else None,
-        "in_time": out_unix_s <= deadline_unix_s if out_unix_s is not None else None,
+        # without a time it was out before this evacuation began
+        "in_time": known.stage is Stage.OUT and (out_unix_s is None or out_unix_s <= deadline_unix_s),
         "downtime_s": downtime_s,
         "downtime_limit_s": result.downtime_limit_s if result is not None else limit_s,
         "within_limit": downtime_s <= result.downtime_limit_s if result is not None and downtime_s else None,

@@ -27,6 +27,7 @@ from pagethrift.model.running import Running
 from pagethrift.outside.finding import Found, change, find_running
 
 TICK_S = 0.2
+ASK_AT_ONCE = 16
 LOOK_S = 0.5
 """between two looks at all migrations of this host"""
 RECAP = 0.05
@@ -310,13 +311,18 @@ STAGES = {Place.SOURCE: Stage.STAYED, Place.DESTINATION: Stage.OUT, Place.UNKNOW
 
 async def resumed(plan: Plan, state: State) -> None:
     """Bring ``state`` up to date by asking both ends of every guest that no migration of ours moves now."""
-    for guest in plan.guests:
+    room = asyncio.Semaphore(ASK_AT_ONCE)
+
+    async def ask(guest: Guest) -> None:
         known = state.guests.setdefault(guest.name, GuestState())
         if known.stage is Stage.ON_WAY and Child.adopted(known.pid, known.started, Path()).ended() is None:
-            continue
-        found = await find(guest)
+            return
+        async with room:
+            found = await find(guest)
         if found.place is Place.SOURCE:
             state.guests[guest.name] = GuestState()
-            continue
+            return
         known.stage, known.said = STAGES[found.place], found.sentence
         known.waits_for_go = False
+
+    await asyncio.gather(*map(ask, plan.guests))
