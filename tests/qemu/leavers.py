@@ -31,7 +31,7 @@ class Leaver:
 
     def migrates(self) -> bool:
         """Whether the source is in the middle of a migration."""
-        return self.source.qmp.execute("query-migrate").get("status") == "active"
+        return bool(self.source.qmp.execute("query-migrate").get("status") == "active")
 
 
 @contextlib.contextmanager

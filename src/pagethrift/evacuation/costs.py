@@ -162,7 +162,7 @@ def _mixed(a: float, b: float, share: float) -> float:
     two."""
     if not (0 < a < math.inf and 0 < b < math.inf):
         return max(a, b)
-    return a * (b / a) ** share
+    return a * math.pow(b / a, share)
 
 
 def joined(points: Iterable[Point]) -> tuple[Point, ...]:

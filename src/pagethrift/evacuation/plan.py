@@ -20,6 +20,7 @@ from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
 MOST_GUESTS = 1000
 AT_ONCE = 2
 """as KubeVirt's default for one node"""
+WATCH_S = 20.0
 SOURCE_URI = "qemu:///system"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 OURS = (
@@ -101,7 +102,7 @@ class Plan:
     concurrency: int = AT_ONCE
     at_deadline: AtDeadline = AtDeadline.GO_ON
     prestage: Prestage | None = None
-    watch_s: float = 20.0
+    watch_s: float = WATCH_S
     """how long a guest is watched for a forecast, where none is given"""
 
 
@@ -112,7 +113,7 @@ def read_plan(data: Mapping[str, Any]) -> Plan:
     deadline = _needed(table, "deadline", parse_when)
     concurrency = table.count("concurrency", AT_ONCE, 1, MOST_GUESTS)
     limit_s = _positive(table, "downtime_limit", DOWNTIME_LIMIT_S)
-    watch_s = _positive(table, "watch", Plan.watch_s)
+    watch_s = _positive(table, "watch", WATCH_S)
     at_deadline = table.get("at_deadline", str, AtDeadline.GO_ON.value)
     if at_deadline not in list(AtDeadline):
         raise UsageError(f"at_deadline is {at_deadline!r}; choose one of {', '.join(AtDeadline)}")

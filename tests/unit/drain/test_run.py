@@ -118,7 +118,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
         monkeypatch.setattr(run_module, "change", world.change)
         monkeypatch.setattr(run_module, "find", world.find)
         monkeypatch.setattr(run_module, "time", _Clock(world))
-        monkeypatch.setattr(run_module.asyncio, "sleep", world.sleep)
+        monkeypatch.setattr(asyncio, "sleep", world.sleep)
         known = {each.name: Known(costs(1000), 1e9, ()) for each in plan.guests}
         made = outline(plan, {name: (each.costs, each.ram_bytes) for name, each in known.items()}, 100.0)
         state = State("/plan", 1000.0, str(tmp_path), None, {each.name: GuestState() for each in plan.guests})

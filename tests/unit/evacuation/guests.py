@@ -33,7 +33,7 @@ def leaver(
 ) -> Leaver:
     """A guest of so many megabytes that converges from ``from_mbps`` on; infinite: never."""
     found = Costs(()) if math.isinf(from_mbps) else costs(megabytes, from_mbps)
-    return Leaver(name, destination, found, ram_bytes=megabytes * MB, **more)  # type: ignore[arg-type]
+    return Leaver(name, destination, found, ram_bytes=megabytes * MB, **more)
 
 
 def together(*leavers: Leaver) -> dict[str, Leaver]:

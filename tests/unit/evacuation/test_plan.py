@@ -28,6 +28,7 @@ def test_the_shortest_plan() -> None:
     assert (guest.downtime_limit_s, guest.options, guest.by_libvirt) == (0.3, None, False)
     assert (found.links.host_bps, found.links.destinations) == (125e6, {"": 125e6})
     assert (found.deadline, found.concurrency, found.prestage) == (When(after_s=1200), 2, None)
+    assert found.watch_s == 20.0
     assert found.at_deadline is AtDeadline.GO_ON
 
 

@@ -84,7 +84,8 @@ def test_who_never_converges_blocks_the_others_unless_it_is_given_up_or_forced()
     assert math.isinf(blocked.of("a").begins_s)
     given_up = leaver("never", 1000, math.inf, give_up_after_s=5)
     found = timetable(Policy("", ("never", "a"), 1), together(given_up, leaver("a", 1000)), LINK)
-    assert (found.of("never").gave_up, found.of("a").out_s) == (True, pytest.approx(15))
+    assert found.of("never").gave_up
+    assert found.of("a").out_s == pytest.approx(15)
     forced = leaver("never", 1000, math.inf, force_after_s=5)
     found = timetable(Policy("", ("never", "a"), 1), together(forced, leaver("a", 1000)), LINK)
     assert (found.of("never").forced, found.of("never").out_s) == (True, 5)
@@ -147,9 +148,9 @@ def test_better_than_each_baseline_or_equal_and_never_more_than_the_link(seed: i
     assert choice.chosen.most_bps <= links.host_bps * (1 + 1e-6)
     assert sorted(choice.chosen.policy.order) == sorted(guests)
     assert {each.name for each in choice.chosen.leavings} == set(guests)
-    for each in choice.chosen.leavings:
-        if math.isfinite(each.out_s) and not each.forced:
-            assert each.bytes <= (each.out_s - each.begins_s) * links.host_bps * (1 + 1e-6)
+    for way in choice.chosen.leavings:
+        if math.isfinite(way.out_s) and not way.forced:
+            assert way.bytes <= (way.out_s - way.begins_s) * links.host_bps * (1 + 1e-6)
     assert choose(guests, links, choice.chosen.policy.at_once, deadline_s) == choose(
         guests, links, choice.chosen.policy.at_once, deadline_s
     )
