@@ -171,12 +171,13 @@ class Evacuation:
         return running is not None and bool(running.switchover or running.state in SWITCHING)
 
     def _near_end(self, name: str) -> bool:
-        """Whether a guest that is held back could switch over within its limit now."""
-        running = self._running(name)
+        """Whether a guest that is held back could switch over within its limit if its cap were lifted now."""
+        running, guest = self._running(name), self._guests[name]
         if running is None or not running.waits_for_go or running.round < 1:
             return False
         predicted_s = running.predicted_downtime_s
-        return predicted_s is not None and predicted_s <= running.downtime_limit_s
+        faster = min(1.0, running.link_bps / self._plan.links.best_bps(guest.destination))
+        return predicted_s is not None and predicted_s * faster <= running.downtime_limit_s
 
     def _waiting(self) -> list[str]:
         return [name for name, each in self._state.guests.items() if each.stage is Stage.WAITING]

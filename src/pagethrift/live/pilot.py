@@ -25,6 +25,7 @@ from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.model.defaults import PLANNER_TICK_S
 from pagethrift.model.facts import StopAction, StopDecision
+from pagethrift.model.pages import PAGE_BYTES
 
 SILENT_S = 10.0
 """QEMU answers within milliseconds, on a busy host within a second"""
@@ -38,6 +39,13 @@ SLOW_START_S = 0.15
 """QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
 regardless of its parameters. At this rate only 6.4 MB fit into the 100 ms, so the first measurement comes
 first. Links below 0.5 Gbit/s do not notice."""
+WAITING_ROUND_S = 1.0
+"""how long rounds of a migration are made to take that waits for the word to go. QEMU switches over at once
+after a round in which the guest wrote nothing, whatever its parameters say; in a second every guest writes"""
+WAITING_LEAST_BPS = 10 * PAGE_BYTES
+"""a page in each 100 ms, for which QEMU counts what it may send"""
+REPACE = 1.5
+"""the pace is changed when it is off by this factor"""
 SLOW_START_BELOW_BYTES = 1 << 30
 """a pass over 1 GiB of zero pages alone takes QEMU over 100 ms (0.8 s measured with 200 MB of content)"""
 
@@ -75,6 +83,8 @@ class Pilot:
         self._poller: asyncio.Task[None] | None = None
         self._deadline_s: float | None = None
         self._slow = False
+        self._paced_bps = 0
+        """max-bandwidth for the time of waiting; 0: not set"""
         self._post_copy_begun = False
 
     async def start(self) -> None:
@@ -272,6 +282,7 @@ class Pilot:
             self._set_deadline(watch.stopped_s, expected_s)
         if self.switchover.gone or watch.stopped_s is not None:
             return
+        await self._pace(now_s)
         if self._to_force(now_s):
             watch.forced_at_s = elapsed_s
             predicted_s = watch.predicted_downtime_s(now_s)
@@ -280,6 +291,23 @@ class Pilot:
             await self._start_post_copy()
         elif self._decider is not None and watch.status == "active":
             await self._decide(now_s)
+
+    async def _pace(self, now_s: float) -> None:
+        """Let rounds take a while until the word to go comes, and run on at full speed after it."""
+        if not self._watch.waits_for_go:
+            if self._paced_bps:
+                self._paced_bps = 0
+                await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
+            return
+        facts = self._watch.facts(now_s)
+        if facts is None or facts.round < 1 or not facts.round_dirty_pages:
+            return
+        bps = max(WAITING_LEAST_BPS, int(facts.round_dirty_pages[-1] * PAGE_BYTES / WAITING_ROUND_S))
+        if self._watch.bandwidth_cap_bps:
+            bps = min(bps, self._watch.bandwidth_cap_bps)
+        if not self._paced_bps or not 1 / REPACE <= bps / self._paced_bps <= REPACE:
+            self._paced_bps = bps
+            await self._ends.settings.set({"max-bandwidth": bps})
 
     def _to_force(self, now_s: float) -> bool:
         """Whether the operator's time to switch over all the same has passed."""

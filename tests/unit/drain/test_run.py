@@ -68,7 +68,9 @@ class World:
     def start(self, arguments: Sequence[str], log: Path) -> Played:
         id = next(each for each in arguments if each.startswith("--id=")).removeprefix("--id=")
         waits = "--wait-for-go" in arguments
-        running = Running(id=id, state="active", waits_for_go=waits, downtime_limit_s=0.3, ram_bytes=100)
+        running = Running(
+            id=id, state="active", waits_for_go=waits, downtime_limit_s=0.3, ram_bytes=100, link_bps=100 * MB
+        )
         self.played[log.stem] = Played(log.stem, arguments, running)
         self.most_at_once = max(self.most_at_once, len(self.alive()))
         return self.played[log.stem]
