@@ -39,15 +39,22 @@ SLOW_START_S = 0.15
 """QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
 regardless of its parameters. At this rate only 6.4 MB fit into the 100 ms, so the first measurement comes
 first. Links below 0.5 Gbit/s do not notice."""
-WAITING_ROUND_S = 1.0
-"""how long rounds of a migration are made to take that waits for the word to go. QEMU switches over at once
-after a round in which the guest wrote nothing, whatever its parameters say; in a second every guest writes"""
-WAITING_LEAST_BPS = 10 * PAGE_BYTES
-"""a page in each 100 ms, for which QEMU counts what it may send"""
+WAITING_ROUND_S, WAITING_END_S = 1.0, 8.0
+"""how long rounds are made to take of a migration that waits for the word to go, and the end of its first
+pass. QEMU switches over at once after a round in which the guest wrote nothing, whatever is set"""
+WAITING_LEAST_BPS, WAITING_FIRST_LEAST_BPS = 10 * PAGE_BYTES, 1 << 20
+"""a page in each 100 ms, for which QEMU counts what it may send; in the first pass, which is to end"""
 REPACE = 1.5
 """the pace is changed when it is off by this factor"""
 SLOW_START_BELOW_BYTES = 1 << 30
 """a pass over 1 GiB of zero pages alone takes QEMU over 100 ms (0.8 s measured with 200 MB of content)"""
+
+
+def waiting_pace_bps(left_bytes: int, round: int) -> int:
+    """Return max-bandwidth for a migration that waits; this round has, or had, so many bytes."""
+    if round:
+        return max(WAITING_LEAST_BPS, int(left_bytes / WAITING_ROUND_S))
+    return max(WAITING_FIRST_LEAST_BPS, int(left_bytes / WAITING_END_S))
 
 
 class Pilot:
@@ -98,6 +105,10 @@ class Pilot:
             self._slow = int(memory["base-memory"]) < SLOW_START_BELOW_BYTES
             full_bps = self._full_speed_bps()
             start_bps = min(SLOW_START_BPS, full_bps or SLOW_START_BPS) if self._slow else full_bps
+            if self._slow and self._watch.waits_for_go:
+                self._slow = False
+                pace_bps = waiting_pace_bps(int(memory["base-memory"]), 0)
+                start_bps = self._paced_bps = min(pace_bps, full_bps or pace_bps)
             await settings.set({"max-bandwidth": start_bps})
         source.on_event(self._on_event)
         self._watch.runs = await source.query_status() == "running"  # the checks were seconds ago
@@ -300,9 +311,12 @@ class Pilot:
                 await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
             return
         facts = self._watch.facts(now_s)
-        if facts is None or facts.round < 1 or not facts.round_dirty_pages:
+        if facts is None:
             return
-        bps = max(WAITING_LEAST_BPS, int(facts.round_dirty_pages[-1] * PAGE_BYTES / WAITING_ROUND_S))
+        pages = facts.round_dirty_pages[-1] if facts.round else facts.remaining_pages
+        bps = waiting_pace_bps(pages * PAGE_BYTES, facts.round)
+        if bps > SLOW_START_BPS and not facts.round:
+            return
         if self._watch.bandwidth_cap_bps:
             bps = min(bps, self._watch.bandwidth_cap_bps)
         if not self._paced_bps or not 1 / REPACE <= bps / self._paced_bps <= REPACE:

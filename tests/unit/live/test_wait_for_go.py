@@ -15,6 +15,7 @@ from pagethrift.engine.planner import Planner
 from pagethrift.errors import UsageError
 from pagethrift.live.changes import Changes
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
+from pagethrift.live.pilot import waiting_pace_bps
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.watch import Watch
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
@@ -90,3 +91,10 @@ def test_options_that_contradict_it() -> None:
         replace(options, features=PlainFeatures(post_copy=True)).check()
     with pytest.raises(UsageError, match="--cap is for the relay"):
         replace(options, cap_bps=1000).check()
+
+
+def test_the_pace_of_waiting() -> None:
+    assert waiting_pace_bps(800 << 20, 0) == 100 << 20
+    assert waiting_pace_bps(0, 0) == 1 << 20, "the first pass is to end"
+    assert waiting_pace_bps(5 << 20, 3) == 5 << 20
+    assert waiting_pace_bps(4096, 3) == 40960, "a page in each 100 ms"
