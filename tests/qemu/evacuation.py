@@ -33,6 +33,8 @@ PAYLOAD_BPS = int(LINK_BPS * 0.95)
 """what is left for TCP's payload"""
 RAM_BYTES = 96 * MIB
 LIMIT_S = 0.3
+START_S = 2.5
+"""until a migration's first byte is on the link, on two processors that emulate six guests"""
 PORT = 49160
 END_S = 600.0
 STATIC_AT, BUSY_AT = 4 * MIB, 64 * MIB
@@ -168,6 +170,7 @@ def _plan(path: Path, there: Sequence[Leaver], kinds: Sequence[Kind], asked: Ask
     head = {
         "bandwidth": f"{PAYLOAD_BPS}B/s", "deadline": f"{asked.deadline_s:g}s", "concurrency": asked.at_once,
         "downtime_limit": f"{LIMIT_S * 1000:g}ms", "watch": "5s",
+        "start": f"{START_S:g}s",
     }  # fmt: skip
     for each, kind in zip(there, kinds, strict=True):
         assert isinstance(each.keys, dict)

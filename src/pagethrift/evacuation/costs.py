@@ -16,8 +16,6 @@ from pagethrift.errors import UsageError
 
 STATED_BPS = tuple(125_000 * 2**step for step in range(18))
 """1 Mbit/s to 131 Gbit/s: the bandwidths at which stated numbers are worked out"""
-START_S = 0.7
-"""until the first byte is on the link: connecting, checks, the relay's start"""
 MOST_ROUNDS = 60
 """a migration that has not ended by then gains nothing any more"""
 WORST, BEST = 2.0, 0.5
@@ -40,7 +38,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One migration at one bandwidth, from its start until the guest runs elsewhere."""
+    """One migration at one bandwidth, from its first byte until the guest runs elsewhere."""
 
     total_s: Range
     downtime_s: Range
@@ -147,7 +145,7 @@ def _rounds(
         sent += rest
         rest = min(memory_bytes, dirty_bps * rest / bps)
         if rest <= limit_s * bps:
-            return START_S + (sent + rest) / bps, rest / bps, sent + rest
+            return (sent + rest) / bps, rest / bps, sent + rest
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.evacuation.costs import START_S, Costs, Estimate, Point, Range, joined
+from pagethrift.evacuation.costs import Costs, Estimate, Point, Range, joined
 
 SCHEMA = "pagethrift.forecast"
 
@@ -69,14 +69,14 @@ def _points(mode: Mapping[str, Any], at_bps: float) -> Iterator[Point]:
         if total_s is None or downtime_s is None or bps < from_bps or not bps > 0:
             continue
         here = _around(total, float(total_s)), _around(downtime, float(downtime_s))
-        point = Point(float(bps), Estimate(_later(here[0]), here[1], sent))
+        point = Point(float(bps), Estimate(*here, sent))
         lowest = lowest or point
         yield point
     if lowest is not None and 0 < from_bps < lowest.bps:
         slower = lowest.estimate.total_s.scaled(lowest.bps / from_bps)
         yield Point(from_bps, Estimate(slower, lowest.estimate.downtime_s, sent))
     if mode["converges"] != "no" and at_bps >= from_bps:
-        yield Point(at_bps, Estimate(_later(total), downtime, sent))
+        yield Point(at_bps, Estimate(total, downtime, sent))
 
 
 def _range(data: Mapping[str, Any]) -> Range:
@@ -88,8 +88,3 @@ def _range(data: Mapping[str, Any]) -> Range:
 
 def _around(spread: Range, median: float) -> Range:
     return spread.scaled(median / spread.median)
-
-
-def _later(total_s: Range) -> Range:
-    """Return times from the start of `pagethrift migrate`, not from the start of the migration."""
-    return Range(total_s.low + START_S, total_s.median + START_S, total_s.high + START_S)

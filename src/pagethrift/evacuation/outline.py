@@ -42,7 +42,7 @@ def outline(
     guests = {
         each.name: Leaver(
             each.name, each.destination, costs[each.name][0].within(each.downtime_limit_s),
-            each.force_after_s, each.give_up_after_s, costs[each.name][1],
+            each.force_after_s, each.give_up_after_s, costs[each.name][1], plan.start_s,
         )
         for each in plan.guests
         if each.name in costs

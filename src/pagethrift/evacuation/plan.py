@@ -21,6 +21,7 @@ MOST_GUESTS = 1000
 AT_ONCE = 2
 """as KubeVirt's default for one node"""
 WATCH_S = 20.0
+START_S = 1.0
 SOURCE_URI = "qemu:///system"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 OURS = (
@@ -102,6 +103,8 @@ class Plan:
     concurrency: int = AT_ONCE
     at_deadline: AtDeadline = AtDeadline.GO_ON
     prestage: Prestage | None = None
+    start_s: float = START_S
+    """from the start of a migration's process until its first byte is on the link"""
     watch_s: float = WATCH_S
     """how long a guest is watched for a forecast, where none is given"""
 
@@ -113,7 +116,7 @@ def read_plan(data: Mapping[str, Any]) -> Plan:
     deadline = _needed(table, "deadline", parse_when)
     concurrency = table.count("concurrency", AT_ONCE, 1, MOST_GUESTS)
     limit_s = _positive(table, "downtime_limit", DOWNTIME_LIMIT_S)
-    watch_s = _positive(table, "watch", WATCH_S)
+    watch_s, start_s = _positive(table, "watch", WATCH_S), _positive(table, "start", START_S)
     at_deadline = table.get("at_deadline", str, AtDeadline.GO_ON.value)
     if at_deadline not in list(AtDeadline):
         raise UsageError(f"at_deadline is {at_deadline!r}; choose one of {', '.join(AtDeadline)}")
@@ -129,6 +132,7 @@ def read_plan(data: Mapping[str, Any]) -> Plan:
         concurrency,
         AtDeadline(at_deadline),
         prestage,
+        start_s,
         watch_s,
     )
 

@@ -25,6 +25,8 @@ class Leaver:
     """broken off after this time; None: never"""
     ram_bytes: float = 0.0
     """its memory, as far as known; managers give up by it"""
+    start_s: float = 0.0
+    """from its turn until its first byte is on the link"""
 
     @property
     def most_bps(self) -> float:

@@ -78,5 +78,5 @@ def after_staging(guests: Mapping[str, Leaver], staging: Staging, links: Links) 
                     ),
                 )
             )
-        found[name] = replace(guests[name], costs=replace(costs, points=tuple(points)))
+        found[name] = replace(guests[name], costs=replace(costs, points=tuple(points)), start_s=0.0)
     return found

@@ -15,6 +15,7 @@ from pagethrift.evacuation.link import Links, shares
 from pagethrift.evacuation.policy import Leaver, Policy
 
 DONE = 1 - 1e-9
+ROUNDING_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,33 @@ class _OnWay:
     bytes: float = 0.0
     downtime_s: float = 0.0
 
+    def starts(self, now_s: float) -> bool:
+        """Whether nothing of it is on the link yet."""
+        return now_s < self._sends_s - ROUNDING_S
+
+    @property
+    def _sends_s(self) -> float:
+        return self.began_s + self.leaver.start_s
+
     def next_event_s(self, now_s: float, bps: float) -> float:
-        """Return when it is out, forced or given up at this bandwidth."""
+        """Return when it sends its first byte, or is out, forced or given up at this bandwidth."""
+        if self.starts(now_s):
+            return self._sends_s
         leaver, estimate = self.leaver, self.leaver.costs.at(bps)
         ends = [math.inf]
         if estimate is not None:
             ends.append(now_s + (1 - self.done) * estimate.total_s.median)
         ends += [
-            self.began_s + after
+            self._sends_s + after
             for after in (leaver.force_after_s, self.give_up_after_s)
             if after is not None
         ]
         return min(ends)
 
-    def go_on(self, seconds: float, bps: float) -> None:
-        """Take in that it had this bandwidth for so long."""
+    def go_on(self, now_s: float, seconds: float, bps: float) -> None:
+        """Take in that it had this bandwidth for so long from now on."""
+        if self.starts(now_s):
+            return
         estimate = self.leaver.costs.at(bps)
         if estimate is None:
             self.bytes += bps * seconds if math.isfinite(bps) else 0.0
@@ -100,7 +113,7 @@ class _OnWay:
 
     def ended(self, now_s: float) -> Leaving | None:
         """Return its way if it is over."""
-        leaver, took_s = self.leaver, now_s - self.began_s
+        leaver, took_s = self.leaver, now_s - self._sends_s
         if self.done >= DONE:
             return Leaving(leaver.name, self.began_s, now_s, self.downtime_s, self.bytes)
         if leaver.force_after_s is not None and took_s >= leaver.force_after_s * DONE:
@@ -119,15 +132,17 @@ def timetable(policy: Policy, guests: Mapping[str, Leaver], links: Links) -> Tim
             on_way[name] = _OnWay(guests[name], now_s, policy.give_up_after_s(guests[name]))
         if not on_way:
             break
-        given = shares(
-            links, {name: (each.leaver.destination, each.leaver.most_bps) for name, each in on_way.items()}
-        )
+        wanted = {
+            name: (each.leaver.destination, 0.0 if each.starts(now_s) else each.leaver.most_bps)
+            for name, each in on_way.items()
+        }
+        given = shares(links, wanted)
         most_bps = max(most_bps, sum(given.values()))
         then_s = min(each.next_event_s(now_s, given[name]) for name, each in on_way.items())
         if not math.isfinite(then_s):
             break  # all that are on their way go round and round for ever
         for name, each in on_way.items():
-            each.go_on(then_s - now_s, given[name])
+            each.go_on(now_s, then_s - now_s, given[name])
         now_s = then_s
         for name, leaving in _over(on_way.items(), now_s):
             left.append(leaving)

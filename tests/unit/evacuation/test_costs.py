@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pagethrift.errors import UsageError
-from pagethrift.evacuation.costs import START_S, Costs, Point, stated
+from pagethrift.evacuation.costs import Costs, Point, stated
 from pagethrift.evacuation.forecasts import foretold
 from tests.unit.evacuation.guests import MB, costs
 
@@ -46,7 +46,7 @@ def test_stated_numbers_by_hand() -> None:
         sent, rest = sent + rest, 50 * MB * rest / at.bps
         if rest <= 0.3 * at.bps:
             break
-    assert at.estimate.total_s.median == pytest.approx(START_S + (sent + rest) / at.bps)
+    assert at.estimate.total_s.median == pytest.approx((sent + rest) / at.bps)
     assert at.estimate.downtime_s.median == pytest.approx(rest / at.bps)
     assert at.estimate.total_s.low < at.estimate.total_s.median < at.estimate.total_s.high
     assert 50 * MB < found.converges_from_bps < 200 * MB
@@ -83,9 +83,9 @@ def test_a_forecast() -> None:
     assert (found.ram_bytes, found.limit_s, found.costs.throttled) == (4 << 30, 0.3, True)
     assert [each.bps for each in found.costs.points] == [40e6, 50e6, 100e6, 200e6]
     slowest, _, own, _ = (each.estimate for each in found.costs.points)
-    assert own.total_s.median == 10 + START_S
-    assert own.total_s.high == 15 + START_S
-    assert slowest.total_s.median == pytest.approx((20 + START_S) * 50 / 40)
+    assert own.total_s.median == 10
+    assert own.total_s.high == 15
+    assert slowest.total_s.median == pytest.approx(20 * 50 / 40)
     assert found.costs.at(39e6) is None
     assert foretold(forecast(), "slowed").mode == "slowed"
 

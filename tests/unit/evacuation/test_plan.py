@@ -28,13 +28,13 @@ def test_the_shortest_plan() -> None:
     assert (guest.downtime_limit_s, guest.options, guest.by_libvirt) == (0.3, None, False)
     assert (found.links.host_bps, found.links.destinations) == (125e6, {"": 125e6})
     assert (found.deadline, found.concurrency, found.prestage) == (When(after_s=1200), 2, None)
-    assert found.watch_s == 20.0
+    assert (found.watch_s, found.start_s) == (20.0, 1.0)
     assert found.at_deadline is AtDeadline.GO_ON
 
 
 def test_every_key() -> None:
     found = plan(
-        'concurrency = 3\ndowntime_limit = "500ms"\nat_deadline = "cancel"\nwatch = "5s"\n'
+        'concurrency = 3\ndowntime_limit = "500ms"\nat_deadline = "cancel"\nwatch = "5s"\nstart = "2s"\n'
         'bandwidth = "1Gbit"\ndeadline = 2026-12-01T22:00:00Z\n'
         '[prestage]\nbandwidth = "100Mbit"\nswitch = "10min"\n'
         '[[destination]]\nname = "h2"\nbandwidth = "500Mbit"\n[[destination]]\nname = "h3"\n'
@@ -54,6 +54,7 @@ def test_every_key() -> None:
     assert found.prestage is not None
     assert (found.prestage.bandwidth_bps, found.prestage.switch) == (12_500_000, When(after_s=600))
     assert (found.at_deadline, found.watch_s, found.concurrency) == (AtDeadline.CANCEL, 5.0, 3)
+    assert found.start_s == 2.0
 
 
 @pytest.mark.parametrize(

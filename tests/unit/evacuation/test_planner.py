@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -89,6 +90,16 @@ def test_who_never_converges_blocks_the_others_unless_it_is_given_up_or_forced()
     forced = leaver("never", 1000, math.inf, force_after_s=5)
     found = timetable(Policy("", ("never", "a"), 1), together(forced, leaver("a", 1000)), LINK)
     assert (found.of("never").forced, found.of("never").out_s) == (True, 5)
+
+
+def test_while_one_starts_the_link_is_free_for_another() -> None:
+    guests = together(*(replace(leaver(name, 1000), start_s=3.0) for name in "ab"))
+    one = timetable(Policy("", ("a", "b"), 1), guests, LINK)
+    assert [each.out_s for each in one.leavings] == pytest.approx([13, 26])
+    two = timetable(Policy("", ("a", "b"), 2), guests, LINK)
+    assert [each.out_s for each in two.leavings] == pytest.approx([23, 23])
+    forced = together(replace(leaver("never", 1000, math.inf, force_after_s=5), start_s=3.0))
+    assert timetable(Policy("", ("never",), 1), forced, LINK).last_out_s == 8
 
 
 def test_managers_give_up_by_memory() -> None:
