@@ -79,7 +79,12 @@ def _read(guest: Guest, path: Path, now_unix_s: float) -> Known:
         warnings.append(f"{guest.name}: its forecast has expired; make a new one with pagethrift forecast")
     if said.limit_s > guest.downtime_limit_s * 1.001:
         warnings.append(f"{guest.name}: its forecast is for a downtime limit of {said.limit_s:g} s")
-    options = said.options if guest.options is None else guest.options
+    options = guest.options or ()
+    if guest.options is None and not guest.by_libvirt:
+        options = said.options
+    elif guest.options is None and said.options:
+        told = " ".join(said.options)
+        warnings.append(f"{guest.name}: its forecast is for {told}, which libvirt is not told; give options")
     return Known(said.costs, said.ram_bytes, options, "; ".join(warnings))
 
 

@@ -84,6 +84,14 @@ def test_what_is_wrong_is_said_with_the_guest(tmp_path: Path, watched: list[list
         known(tmp_path, guest(forecast=Path("none.json")))
 
 
+def test_options_of_migrate_are_not_given_to_libvirt(tmp_path: Path, watched: list[list[str]]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(forecast()))
+    domain = Guest("a", "", domain="a", desturi="qemu:///x", forecast=Path("a.json"))
+    found = known(tmp_path, domain)["a"]
+    assert found.options == ()
+    assert "its forecast is for --strategy pagethrift --compress off" in found.warning
+
+
 def test_warnings(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(forecast()))
     given = guest(forecast=Path("a.json"), downtime_limit_s=0.1)
