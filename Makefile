@@ -41,8 +41,8 @@ test-fast: setup ## while you work, under a minute: unit and property tests, few
 	PAGETHRIFT_EXAMPLES=0.1 $(BIN)/pytest -q -n 3 --dist loadfile -m "not slow" tests/unit tests/property
 
 check: setup ## ruff, mypy --strict, import-linter
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts contrib
+	$(BIN)/ruff format --check src tests scripts contrib
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

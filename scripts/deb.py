@@ -44,6 +44,7 @@ PLACES = {
     "sysusers.d": "usr/lib/sysusers.d",
     "tmpfiles.d": "usr/lib/tmpfiles.d",
     "grafana": f"usr/share/{NAME}/grafana",
+    "exchange": f"usr/share/{NAME}",
 }
 """folder of contrib/, if there is one -> where its files go"""
 COMPLETIONS = {
@@ -132,7 +133,7 @@ def system_files(root: Path) -> None:
     for folder, place in PLACES.items():
         if not (CONTRIB / folder).is_dir():
             continue
-        (root / place).mkdir(parents=True)
+        (root / place).mkdir(parents=True, exist_ok=True)
         for path in sorted((CONTRIB / folder).iterdir()):
             shutil.copyfile(path, root / place / path.name)
     (root / "etc" / NAME).mkdir(parents=True)
@@ -143,7 +144,7 @@ def system_files(root: Path) -> None:
         for path in sorted(Path(name, "man").iterdir()):
             zipped(path.read_bytes(), pages / f"{path.name}.gz")
         for shell, place in COMPLETIONS.items():
-            (root / place).mkdir(parents=True)
+            (root / place).mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(name, "completions", shell, manual.COMPLETIONS[shell]), root / place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -11,6 +12,8 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import Any
+
+import psutil
 
 START_S = 60.0
 """kernels may have to be compiled"""
@@ -87,9 +90,8 @@ class ServiceProcess:
         return self.process.wait(timeout_s)
 
     def close(self) -> None:
-        """Kill it if it still runs."""
-        self.process.kill()
-        self.process.wait()
+        """Kill it and what it started, if they still run."""
+        kill_tree(self.process)
         for reader in self._readers:
             reader.join(5)
         for stream in (self.process.stdout, self.process.stderr):
@@ -111,6 +113,15 @@ class ServiceProcess:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line.rstrip("\n"))
+
+
+def kill_tree(process: subprocess.Popen[str]) -> None:
+    """Kill a process and what it started; one behind nsenter would outlive it, and hold its pipes."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(process.pid).children(recursive=True):
+            each.kill()
+    process.kill()
+    process.wait()
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -19,6 +19,11 @@ from pagethrift.errors import LinkError
 
 STEP_S = 0.1
 """how often somebody who connects is asked whether to go on"""
+SEGMENT_BYTES = 1448
+"""TCP's largest segment, as on Ethernet: on the loopback device, where it would be 64 KiB, a sender's buffer
+grows with it to megabytes"""
+RECEIVE_BYTES = 32 << 10
+"""what the kernel may take ahead of us from a sender of this host (it doubles the number)"""
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -121,6 +126,7 @@ def listen(address: Address, backlog: int = 16) -> Listener:
             listener = Listener(family, socket.SOCK_STREAM)
             try:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
                 listener.bind(where)
             except BaseException:
                 listener.close()
@@ -133,7 +139,11 @@ def listen(address: Address, backlog: int = 16) -> Listener:
 
 
 def accepted(listener: socket.socket) -> socket.socket | OSError | None:
-    """Accept one connection, which will block; None: nobody is left; an error concerns that one only."""
+    """Accept one connection, which will block; None: nobody is left; an error concerns that one only.
+
+    Between a sender of this host and us the kernel would hold 4 to 5 MB of TCP: more of a migration's stream
+    than a relay may hold itself, and nobody could count it. It holds a quarter of that, as for a Unix socket.
+    """
     try:
         connection, _ = listener.accept()
     except BlockingIOError:
@@ -142,7 +152,27 @@ def accepted(listener: socket.socket) -> socket.socket | OSError | None:
         # EINVAL: shut down; EBADF: closed
         return None if error.errno in (errno.EINVAL, errno.EBADF) else error
     connection.setblocking(True)
+    if _is_of_this_host(connection):
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     return connection
+
+
+def _is_of_this_host(connection: socket.socket) -> bool:
+    """Say whether both ends of a TCP connection are here; one that a nat rule took here has two addresses."""
+    if connection.family == socket.AF_UNIX:
+        return False
+    try:
+        here, there = _ip(connection.getsockname()[0]), _ip(connection.getpeername()[0])
+    except (OSError, ValueError):  # it has gone
+        return False
+    return here == there or here.is_loopback or there.is_loopback
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address without its zone; an IPv4 one behind IPv6 as it is. Raises ValueError."""
+    found = ipaddress.ip_address(host.partition("%")[0])
+    return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
 
 
 def host_of(connection: socket.socket) -> str:
@@ -154,14 +184,11 @@ def host_of(connection: socket.socket) -> str:
         if connection.family == socket.AF_UNIX:
             found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             return f"user {_CREDENTIALS.unpack(found)[1]}"
-        name = str(connection.getpeername()[0]).partition("%")[0]
-        address = ipaddress.ip_address(name)
+        address = _ip(connection.getpeername()[0])
     except (OSError, ValueError):  # it has gone
         return "?"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False)) if address.is_global else str(address)
+    if isinstance(address, ipaddress.IPv6Address) and address.is_global:
+        return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
 
 

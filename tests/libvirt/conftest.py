@@ -59,3 +59,11 @@ def guest(_guest: Guest) -> Guest:
     _guest.run()
     _guest.here.virsh("migrate-setmaxdowntime", DOMAIN, "300")
     return _guest
+
+
+@pytest.fixture
+def exact_guest(_guest: Guest) -> Guest:
+    """The same, or a bare-metal one where QEMU loses a Linux guest's dirty marks."""
+    _guest.run(exact=True)
+    _guest.here.virsh("migrate-setmaxdowntime", DOMAIN, "300")
+    return _guest

@@ -150,7 +150,7 @@ class LibvirtLab:
     b: LibvirtHost
     image: GuestImage
     loses_marks: bool
-    """QEMU 7.2 under TCG loses dirty marks by itself, whoever migrates (docs/lab.md)"""
+    """QEMU before 9.0 under TCG loses a Linux guest's dirty marks, whoever migrates (docs/lab.md)"""
     has_zstd: bool
     """both libvirts compress parallel connections"""
     versions: str

@@ -11,7 +11,7 @@ UNIT = Path(__file__).parent
 SOURCES = UNIT.parents[1] / "src/pagethrift"
 
 NOTHING_TO_DECIDE = {
-    "__main__.py", "cli/common.py", "results/label.py", "results/result.py", "stream/encoding/head.py",
+    "__main__.py", "results/label.py", "results/result.py", "stream/encoding/head.py",
     "model/facts.py", "model/methods.py", "service/limits.py", "strategies/base.py",
     "stream/events.py", "stream/wire.py",
 }  # fmt: skip
@@ -19,6 +19,7 @@ NOTHING_TO_DECIDE = {
 
 ELSEWHERE = {
     "live/check.py": "qemu/live/test_check.py",
+    "live/chosen.py": "unit/virt/test_attach.py",
     "cli/exits.py": "unit/cli/test_ending.py",
     "engine/forwarder.py": "unit/engine/test_thinner.py",
     "engine/held.py": "unit/engine/test_holding.py",

@@ -15,7 +15,7 @@ import pytest
 
 from pagethrift.address import Address, parse_address
 from pagethrift.errors import LinkError
-from pagethrift.sockets import close_both_ways, connect, listen
+from pagethrift.sockets import accepted, close_both_ways, connect, listen
 
 
 def test_bytes_pass_over_tcp_and_over_unix_sockets(folder: Path) -> None:
@@ -188,3 +188,22 @@ def test_closing_wakes_a_thread_that_receives() -> None:
     assert far.recv(1) == b""
     close_both_ways(far)
     close_both_ways(None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_kernel_holds_little_between_a_sender_of_this_host_and_us(host: str) -> None:
+    """A reader slower than the sender: what was sent and not yet read, once both have run a while."""
+    listener = listen(Address(host=host, port=0))
+    with listener, socket.create_connection(listener.getsockname()[:2]) as sender:
+        connection = accepted(listener)
+        assert isinstance(connection, socket.socket)
+        with connection:
+            sender.setblocking(False)
+            sent = read = 0
+            for _ in range(400):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sent += sender.send(bytes(1 << 16))
+                read += len(connection.recv(50_000))
+            # Linux alone: 4 to 5 MB, on some machines more
+            assert 0 < sent - read < 2_500_000

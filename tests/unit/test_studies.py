@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from scripts.studies import compressed, equality, faithful, grid, scaling, table
+from scripts.studies import compressed, equality, faithful, grid, lost_marks, scaling, table
 
 from pagethrift.errors import UsageError
 from pagethrift.lab.run_files import write_run
@@ -258,3 +258,16 @@ def test_how_many_migrations_were_compared(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "differs.json").write_text(replace(one, ram=replace(one.ram, differing_pages=1)).to_json())
     (row,) = equality.rows([tmp_path]).values()
     assert (row.migrations, row.unequal) == (1, 1)
+
+
+def test_lost_marks_are_counted_apart_from_what_is_loaded_otherwise() -> None:
+    lost = {
+        "passes": 20,
+        "arrived_otherwise": [4096, 8192],
+        "sent_otherwise": [4096, 8192],
+        "loaded_otherwise": [],
+    }
+    ours = {"passes": 30, "arrived_otherwise": [4096], "sent_otherwise": [], "loaded_otherwise": [4096]}
+    case = {"qemu": "7.2.22", "guest": "Linux", "way": "direct", "migrations": [lost, ours, lost]}
+    *_, row = lost_marks.markdown({"cases": [case]}).splitlines()
+    assert row == "| 7.2.22 | Linux | direct | 3 | 20 (20 to 30) | 3 | 5 | 2 | 4 | 1 |"

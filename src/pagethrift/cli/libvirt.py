@@ -11,10 +11,19 @@ import typer
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
+    LINK,
+    Bandwidth,
+    DowntimeLimit,
+    FactsLog,
+    ForceAfter,
     Json,
     Parameters,
+    ResultFile,
     StopName,
     StrategyName,
+    SwitchoverDeadline,
+    Timeout,
+    ordered,
 )
 from pagethrift.cli.ending import until_signal
 from pagethrift.cli.exits import complain
@@ -23,8 +32,6 @@ from pagethrift.cli.progress import View, view
 from pagethrift.errors import UsageError
 from pagethrift.live.watch import Progress
 from pagethrift.model.channels import CHANNELS
-from pagethrift.strategies.table import parse_parameters
-from pagethrift.units import parse_bandwidth, parse_seconds
 from pagethrift.virt.attach import AttachOptions, Steered
 from pagethrift.virt.attach import attach as attach_to_others
 from pagethrift.virt.migrate import migrate as migrate_domain
@@ -39,7 +46,7 @@ app = typer.Typer(
     epilog="Example: pagethrift libvirt migrate vm1 qemu+ssh://host2/system --downtime-limit 300ms",
 )
 
-_VIRSH, _SWITCHOVER, _LINK = "As in virsh migrate", "Switchover", "Link"
+_VIRSH = "As in virsh migrate"
 
 REFUSED = {
     "copy_storage_all": "copied disks go past the relay, to an address that leads nowhere; share the storage",
@@ -98,7 +105,7 @@ def migrate(
             " will the relay on this host's 127.0.0.1 (default: the host of DESTURI, a port from 49184 to"
             " 49215).",
             metavar="HOST:PORT",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
     listen_address: Annotated[
@@ -106,45 +113,26 @@ def migrate(
         typer.Option(
             help="The address at which the destination's QEMU listens (default: as its qemu.conf says).",
             metavar="ADDRESS",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
-    bandwidth: Annotated[
-        str | None,
-        typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
-    ] = None,
+    bandwidth: Bandwidth = None,
     parallel: Annotated[
         bool,
         typer.Option(
             "--parallel",
             help="Several connections, compressed with zstd; needs libvirt 9.4 at both ends.",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = False,
     parallel_connections: Annotated[
         int | None,
-        typer.Option(help="How many (default: 2).", metavar="N", rich_help_panel=_LINK),
+        typer.Option(help="How many (default: 2).", metavar="N", rich_help_panel=LINK),
     ] = None,
-    downtime_limit: Annotated[
-        str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
-    ] = DEFAULT_DOWNTIME_LIMIT,
-    force_after: Annotated[
-        str | None,
-        typer.Option(
-            help="Switch over after this time, even if the predicted downtime is above the limit.",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
-    switchover_deadline: Annotated[
-        str | None,
-        typer.Option(
-            help="Break off a switchover that takes longer (default: 10 s or more).",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="Break the migration off after this time.", rich_help_panel=_SWITCHOVER)
-    ] = None,
+    downtime_limit: DowntimeLimit = DEFAULT_DOWNTIME_LIMIT,
+    force_after: ForceAfter = None,
+    switchover_deadline: SwitchoverDeadline = None,
+    timeout: Timeout = None,
     persistent: Annotated[
         bool,
         typer.Option("--persistent", help="Define the domain at the destination.", rich_help_panel=_VIRSH),
@@ -175,14 +163,8 @@ def migrate(
     postcopy: Annotated[bool, _refused("postcopy")] = False,
     tls: Annotated[bool, _refused("tls")] = False,
     compressed: Annotated[bool, _refused("compressed")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
-    facts_log: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the planner's facts and decisions to this file, for pagethrift replay.",
-            metavar="FILE",
-        ),
-    ] = None,
+    out: ResultFile = None,
+    facts_log: FactsLog = None,
     id: MigrationId = None,
     json: Json = False,
 ) -> None:
@@ -199,14 +181,9 @@ def migrate(
         source_uri=connect,
         to=to or "",
         listen_address=listen_address or "",
-        strategy=strategy,
-        parameters=parse_parameters(param or ()),
-        stop=stop or "",
-        downtime_limit_s=parse_seconds(downtime_limit),
-        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
-        force_after_s=parse_seconds(force_after) if force_after else None,
-        switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,
-        timeout_s=parse_seconds(timeout) if timeout else None,
+        **ordered(
+            strategy, param, stop, downtime_limit, bandwidth, force_after, timeout, switchover_deadline
+        ),
         persistent=persistent,
         undefine_source=undefinesource,
         suspend=suspend,
@@ -246,20 +223,9 @@ def attach(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stop: StopName = None,
-    bandwidth: Annotated[
-        str | None,
-        typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
-    ] = None,
-    downtime_limit: Annotated[
-        str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
-    ] = DEFAULT_DOWNTIME_LIMIT,
-    force_after: Annotated[
-        str | None,
-        typer.Option(
-            help="Switch over after this time, even if the predicted downtime is above the limit.",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
+    bandwidth: Bandwidth = None,
+    downtime_limit: DowntimeLimit = DEFAULT_DOWNTIME_LIMIT,
+    force_after: ForceAfter = None,
     once: Annotated[bool, typer.Option("--once", help="End after the first migration.")] = False,
     out: Annotated[Path | None, typer.Option(help="The folder for the result files.", metavar="DIR")] = None,
     json: Json = False,
@@ -274,12 +240,7 @@ def attach(
         listen=listen,
         to=to,
         source_uri=connect,
-        strategy=strategy,
-        parameters=parse_parameters(param or ()),
-        stop=stop or "",
-        downtime_limit_s=parse_seconds(downtime_limit),
-        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
-        force_after_s=parse_seconds(force_after) if force_after else None,
+        **ordered(strategy, param, stop, downtime_limit, bandwidth, force_after),
         once=once,
     )
     folder = check_folder(out, "--out") if out else None

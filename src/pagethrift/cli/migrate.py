@@ -15,12 +15,22 @@ from pagethrift.cli.channels import DEFAULT_WINDOW, CompressOption, Window
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
+    LINK,
+    SWITCHOVER,
+    Bandwidth,
+    DowntimeLimit,
+    FactsLog,
+    ForceAfter,
     Json,
     Parameters,
+    ResultFile,
     StopName,
     StrategyName,
+    SwitchoverDeadline,
+    Timeout,
     TlsDir,
     TlsHostname,
+    ordered,
 )
 from pagethrift.cli.ending import until_signal
 from pagethrift.cli.exits import complain
@@ -33,14 +43,11 @@ from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
 from pagethrift.model.channels import Compress, parse_window
-from pagethrift.strategies.table import parse_parameters
-from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+from pagethrift.units import parse_bandwidth, parse_size
 from pagethrift.whole_file import check_output
 
 app = typer.Typer(add_completion=False)
 
-_LINK = "Link"
-_SWITCHOVER = "Switchover"
 _PLAIN = "Without the relay, for comparison"
 
 EPILOG = (
@@ -86,16 +93,13 @@ def migrate(
     strategy: StrategyName = DEFAULT_STRATEGY,
     param: Parameters = None,
     stop: StopName = None,
-    bandwidth: Annotated[
-        str | None,
-        typer.Option(help="The rate of the link, if you know it, e.g. 1Gbit.", rich_help_panel=_LINK),
-    ] = None,
+    bandwidth: Bandwidth = None,
     cap: Annotated[
         str | None,
         typer.Option(
             help="The most that goes on the link, until `pagethrift set --bandwidth` changes it.",
             metavar="RATE",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
     compress: CompressOption = Compress.AUTO,
@@ -105,7 +109,7 @@ def migrate(
             help="Compressed channels to the destination (default: 2). Without --destination-qmp: how many"
             " multifd channels the destination was started with, with compression zstd.",
             metavar="N",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
     window: Window = DEFAULT_WINDOW,
@@ -114,37 +118,21 @@ def migrate(
     relay_folder: Annotated[
         Path | None,
         typer.Option(
-            help="The folder for the relay's socket, for a QEMU that cannot see /tmp.", rich_help_panel=_LINK
+            help="The folder for the relay's socket, for a QEMU that cannot see /tmp.", rich_help_panel=LINK
         ),
     ] = None,
-    downtime_limit: Annotated[
-        str, typer.Option(help="The longest downtime that you accept.", rich_help_panel=_SWITCHOVER)
-    ] = DEFAULT_DOWNTIME_LIMIT,
+    downtime_limit: DowntimeLimit = DEFAULT_DOWNTIME_LIMIT,
     wait_for_go: Annotated[
         bool,
         typer.Option(
             "--wait-for-go",
             help="Send everything, stay near the end, and switch over only after `pagethrift set --go`.",
-            rich_help_panel=_SWITCHOVER,
+            rich_help_panel=SWITCHOVER,
         ),
     ] = False,
-    force_after: Annotated[
-        str | None,
-        typer.Option(
-            help="Switch over after this time, even if the predicted downtime is above the limit.",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
-    switchover_deadline: Annotated[
-        str | None,
-        typer.Option(
-            help="Break off a switchover that takes longer (default: 10 s or more).",
-            rich_help_panel=_SWITCHOVER,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="Break the migration off after this time.", rich_help_panel=_SWITCHOVER)
-    ] = None,
+    force_after: ForceAfter = None,
+    switchover_deadline: SwitchoverDeadline = None,
+    timeout: Timeout = None,
     plain: Annotated[
         bool,
         typer.Option(
@@ -176,7 +164,7 @@ def migrate(
         typer.Option(
             help="Number of multifd channels at the source; with --plain the destination uses them too.",
             metavar="N",
-            rich_help_panel=_LINK,
+            rich_help_panel=LINK,
         ),
     ] = None,
     multifd_compression: Annotated[
@@ -186,14 +174,8 @@ def migrate(
         str | None,
         typer.Option(help="QEMU's own limit; 0 means no limit (default: unchanged).", rich_help_panel=_PLAIN),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
-    facts_log: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the planner's facts and decisions to this file, for pagethrift replay.",
-            metavar="FILE",
-        ),
-    ] = None,
+    out: ResultFile = None,
+    facts_log: FactsLog = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only say, a line each, for what this migration would fail.")
     ] = False,
@@ -217,16 +199,11 @@ def migrate(
         destination_qmp=destination_qmp,
         incoming_uri=incoming,
         start_destination=not leave_paused,
-        strategy=strategy,
-        parameters=parse_parameters(param or ()),
-        stop=stop or "",
-        downtime_limit_s=parse_seconds(downtime_limit),
-        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth else None,
+        **ordered(
+            strategy, param, stop, downtime_limit, bandwidth, force_after, timeout, switchover_deadline
+        ),
         cap_bps=parse_bandwidth(cap) if cap else None,
         wait_for_go=wait_for_go,
-        force_after_s=parse_seconds(force_after) if force_after else None,
-        timeout_s=parse_seconds(timeout) if timeout else None,
-        switchover_deadline_s=parse_seconds(switchover_deadline) if switchover_deadline else None,
         compress=compress,
         channels=channels,
         window_log=parse_window(window, "--window"),

@@ -10,8 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -33,6 +32,7 @@ from pagethrift.cli.common import (
     TlsDir,
     TlsHostname,
     chosen_strategy,
+    link_tls,
 )
 from pagethrift.cli.outside import LogJson, MetricsOption, MigrationId, Outside, checked_id, told
 from pagethrift.engine.warmup import warm_up
@@ -45,9 +45,6 @@ from pagethrift.relay.control import Speaker, obey
 from pagethrift.relay.doors import Door, HandedOver
 from pagethrift.relay.session import STALL_TIMEOUT_S, Relay
 from pagethrift.units import format_bandwidth, format_bytes, parse_bandwidth, parse_seconds, parse_size
-
-if TYPE_CHECKING:
-    from pagethrift.tls import TlsClient
 
 LOOK_S = 0.05
 """how soon a signal is acted on"""
@@ -116,7 +113,7 @@ def relay(
         hold_bytes = parse_size(hold)
         bandwidth_bps = parse_bandwidth(bandwidth) if bandwidth else 0.0
         stall_timeout_s, downtime_limit_s = parse_seconds(stall_timeout), parse_seconds(downtime_limit)
-        tls = _tls(tls_dir, far, tls_hostname)
+        tls = link_tls(tls_dir, far, tls_hostname)
         with collecting_later():
             warm_up()
 
@@ -208,17 +205,6 @@ def _entrance(listen: str, handed_over: int) -> Address | Door:
     if not listen:
         raise UsageError("give --listen ADDR, where QEMU is to connect")
     return parse_address(listen, listening=True)
-
-
-def _tls(folder: Path | None, destination: Address, hostname: str | None) -> TlsClient | None:
-    """Return what the link is encrypted with, None for a plain one. Raises UsageError."""
-    if folder is None:
-        if hostname is not None:
-            raise UsageError("--tls-hostname is for TLS only; give --tls-dir too")
-        return None
-    from pagethrift.tls import load_tls  # without TLS OpenSSL would only cost time and memory
-
-    return load_tls(folder, destination, hostname or "")
 
 
 def _run(server: Relay, failures: list[Exception]) -> None:

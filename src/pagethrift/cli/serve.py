@@ -23,6 +23,7 @@ from pagethrift.cli.common import (
     TlsDir,
     TlsHostname,
     chosen_strategy,
+    link_tls,
 )
 from pagethrift.errors import UsageError
 from pagethrift.line_writer import LineWriter
@@ -204,15 +205,11 @@ def _ways(
 
 def _tls_options(folder: Path | None, hostname: str | None, ways: Sequence[Way]) -> list[str]:
     """Check the folder now, not when the first migration comes. Raises UsageError."""
-    if folder is None:
-        if hostname is not None:
-            raise UsageError("--tls-hostname is for TLS only; give --tls-dir too")
-        return []
-    from pagethrift.tls import load_tls
-
     somewhere = parse_address("localhost:1")
     for far in [way.far for way in ways if isinstance(way, Pair)] or [somewhere]:
-        load_tls(folder, far, hostname or "")
+        link_tls(folder, far, hostname)
+    if folder is None:
+        return []
     return ["--tls-dir", str(folder)] + (["--tls-hostname", hostname] if hostname else [])
 
 

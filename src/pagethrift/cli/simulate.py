@@ -15,6 +15,7 @@ from pagethrift.cli.common import (
     DEFAULT_STRATEGY,
     Json,
     Parameters,
+    ResultFile,
     StopName,
     StrategyName,
 )
@@ -89,7 +90,7 @@ def simulate(
         str, typer.Option(help="How many bytes of pages a second a channel compresses.", metavar="SIZE")
     ] = f"{COMPRESSOR_BPS / 1e6:g}MB",
     seed: Annotated[int, typer.Option(min=0, help="The seed that spreads writes within their sweep.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this file.", metavar="FILE")] = None,
+    out: ResultFile = None,
     json: Json = False,
 ) -> None:
     """Migrate a recorded guest over a virtual link.

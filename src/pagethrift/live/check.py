@@ -10,9 +10,8 @@ from pagethrift.live.destination import Destination
 from pagethrift.live.kept import claimed
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.preflight import check_source
-from pagethrift.live.qmp import QmpMonitor
+from pagethrift.live.qmp import QmpMonitor, connected
 from pagethrift.live.settings import BorrowedSettings
-from pagethrift.live.undisturbed import undisturbed
 from pagethrift.strategies.table import live_strategy
 
 
@@ -53,7 +52,7 @@ async def _source(
     """
     monitor, encrypted = None, options.encrypted({})
     try:
-        monitor = await _connected(stack, options.source_qmp, "source")
+        monitor = await connected(stack, options.source_qmp, "source")
         with claimed(monitor):
             settings = await BorrowedSettings.of(monitor)
             encrypted = options.encrypted(settings.parameters)
@@ -75,14 +74,8 @@ async def _destination(
     """The same for the destination's monitor."""
     monitor = None
     try:
-        monitor = await _connected(stack, str(options.destination_qmp), "destination")
+        monitor = await connected(stack, str(options.destination_qmp), "destination")
         await Destination(monitor).check(await BorrowedSettings.of(monitor), encrypted=encrypted)
     except QmpError as error:
         found.append(str(error))
-    return monitor
-
-
-async def _connected(stack: AsyncExitStack, path: str, role: str) -> QmpMonitor:
-    monitor = await QmpMonitor.connect(path, role)
-    stack.push_async_callback(lambda: undisturbed(monitor.close()))
     return monitor

@@ -15,7 +15,7 @@ from pagethrift.live.kept import claimed
 from pagethrift.live.live_result import Identity, identify
 from pagethrift.live.migrate_options import MigrateOptions
 from pagethrift.live.preflight import check_source, pending_of_bitmaps, prepare_destination, prepare_source
-from pagethrift.live.qmp import QmpMonitor
+from pagethrift.live.qmp import QmpMonitor, connected
 from pagethrift.live.relay_process import RelayFolder, RelayProcess, relay_command
 from pagethrift.live.settings import BorrowedSettings
 from pagethrift.live.undisturbed import undisturbed
@@ -62,11 +62,11 @@ async def open_ends(
     """
     options.check_tls_files()
     async with AsyncExitStack() as stack:
-        source = await _connect(stack, options.source_qmp, "source")
+        source = await connected(stack, options.source_qmp, "source")
         stack.enter_context(claimed(source))
         destination = None
         if options.destination_qmp is not None:
-            destination = Destination(await _connect(stack, options.destination_qmp, "destination"))
+            destination = Destination(await connected(stack, options.destination_qmp, "destination"))
         ends = Ends(
             source=source,
             settings=await BorrowedSettings.of(source),
@@ -109,12 +109,6 @@ async def open_ends(
         else:
             await _start_relay(stack, ends, options, on_relay)
         yield ends
-
-
-async def _connect(stack: AsyncExitStack, path: str, role: str) -> QmpMonitor:
-    monitor = await QmpMonitor.connect(path, role)
-    stack.push_async_callback(lambda: undisturbed(monitor.close()))
-    return monitor
 
 
 async def _start_relay(

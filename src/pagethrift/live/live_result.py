@@ -5,38 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from pagethrift.live.host import host_facts
-from pagethrift.live.migrate_options import PlainFeatures
+from pagethrift.live.migrate_options import Order
 from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.watch import Watch
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue, recorded_parameters
-
-
-class Ordered(Protocol):
-    """What a result repeats of the operator's options: those of `migrate`, over QMP or under libvirt."""
-
-    @property
-    def plain(self) -> bool: ...
-    @property
-    def strategy(self) -> str: ...
-    @property
-    def parameters(self) -> Mapping[str, float]: ...
-    @property
-    def stop(self) -> str: ...
-    @property
-    def stop_parameters(self) -> Mapping[str, float]: ...
-    @property
-    def features(self) -> PlainFeatures: ...
-    @property
-    def migration_id(self) -> str: ...
-    @property
-    def downtime_limit_s(self) -> float: ...
-    @property
-    def bandwidth_bps(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +53,7 @@ def _why(decision: StopDecision | None) -> tuple[str, float | None]:
 
 
 def build_result(
-    options: Ordered,
+    options: Order,
     identity: Identity,
     watch: Watch,
     outcome: Outcome,

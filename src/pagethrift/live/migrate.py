@@ -12,26 +12,25 @@ import contextlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 
-from pagethrift.engine.planner import Planner
-from pagethrift.errors import GuestError, PagethriftError, QmpError, SourceEnded
+from pagethrift.errors import PagethriftError, QmpError
 from pagethrift.live.changes import Changes
+from pagethrift.live.chosen import with_strategy
+from pagethrift.live.course import Course, located
 from pagethrift.live.ends import Ends, open_ends
 from pagethrift.live.handle import Handle
 from pagethrift.live.helm import Decider
 from pagethrift.live.live_result import build_result
 from pagethrift.live.logging_decider import logged
 from pagethrift.live.migrate_options import MigrateOptions
+from pagethrift.live.news import relay_reports
 from pagethrift.live.pilot import Pilot
 from pagethrift.live.said import one_line, said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.live.whereabouts import Whereabouts, whereabouts
-from pagethrift.model.relay_protocol import Change, RelayStatus
+from pagethrift.model.relay_protocol import Change
 from pagethrift.model.result import MigrationResult, Outcome
-from pagethrift.strategies.table import live_strategy
-from pagethrift.whole_file import write_text
 
 CANCEL_S = 10.0
 """a source whose migration broke says so within 25 ms; one short of processor time takes longer"""
@@ -59,10 +58,7 @@ async def migrate(
     options.check()
     chosen = None
     if not options.plain:
-        chosen = live_strategy(options.strategy, options.stop, **options.parameters)
-        options = replace(options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters)
-        if decider is None and not chosen.qemu_decides:
-            decider = Planner(chosen.stop)
+        options, chosen, decider = with_strategy(options, decider)
     warnings: list[str] = []
     with ExitStack() as stack:
         decider = logged(decider, chosen, options.facts_log, stack, warnings.append)
@@ -83,15 +79,11 @@ async def _migrate(
     watch.waits_for_go = options.wait_for_go
     news = asyncio.Event()
 
-    def on_relay(status: RelayStatus) -> None:
-        watch.on_relay(status)
-        news.set()
-
     def report(seen: Progress) -> None:
         handle.look(seen, watch.relay, watch.sent_by_pass())
         progress(seen)
 
-    async with open_ends(options, on_relay, warnings) as ends:
+    async with open_ends(options, relay_reports(watch, news), warnings) as ends:
         pilot = Pilot(options, ends, watch, decider, report, news)
         if options.cap_bps is not None and ends.relay is not None:
             ends.relay.tell_change(Change(bandwidth_bps=options.cap_bps))
@@ -104,43 +96,32 @@ async def _migrate(
             await undisturbed(pilot.stop())
 
 
-class _LiveMigration:
+class _LiveMigration(Course[MigrationResult]):
     """The migration itself, from `migrate` to its record."""
 
     def __init__(self, options: MigrateOptions, ends: Ends, watch: Watch, pilot: Pilot) -> None:
+        super().__init__(options.result_path, ends.warnings)
         self._options = options
         self._ends = ends
         self._watch = watch
         self._pilot = pilot
         self._cpu_before_s = self._source_cpu_s()
+        self._resumed_s: float | None = None
+        """when the destination's guest began to run, on CLOCK_MONOTONIC"""
 
-    async def run(self) -> MigrationResult:
-        """Carry the migration out; see `migrate`."""
-        try:
-            await self._pilot.start()
-            await self._pilot.watch_until_end()
-            if self._watch.status != "completed":
-                raise await self._why_source_failed()
-        except asyncio.CancelledError as error:
-            if not await undisturbed(self._break_off()):
-                found = await undisturbed(self._guest_now())
-                error.args = (found.sentence(),)
-                await undisturbed(self._note(Outcome.CANCELLED, f"interrupted; {found.sentence()}"))
-                raise
-        except Exception as error:  # memory that ran out, too: where the guest is has to be said all the same
-            failure = await undisturbed(self._failure(said_of(error)))
-            if failure is not None:
-                await undisturbed(self._note(Outcome.FAILED, str(failure)))
-                raise failure from error
-        return await undisturbed(self._complete())
+    async def _carry_out(self) -> None:
+        await self._pilot.start()
+        await self._pilot.watch_until_end()
+        if self._watch.status != "completed":
+            raise await self._why_source_failed()
 
     async def _complete(self) -> MigrationResult:
         """Start the guest at the destination and collect the last numbers: the source has completed."""
         self._pilot.start_take_over()
         try:
-            resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
+            self._resumed_s = await self._pilot.take_over if self._pilot.take_over is not None else None
         except Exception as error:
-            resumed_s = await self._take_over_failed(said_of(error))
+            self._resumed_s = await self._take_over_failed(said_of(error))
         if self._pilot.shutdown_reason and not self._watch.runs:  # -no-shutdown keeps such a source
             self._ends.warnings.append(
                 f"the guest was powered off ({self._pilot.shutdown_reason}) during the migration:"
@@ -149,13 +130,13 @@ class _LiveMigration:
         elif self._ends.destination is None:
             self._ends.warnings.append(UNASKED)
         try:
-            return await self._completed(resumed_s)
+            return await self._completed()
         except Exception as error:
             monitor = self._ends.destination.monitor if self._ends.destination else None
             found = await whereabouts(self._ends.source, monitor, True, self._watch.runs)
             raise one_line(said_of(error), found.sentence()) from error
 
-    async def _completed(self, resumed_s: float | None) -> MigrationResult:
+    async def _completed(self) -> MigrationResult:
         relay = self._ends.relay
         if relay is not None and not await relay.wait_done():
             self._ends.warnings.append("the relay did not end properly although the source completed")
@@ -163,7 +144,7 @@ class _LiveMigration:
             self._watch.on_info(await self._ends.source.query_migrate(), time.monotonic())
         except QmpError as error:
             self._ends.warnings.append(str(error))
-        return await self._record(Outcome.COMPLETED, resumed_s=resumed_s)
+        return await self._record(Outcome.COMPLETED)
 
     async def _take_over_failed(self, error: PagethriftError) -> float | None:
         """The source is done and the destination's monitor says no: make sure that the guest runs somewhere.
@@ -182,10 +163,7 @@ class _LiveMigration:
         if found.destination is not None and found.destination.running:
             ends.warnings.append(str(error))
             return destination.resumed_s
-        if found.at_one_end:
-            failure: PagethriftError = one_line(error, found.sentence())
-        else:
-            failure = GuestError(f"{error}; {found.sentence()}")
+        failure = located(error, found)
         await self._note(Outcome.FAILED, str(failure))
         raise failure
 
@@ -194,7 +172,6 @@ class _LiveMigration:
         return process.cpu_s() if process is not None else None
 
     async def _break_off(self) -> bool:
-        """Stop the migration so that the source's guest goes on; True if the migration had completed."""
         watch = self._watch
         if watch.status.startswith("postcopy"):  # cannot be undone: wait for its end
             await self._pilot.watch_until_end()
@@ -211,8 +188,7 @@ class _LiveMigration:
         await self._pilot.settle(CANCEL_S)
         return watch.status == "completed"
 
-    async def _failure(self, error: PagethriftError) -> PagethriftError | None:
-        """Break the migration off; return what went wrong and where the guest is, None: it had completed."""
+    async def _failure(self, error: PagethriftError, *more: str) -> PagethriftError | None:
         destination = self._ends.destination
         reason = await destination.why_it_failed() if destination is not None else ""
         reason = f"destination: {reason}" if reason else ""
@@ -224,15 +200,7 @@ class _LiveMigration:
             reason = f"the destination listens on {at}; choose another address with --incoming"
         if self._watch.status.startswith("postcopy"):
             return one_line(error, reason)
-        if await self._break_off():
-            self._ends.warnings.append(str(error))
-            return None
-        if isinstance(error, SourceEnded):
-            return error
-        found = await self._guest_now()
-        if found.at_one_end:
-            return one_line(error, reason, found.sentence())
-        return GuestError("; ".join(filter(None, (str(error), reason, found.sentence()))))
+        return await super()._failure(error, reason)
 
     def _may_run_at_destination(self) -> bool:
         """Whether the destination may have everything, and may start its guest without asking us."""
@@ -247,7 +215,6 @@ class _LiveMigration:
         return self._watch.all_sent or (self._ends.destination is None and self._watch.switched)
 
     async def _guest_now(self) -> Whereabouts:
-        """Ask where the guest is after a failure; the source resumes it by itself within milliseconds."""
         source, destination = self._ends.source, self._ends.destination
         deadline_s = time.monotonic() + CANCEL_S
         while True:
@@ -270,40 +237,19 @@ class _LiveMigration:
         reason = self._watch.error or "no reason given"
         return QmpError(f"source {self._ends.source.path}: migration {self._watch.status}: {reason}")
 
-    async def _note(self, outcome: Outcome, error: str) -> None:
-        """Record a migration that came to nothing; what goes wrong with that must not hide ``error``."""
-        with contextlib.suppress(Exception):
-            await self._record(outcome, error=error)
-
-    async def _record(
-        self, outcome: Outcome, resumed_s: float | None = None, error: str = ""
-    ) -> MigrationResult:
+    async def _result(self, outcome: Outcome, error: str) -> MigrationResult:
         cpu_s = self._source_cpu_s()
         await self._ends.give_back()
         before_s = self._cpu_before_s
-        warnings = (*self._ends.warnings, self._pilot.helm.convergence.warning, self._watch.relay.warning)
-        result = build_result(
+        return build_result(
             self._options,
             self._ends.identity,
             self._watch,
             outcome,
             stopped_s=self._watch.stopped_s,
-            resumed_s=resumed_s,
+            resumed_s=self._resumed_s,
             source_cpu_s=cpu_s - before_s if cpu_s is not None and before_s is not None else None,
             error=error,
-            warnings=tuple(filter(None, warnings)),
+            warnings=self._pilot.helm.warnings(),
             channels=self._ends.channels,
         )
-        return self._written(result)
-
-    def _written(self, result: MigrationResult) -> MigrationResult:
-        """Write the result file; the guest has moved or not, whatever becomes of a file."""
-        path = self._options.result_path
-        if path is None:
-            return result
-        try:
-            write_text(path, result.to_json())
-        except OSError as error:
-            warning = f"the result could not be written to {path}: {error.strerror or error}"
-            return replace(result, warnings=(*result.warnings, warning))
-        return result

@@ -50,8 +50,42 @@ class PlainFeatures:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What an operator asks of a migration whichever driver moves the guest: over QMP or under libvirt."""
+
+    strategy: str = "pagethrift"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """parameters of the strategy and of ``stop``"""
+    stop: str = ""
+    """a stop rule instead of the strategy's own"""
+    stop_parameters: Mapping[str, float] = field(default_factory=dict)
+    """filled in from ``parameters`` by `with_strategy`"""
+    downtime_limit_s: float = DOWNTIME_LIMIT_S
+    bandwidth_bps: int | None = None
+    """link bandwidth in bytes per second, if the operator knows it"""
+    force_after_s: float | None = None
+    """switch over after this time even if the predicted downtime is above the limit; counts from "go" on"""
+    timeout_s: float | None = None
+    """break the migration off after this time"""
+    switchover_deadline_s: float | None = None
+    """break off a switchover that takes longer; default: see `switchover_deadline`"""
+    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
+    """in the result, in every log line and metric; the relay shows the migration under it"""
+
+    @property
+    def plain(self) -> bool:
+        """Whether QEMU connects straight to the destination, without the relay, and decides by itself."""
+        return False
+
+    @property
+    def features(self) -> PlainFeatures:
+        """QEMU's own features."""
+        return PlainFeatures()
+
+
 @dataclass(frozen=True, slots=True)
-class MigrateOptions:
+class MigrateOptions(Order):
     """One migration: from the QEMU behind ``source_qmp`` to ``destination``."""
 
     source_qmp: str
@@ -64,26 +98,10 @@ class MigrateOptions:
     """where a destination started with `-incoming defer` is to listen; default: ``destination``"""
     start_destination: bool = True
     """start the guest at the destination (needs ``destination_qmp``); False leaves it paused there"""
-    strategy: str = "pagethrift"
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    """parameters of the strategy and of ``stop``"""
-    stop: str = ""
-    """a stop rule instead of the strategy's own"""
-    stop_parameters: Mapping[str, float] = field(default_factory=dict)
-    """filled in from ``parameters`` by `migrate`"""
-    downtime_limit_s: float = DOWNTIME_LIMIT_S
-    bandwidth_bps: int | None = None
-    """link bandwidth in bytes per second, if the operator knows it"""
     wait_for_go: bool = False
     """stay near the end and do not switch over before a `Change` with ``go``"""
     cap_bps: int | None = None
     """the most that the relay may put on the link, in bytes per second, until a `Change` says otherwise"""
-    force_after_s: float | None = None
-    """switch over after this time even if the predicted downtime is above the limit; counts from "go" on"""
-    timeout_s: float | None = None
-    """break the migration off after this time"""
-    switchover_deadline_s: float | None = None
-    """break off a switchover that takes longer; default: see `switchover_deadline`"""
     compress: Compress = Compress.AUTO
     """send pages compressed, where the destination can be set up for it"""
     channels: int | None = None
@@ -102,8 +120,6 @@ class MigrateOptions:
     """file for the planner's facts and decisions, for replay"""
     relay_folder: Path | None = None
     """folder for the relay's socket; default: a fresh temporary folder"""
-    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
-    """in the result, in every log line and metric"""
     tls_folder: Path | None = None
     """encrypt the link: folder with ca-cert.pem, client-cert.pem and client-key.pem, perhaps ca-crl.pem"""
     tls_hostname: str = ""

@@ -18,17 +18,15 @@ from pagethrift.errors import (
 from pagethrift.live.destination import Destination
 from pagethrift.live.ends import Ends
 from pagethrift.live.helm import Decider, Helm
-from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
-from pagethrift.live.qmp import QmpEvent
+from pagethrift.live.migrate_options import MigrateOptions
+from pagethrift.live.news import Poll, heard
+from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.relay_process import RelayProcess
 from pagethrift.live.switchover import Switchover
+from pagethrift.live.undisturbed import called_off
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.defaults import PLANNER_TICK_S
-from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.model.pages import PAGE_BYTES
 
-SILENT_S = 10.0
-"""QEMU answers within milliseconds, on a busy host within a second"""
 ANSWER_S = 1.0
 """a source that does not answer by then is asked no further"""
 SHUT_BY_ITSELF = ("Input/output error", "Broken pipe")
@@ -76,19 +74,16 @@ class Pilot:
         """the source has accepted our `migrate`: what runs there now is ours to cancel"""
         self.shutdown_reason = ""
         """why the source's guest was powered off, as QEMU says; empty: it was not"""
-        self.helm = Helm(watch, ends.relay, decider, report, ends.warnings)
-        self._asked_s: float | None = None
-        """since when the source owes an answer"""
+        self.switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
+        planner = None if options.features.post_copy else decider
+        self.helm = Helm(options, watch, ends.relay, planner, self.switchover, report, ends.warnings)
+        self.poll = Poll(lambda: ends.source.query_migrate(timeout_s=None), self._take_in)
         self._stops: set[asyncio.Task[None]] = set()
         self._options = options
         self._ends = ends
         self._watch = watch
         self._decider = decider
-        self.switchover = Switchover(ends.settings.set, ends.source.version, ends.bitmap_bytes)
         self._news = news
-        self._poll_now = asyncio.Event()
-        self._poller: asyncio.Task[None] | None = None
-        self._deadline_s: float | None = None
         self._slow = False
         self._paced_bps = 0
         """max-bandwidth for the time of waiting; 0: not set"""
@@ -115,7 +110,7 @@ class Pilot:
         self._watch.begin(time.monotonic())
         await source.migrate(self._ends.uri)
         self.accepted = True
-        self._poller = asyncio.create_task(self._poll())
+        self.poll.start()
 
     async def watch_until_end(self) -> None:
         """Return when the source reports completed, failed or cancelled.
@@ -123,10 +118,7 @@ class Pilot:
         Raises the relay's error, LinkError at a deadline, QmpError when the source has gone.
         """
         while not self._watch.ended:
-            await self._wait_for_news()
-            now_s = time.monotonic()
-            self.helm.tell_rounds()
-            self.helm.crowding.look(now_s)
+            now_s = await self.helm.look(self._news)
             await self._raise_if_broken(now_s)
             if not self._watch.ended:
                 await self._steer(now_s)
@@ -136,17 +128,15 @@ class Pilot:
         """Wait, without steering, for the source to report its end; False when no report comes."""
         deadline_s = time.monotonic() + timeout_s
         while not self._watch.ended and time.monotonic() < deadline_s:
-            if self._poller is not None and self._poller.done():
+            if self.poll.ended:
                 return False
-            await self._wait_for_news()
+            await heard(self._news)
         return self._watch.ended
 
     async def stop(self) -> None:
         """End the polling."""
-        for task in (self._poller, self.take_over, *self._stops):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self.poll.stop()
+        await called_off(self.take_over, *self._stops)
 
     def start_take_over(self) -> None:
         """Let the destination run the guest, in the background; a second call does nothing."""
@@ -163,28 +153,9 @@ class Pilot:
         if self._stops:
             await asyncio.wait(set(self._stops))
 
-    async def _wait_for_news(self) -> None:
-        try:
-            async with asyncio.timeout(PLANNER_TICK_S):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
-
-    async def _poll(self) -> None:
-        """Ask for the state every tick, one question at a time, and wait as long as QEMU is busy."""
-        while True:
-            self._asked_s = time.monotonic()
-            info = await self._ends.source.query_migrate(timeout_s=None)
-            self._asked_s = None
-            self._watch.on_info(info, time.monotonic())
-            self._news.set()
-            try:
-                async with asyncio.timeout(PLANNER_TICK_S):
-                    await self._poll_now.wait()
-            except TimeoutError:
-                pass
-            self._poll_now.clear()
+    async def _take_in(self, info: MigrateInfo) -> None:
+        self._watch.on_info(info, time.monotonic())
+        self._news.set()
 
     def _on_event(self, event: QmpEvent) -> None:
         self._watch.on_event(event)
@@ -195,7 +166,7 @@ class Pilot:
         elif event.name == "SHUTDOWN":
             self.shutdown_reason = str(event.data.get("reason", "unknown"))
         elif event.name == "MIGRATION_PASS":
-            self._poll_now.set()
+            self.poll.at_once()
         if self._watch.status == "completed" or self._watch.status == "postcopy-active":
             self.start_take_over()
         self._news.set()
@@ -206,13 +177,13 @@ class Pilot:
             state = await self._ends.source.query_status(timeout_s=None)
             self._watch.on_stopped(state)
             if self._watch.stopped_s is None and not self.switchover.gone:
-                self._deadline_s = None
+                self.helm.deadline_s = None
             self._news.set()
 
     def silence(self, now_s: float) -> str:
         """Say how long the source has not answered; while it switches over, its monitor is blocked."""
-        silent_s = now_s - self._asked_s if self._asked_s is not None else 0.0
-        if silent_s < SILENT_S:
+        silent_s = self.poll.silent_s(now_s)
+        if not silent_s:
             return ""
         why = (
             "it is switching over" if self._watch.stopped_s is not None else "it may be stopped or overloaded"
@@ -220,9 +191,8 @@ class Pilot:
         return f"the source has not answered for {silent_s:.0f} s: {why}"
 
     async def _raise_if_broken(self, now_s: float) -> None:
-        if self._poller is not None and self._poller.done():
-            error = self._poller.exception()
-            raise self.source_ended() or error or QmpError("source: polling stopped")
+        if self.poll.ended:
+            raise self.source_ended() or self.poll.error or QmpError("source: polling stopped")
         relay = self._ends.relay
         if relay is not None and relay.failed and not self._watch.ended:
             raise await self.why_relay_failed(relay)
@@ -232,14 +202,7 @@ class Pilot:
                     "post-copy interrupted: the guest is split over both ends; use migrate-recover"
                 )
             return  # the guest runs at the destination: too late to break off
-        elapsed_s = now_s - self._watch.began_s
-        if self._options.timeout_s is not None and elapsed_s > self._options.timeout_s:
-            raise LinkError(f"migration not completed within {self._options.timeout_s:g} s (--timeout)")
-        if self._deadline_s is not None and now_s > self._deadline_s:
-            raise LinkError(
-                "switchover broken off: the destination did not confirm in time; check whether the link has"
-                " slowed down, or allow more time with --switchover-deadline"
-            )
+        self.helm.raise_if_late(now_s, self._watch.began_s)
 
     async def why_relay_failed(self, relay: RelayProcess) -> PagethriftError:
         """Return what happened at the source, if that is why the relay ended, else the relay's own error."""
@@ -283,25 +246,15 @@ class Pilot:
         return None
 
     async def _steer(self, now_s: float) -> None:
-        watch, options = self._watch, self._options
-        elapsed_s = now_s - watch.began_s
-        if self._slow and elapsed_s >= SLOW_START_S:
+        watch = self._watch
+        if self._slow and now_s - watch.began_s >= SLOW_START_S:
             self._slow = False
             await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
-        if self._deadline_s is None and watch.stopped_s is not None:
-            expected_s = watch.predicted_downtime_s(now_s) if watch.round else watch.longest_downtime_s()
-            self._set_deadline(watch.stopped_s, expected_s)
-        if self.switchover.gone or watch.stopped_s is not None:
-            return
-        await self._pace(now_s)
-        if self._to_force(now_s):
-            watch.forced_at_s = elapsed_s
-            predicted_s = watch.predicted_downtime_s(now_s)
-            await self._go(StopDecision(StopAction.SWITCH_OVER, "the operator's deadline", predicted_s))
-        elif options.features.post_copy:
+        if not self.switchover.gone and watch.stopped_s is None:
+            await self._pace(now_s)
+        await self.helm.steer(now_s)
+        if self._options.features.post_copy and not self.switchover.gone and watch.stopped_s is None:
             await self._start_post_copy()
-        elif self._decider is not None and watch.status == "active":
-            await self._decide(now_s)
 
     async def _pace(self, now_s: float) -> None:
         """Let rounds take a while until the word to go comes, and run on at full speed after it."""
@@ -323,13 +276,6 @@ class Pilot:
             self._paced_bps = bps
             await self._ends.settings.set({"max-bandwidth": bps})
 
-    def _to_force(self, now_s: float) -> bool:
-        """Whether the operator's time to switch over all the same has passed."""
-        watch, after_s = self._watch, self._options.force_after_s
-        if after_s is None or watch.waits_for_go:
-            return False
-        return now_s - max(watch.began_s, watch.went_s or 0.0) >= after_s
-
     def _full_speed_bps(self) -> int:
         """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""
         if not self._options.plain:
@@ -337,25 +283,9 @@ class Pilot:
         wanted = self._watch.bandwidth_cap_bps
         return int(self._ends.settings.parameters["max-bandwidth"]) if wanted is None else wanted
 
-    async def _decide(self, now_s: float) -> None:
-        decision = await self.helm.decide(now_s)
-        if decision is not None:
-            await self._go(decision)
-
-    async def _go(self, decision: StopDecision) -> None:
-        expected_s = self.helm.announce(decision)
-        self._set_deadline(time.monotonic(), expected_s)
-        await self.switchover.go()
-
     async def _start_post_copy(self) -> None:
         if self._post_copy_begun or self._watch.status != "active":
             return
         if self._watch.round >= self._options.features.post_copy_round:
             self._post_copy_begun = True
             await self._ends.source.execute("migrate-start-postcopy")
-
-    def _set_deadline(self, since_s: float, expected_s: float | None) -> None:
-        allowed_s = self._options.switchover_deadline_s
-        if allowed_s is None:
-            allowed_s = switchover_deadline(self._watch.downtime_limit_s, expected_s)
-        self._deadline_s = since_s + allowed_s

@@ -12,12 +12,14 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from pagethrift.errors import QmpError, UsageError
 from pagethrift.live.host import QemuProcess
+from pagethrift.live.said import said
+from pagethrift.live.undisturbed import undisturbed
 from qemu.qmp import ConnectError, EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 
 OLDEST_VERSION = (7, 2, 0)
@@ -136,7 +138,7 @@ class QmpMonitor:
         except (ConnectError, OSError) as error:
             link.close()
             cause = getattr(error, "exc", error)
-            raise QmpError(f"{where}: this is not a QMP socket ({_one_line(cause)})") from error
+            raise QmpError(f"{where}: this is not a QMP socket ({said(cause)})") from error
         monitor = cls(role, path, client, peer)
         if monitor.version < OLDEST_VERSION:
             await monitor.close()
@@ -182,7 +184,7 @@ class QmpMonitor:
                 f"{self.role} {self.path}: no answer to {command} within {timeout_s:g} s"
             ) from error
         except ExecuteError as error:
-            raise QmpError(f"{self.role} {self.path} refused {command}: {_one_line(error)}") from error
+            raise QmpError(f"{self.role} {self.path} refused {command}: {said(error)}") from error
         except (QMPError, OSError, EOFError) as error:
             raise QmpError(f"{self.role} {self.path}: QEMU ended or hung up during {command}") from error
 
@@ -247,7 +249,7 @@ class QmpMonitor:
         try:
             self._client.send_fd_scm(descriptor)
         except (QMPError, OSError) as error:
-            raise QmpError(f"{self.role} {self.path}: cannot pass a file: {_one_line(error)}") from error
+            raise QmpError(f"{self.role} {self.path}: cannot pass a file: {said(error)}") from error
         await self.execute("getfd", {"fdname": name})
 
     async def close(self) -> None:
@@ -258,6 +260,13 @@ class QmpMonitor:
     def _spread(self, event: QmpEvent) -> None:
         for sink in self._sinks:
             sink(event)
+
+
+async def connected(stack: AsyncExitStack, path: str, role: str) -> QmpMonitor:
+    """Return a monitor that ``stack`` closes, however it is left. Raises QmpError, UsageError."""
+    monitor = await QmpMonitor.connect(path, role)
+    stack.push_async_callback(lambda: undisturbed(monitor.close()))
+    return monitor
 
 
 def _connected_socket(path: str, where: str) -> socket.socket:
@@ -282,7 +291,3 @@ def _connected_socket(path: str, where: str) -> socket.socket:
             raise UsageError(f"{where}: the path is too long for a unix socket") from error
         raise QmpError(f"{where}: {error.strerror or error}") from error
     return link
-
-
-def _one_line(error: object) -> str:
-    return " ".join((str(error) or type(error).__name__).split())

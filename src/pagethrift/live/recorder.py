@@ -25,7 +25,7 @@ from pagethrift.address import parse_qmp_path
 from pagethrift.errors import LinkError, QmpError, UsageError
 from pagethrift.live.live_result import identify
 from pagethrift.live.preflight import check_source
-from pagethrift.live.qmp import MigrateInfo, QmpEvent, QmpMonitor
+from pagethrift.live.qmp import MigrateInfo, QmpEvent, QmpMonitor, connected
 from pagethrift.live.settings import BorrowedSettings
 from pagethrift.live.switchover import Switchover, acknowledgement_holds
 from pagethrift.live.tap import HOLD_PAGES, NEAR_END_PAGES, Tap, end_dry_migration
@@ -101,8 +101,7 @@ async def record(
     options.check()
     warm_up_meter()
     async with AsyncExitStack() as stack:
-        monitor = await QmpMonitor.connect(options.source_qmp, "source")
-        stack.push_async_callback(lambda: undisturbed(monitor.close()))
+        monitor = await connected(stack, options.source_qmp, "source")
         settings = await BorrowedSettings.of(monitor)
         # the recorder switches multifd off
         state = await check_source(monitor, settings, read_here=True, multifd_set=True, whole_pages=True)

@@ -19,3 +19,11 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
             if task.cancelled():
                 raise
     return task.result()
+
+
+async def called_off(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel the tasks one after the other and wait for each one's end, whatever that is."""
+    for task in tasks:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

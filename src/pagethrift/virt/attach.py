@@ -10,28 +10,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pagethrift.address import parse_address
-from pagethrift.engine.planner import Planner
-from pagethrift.errors import PagethriftError, UsageError, VirtError
-from pagethrift.live.migrate_options import PlainFeatures
+from pagethrift.errors import PagethriftError, VirtError
+from pagethrift.live.chosen import with_strategy
+from pagethrift.live.migrate_options import Order
+from pagethrift.live.news import heard, relay_reports
 from pagethrift.live.relay_process import RelayProcess, relay_command
 from pagethrift.live.said import said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.defaults import DOWNTIME_LIMIT_S
-from pagethrift.model.relay_protocol import RelayStatus
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.strategies.table import live_strategy
 from pagethrift.virt.ends import Ends, StartRelay
 from pagethrift.virt.events import DomainEvent, EventKind
 from pagethrift.virt.hypervisor import GONE, PAUSED, SHUT_OFF, Domain, Hypervisor
 from pagethrift.virt.library import load
-from pagethrift.virt.options import SOURCE_URI
+from pagethrift.virt.options import SOURCE_URI, check_downtime_limit
 from pagethrift.virt.pilot import Pilot
 from pagethrift.virt.record import record
 from pagethrift.virt.switchover import Allowing, Switchover
@@ -45,46 +44,26 @@ ENDED = "the migration has ended without success"
 
 
 @dataclass(frozen=True, slots=True)
-class AttachOptions:
-    """Where migrations come from and lead to, and what is wanted of each."""
+class AttachOptions(Order):
+    """Where migrations come from and lead to, and what is wanted of each.
+
+    Another client decides when its job is aborted: no timeout and no deadline is in force.
+    """
 
     listen: str
     """where the relay listens: HOST:PORT or unix:PATH"""
     to: str
     """where the destination's QEMU listens"""
     source_uri: str = SOURCE_URI
-    strategy: str = "pagethrift"
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    stop: str = ""
-    stop_parameters: Mapping[str, float] = field(default_factory=dict)
-    downtime_limit_s: float = DOWNTIME_LIMIT_S
-    bandwidth_bps: int | None = None
-    force_after_s: float | None = None
-    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
     once: bool = False
     """end after the first migration"""
-
-    timeout_s: float | None = None
-    """always None, as the next one: another client decides when its job is aborted"""
-    switchover_deadline_s: float | None = None
-
-    @property
-    def plain(self) -> bool:
-        """Never: all of this is about a relay."""
-        return False
-
-    @property
-    def features(self) -> PlainFeatures:
-        """QEMU's own features: not known."""
-        return PlainFeatures()
 
     def check(self) -> None:
         """Raise UsageError when the options contradict each other."""
         parse_address(self.listen, listening=True)
         parse_address(self.to)
         live_strategy(self.strategy, self.stop, **self.parameters)
-        if not self.downtime_limit_s > 0.001:
-            raise UsageError("the downtime limit must be more than 1 ms, e.g. 300ms")
+        check_downtime_limit(self.downtime_limit_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +109,10 @@ async def _one(
     ended: Callable[[Steered], None],
     start_relay: StartRelay,
 ) -> None:
-    chosen = live_strategy(options.strategy, options.stop, **options.parameters)
-    options = replace(
-        options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters,
-        migration_id=secrets.token_hex(4),
-    )  # fmt: skip
-    decider = None if chosen.qemu_decides else Allowing(Planner(chosen.stop))
+    options, _, planner = with_strategy(replace(options, migration_id=secrets.token_hex(4)), None)
+    decider = Allowing(planner) if planner is not None else None
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, relayed=True)
     news = asyncio.Event()
-
-    def on_relay(status: RelayStatus) -> None:
-        watch.on_relay(status)
-        news.set()
 
     async with AsyncExitStack() as stack:
         begun: asyncio.Queue[str] = asyncio.Queue()
@@ -151,7 +122,7 @@ async def _one(
             options.listen, options.to, options.strategy, options.parameters, options.bandwidth_bps,
             options.downtime_limit_s, shown_as=options.migration_id,
         )  # fmt: skip
-        relay = await start_relay(argv, on_relay)
+        relay = await start_relay(argv, relay_reports(watch, news))
         stack.push_async_callback(lambda: undisturbed(relay.close()))
         waiting()
         domain = await _meet(source, relay, begun, news)
@@ -203,12 +174,7 @@ async def _meet(
             others = [each for each in await source.active() if await each.migrates()]
             if len(others) == 1 or last[0] in {each.uuid for each in others}:
                 return next(each for each in others if each.uuid == last[0] or len(others) == 1)
-        try:
-            async with asyncio.timeout(LOOK_S):
-                await news.wait()
-        except TimeoutError:
-            pass
-        news.clear()
+        await heard(news, LOOK_S)
 
 
 async def _steer(pilot: Pilot, ends: Ends) -> tuple[Outcome, str]:

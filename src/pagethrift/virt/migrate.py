@@ -8,24 +8,22 @@ held, let go, and asked for afterwards.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from pagethrift.engine.planner import Planner
-from pagethrift.errors import GuestError, PagethriftError, SourceEnded
+from pagethrift.errors import GuestError
+from pagethrift.live.chosen import with_strategy
+from pagethrift.live.course import Course
 from pagethrift.live.helm import Decider
 from pagethrift.live.logging_decider import logged
+from pagethrift.live.news import relay_reports
 from pagethrift.live.relay_process import RelayProcess
-from pagethrift.live.said import one_line, said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.relay_protocol import RelayStatus
 from pagethrift.model.result import MigrationResult, Outcome
-from pagethrift.strategies.table import live_strategy
 from pagethrift.virt.ends import Ends, StartRelay, open_ends
 from pagethrift.virt.library import load
 from pagethrift.virt.options import VirtOptions
@@ -33,7 +31,6 @@ from pagethrift.virt.pilot import Pilot
 from pagethrift.virt.record import record
 from pagethrift.virt.switchover import Allowing
 from pagethrift.virt.whereabouts import Whereabouts, ask_both
-from pagethrift.whole_file import write_text
 
 SETTLED_S = 10.0
 """libvirt lets the source's guest run on, or the destination's run, within milliseconds of the job's end"""
@@ -65,22 +62,15 @@ async def migrate(
     the message says otherwise.
     """
     options.check()
-    chosen = live_strategy(options.strategy, options.stop, **options.parameters)
-    options = replace(options, parameters=chosen.parameters, stop_parameters=chosen.stop_parameters)
-    if decider is None and not chosen.qemu_decides:
-        decider = Planner(chosen.stop)
+    options, chosen, decider = with_strategy(options, decider)
     warnings: list[str] = []
     libvirt = libvirt or load()
     with ExitStack() as stack:
         decider = logged(decider, chosen, options.facts_log, stack, warnings.append)
-        decider = Allowing(decider) if decider is not None else None
+        decider = Allowing(decider, 1 + (options.parallel or 0)) if decider is not None else None
         watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, relayed=True)
         news = asyncio.Event()
-
-        def on_relay(status: RelayStatus) -> None:
-            watch.on_relay(status)
-            news.set()
-
+        on_relay = relay_reports(watch, news)
         async with open_ends(libvirt, options, on_relay, warnings, start_relay) as ends:
             pilot = Pilot(options, ends, watch, decider, progress, news)
             try:
@@ -89,33 +79,26 @@ async def migrate(
                 await undisturbed(pilot.stop())
 
 
-class _Migration:
+class _Migration(Course[Migrated]):
     """The migration itself, from its call to its record."""
 
     def __init__(self, options: VirtOptions, ends: Ends, watch: Watch, pilot: Pilot) -> None:
+        super().__init__(options.result_path, ends.warnings)
         self._options = options
         self._ends = ends
         self._watch = watch
         self._pilot = pilot
 
-    async def run(self) -> Migrated:
-        """Carry the migration out; see `migrate`."""
-        try:
-            await self._pilot.start(self._call)
-            await self._pilot.watch_until_end()
-        except asyncio.CancelledError as error:
-            await undisturbed(self._pilot.abort())
-            if not self._pilot.moved:
-                found = await undisturbed(self._settled(lambda found: found.stayed))
-                error.args = (found.sentence(),)
-                await undisturbed(self._note(Outcome.CANCELLED, f"interrupted; {found.sentence()}"))
-                raise
-        except Exception as error:
-            failure = await undisturbed(self._failure(said_of(error)))
-            if failure is not None:
-                await undisturbed(self._note(Outcome.FAILED, str(failure)))
-                raise failure from error
-        return await undisturbed(self._complete())
+    async def _carry_out(self) -> None:
+        await self._pilot.start(self._call)
+        await self._pilot.watch_until_end()
+
+    async def _break_off(self) -> bool:
+        await self._pilot.abort()
+        return self._pilot.moved
+
+    async def _guest_now(self) -> Whereabouts:
+        return await self._settled(lambda found: found.stayed)
 
     async def _call(self) -> None:
         domain, options = self._ends.domain, self._options
@@ -140,19 +123,6 @@ class _Migration:
             )
         return Migrated(await self._record(Outcome.COMPLETED), where)
 
-    async def _failure(self, error: PagethriftError) -> PagethriftError | None:
-        """End the migration; return what went wrong and where the domain is, None: it had completed."""
-        await self._pilot.abort()
-        if self._pilot.moved:
-            self._ends.warnings.append(str(error))
-            return None
-        if isinstance(error, SourceEnded):
-            return error
-        found = await self._settled(lambda found: found.stayed)
-        if found.at_one_end:
-            return one_line(error, found.sentence())
-        return GuestError(f"{error}; {found.sentence()}")
-
     async def _settled(self, reached: Callable[[Whereabouts], bool]) -> Whereabouts:
         """Ask both ends until it is as it should be, for a while; return what they said last."""
         ends, options = self._ends, self._options
@@ -166,23 +136,5 @@ class _Migration:
                 return found
             await asyncio.sleep(0.1)
 
-    async def _note(self, outcome: Outcome, error: str) -> None:
-        """Record a migration that came to nothing; what goes wrong with that must not hide ``error``."""
-        with contextlib.suppress(Exception):
-            await self._record(outcome, error)
-
-    async def _record(self, outcome: Outcome, error: str = "") -> MigrationResult:
-        result = await record(self._options, self._ends, self._watch, self._pilot, outcome, error)
-        return self._written(result)
-
-    def _written(self, result: MigrationResult) -> MigrationResult:
-        """Write the result file; the domain has moved or not, whatever becomes of a file."""
-        path = self._options.result_path
-        if path is None:
-            return result
-        try:
-            write_text(path, result.to_json())
-        except OSError as error:
-            warning = f"the result could not be written to {path}: {error.strerror or error}"
-            return replace(result, warnings=(*result.warnings, warning))
-        return result
+    async def _result(self, outcome: Outcome, error: str) -> MigrationResult:
+        return await record(self._options, self._ends, self._watch, self._pilot, outcome, error)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import random
-import secrets
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pagethrift.address import Address, parse_address
 from pagethrift.errors import LinkError, UsageError
-from pagethrift.live.migrate_options import PlainFeatures
+from pagethrift.live.migrate_options import Order
 from pagethrift.model.channels import CHANNELS_MAX, Compress
-from pagethrift.model.defaults import DOWNTIME_LIMIT_S
 
 SOURCE_URI = "qemu:///system"
 NEAR_HOST = "127.0.0.1"
@@ -27,7 +24,7 @@ PARALLEL_ZSTD = 9_004_000
 
 
 @dataclass(frozen=True, slots=True)
-class VirtOptions:
+class VirtOptions(Order):
     """One migration of ``domain``; the source's libvirtd reaches the other one by ``destination_uri``."""
 
     domain: str
@@ -38,19 +35,6 @@ class VirtOptions:
     """HOST:PORT of the destination's QEMU; default: the host of ``destination_uri`` and a port of PORTS"""
     listen_address: str = ""
     """where the destination's QEMU is to listen; default: as its libvirt is configured"""
-    strategy: str = "pagethrift"
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    """parameters of the strategy and of ``stop``"""
-    stop: str = ""
-    """a stop rule instead of the strategy's own"""
-    stop_parameters: Mapping[str, float] = field(default_factory=dict)
-    """filled in from ``parameters`` by `migrate`"""
-    downtime_limit_s: float = DOWNTIME_LIMIT_S
-    bandwidth_bps: int | None = None
-    """link bandwidth in bytes per second, if the operator knows it"""
-    force_after_s: float | None = None
-    timeout_s: float | None = None
-    switchover_deadline_s: float | None = None
     persistent: bool = False
     undefine_source: bool = False
     suspend: bool = False
@@ -61,28 +45,15 @@ class VirtOptions:
     """so many connections, QEMU to relay and relay to destination, compressed with zstd"""
     compress: Compress = Compress.AUTO
     """which pages the relay compresses, with ``parallel``"""
-    migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
-    """under which the relay shows the migration"""
     result_path: Path | None = None
     facts_log: Path | None = None
-
-    @property
-    def plain(self) -> bool:
-        """Never: without the relay it would be virsh's migration."""
-        return False
-
-    @property
-    def features(self) -> PlainFeatures:
-        """QEMU's own features: none."""
-        return PlainFeatures()
 
     def check(self) -> None:
         """Raise UsageError when the options contradict each other."""
         self.destination(0)
         if self.listen_address and "/" in self.listen_address:
             raise UsageError(f"--listen-address {self.listen_address}: give an address of the destination")
-        if not self.downtime_limit_s > 0.001:
-            raise UsageError("the downtime limit must be more than 1 ms, e.g. 300ms")
+        check_downtime_limit(self.downtime_limit_s)
         if self.parallel is not None and not 1 <= self.parallel <= CHANNELS_MAX:
             raise UsageError(f"--parallel-connections {self.parallel}: choose 1 to {CHANNELS_MAX}")
         if self.undefine_source and not self.persistent:
@@ -122,6 +93,12 @@ class VirtOptions:
         ):
             found |= int(flag) if wanted else 0
         return found
+
+
+def check_downtime_limit(limit_s: float) -> None:
+    """Raise UsageError for a limit that libvirt's milliseconds, of which one holds QEMU, cannot say."""
+    if not limit_s > 0.001:
+        raise UsageError("the downtime limit must be more than 1 ms, e.g. 300ms")
 
 
 def free_port() -> int:

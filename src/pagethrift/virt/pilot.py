@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from pagethrift.errors import CancelledElsewhere, LinkError, PagethriftError, SourceEnded, VirtError
+from pagethrift.errors import CancelledElsewhere, PagethriftError, SourceEnded, VirtError
 from pagethrift.live.helm import Decider, Helm
-from pagethrift.live.live_result import Ordered
-from pagethrift.live.migrate_options import switchover_deadline
+from pagethrift.live.migrate_options import Order
+from pagethrift.live.news import Poll
 from pagethrift.live.pilot import SLOW_START_S
+from pagethrift.live.qmp import MigrateInfo
+from pagethrift.live.undisturbed import called_off
 from pagethrift.live.watch import Progress, Watch
-from pagethrift.model.defaults import PLANNER_TICK_S
-from pagethrift.model.facts import StopAction, StopDecision
 from pagethrift.virt.ends import Ends
 from pagethrift.virt.events import DomainEvent, EventKind
 from pagethrift.virt.hypervisor import aborted
@@ -26,20 +26,8 @@ END_S = 60.0
 """a libvirtd whose migration broke ends both sides of the job within a second, one that waits for the other
 end to answer within 30 s"""
 BUSY = "the source has not answered for {:.0f} s: it may be switching over, stopped or overloaded"
-SILENT_S = 10.0
 CHECK_S = 0.5
 IN_USE = "Address already in use"
-
-
-class Steered(Ordered, Protocol):
-    """What a pilot needs to know of an operator's options."""
-
-    @property
-    def force_after_s(self) -> float | None: ...
-    @property
-    def timeout_s(self) -> float | None: ...
-    @property
-    def switchover_deadline_s(self) -> float | None: ...
 
 
 class Pilot:
@@ -47,7 +35,7 @@ class Pilot:
 
     def __init__(
         self,
-        options: Steered,
+        options: Order,
         ends: Ends,
         watch: Watch,
         decider: Decider | None,
@@ -59,7 +47,7 @@ class Pilot:
 
         ``ours`` False: another client has begun the migration, and decides when it is broken off.
         """
-        self.helm = Helm(watch, ends.relay, decider, report, ends.warnings)
+        self.helm = Helm(options, watch, ends.relay, decider, ends.switchover, report, ends.warnings)
         self.resumed_s: float | None = None
         """when the destination's guest began to run, on CLOCK_MONOTONIC"""
         self.job: Mapping[str, Any] = {}
@@ -73,15 +61,12 @@ class Pilot:
         self._decider = decider
         self._news = news
         self._call: asyncio.Task[None] | None = None
-        self._poller: asyncio.Task[None] | None = None
-        self._poll_now = asyncio.Event()
+        self._poll = Poll(self._counters, self._take_in)
         self._deaf: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """what ends the listening to events"""
-        self._asked_s: float | None = None
         self._called_s = self._checked_s = 0.0
         self._first_pass_s: float | None = None
         self._slow = ends.slow_start
-        self._deadline_s: float | None = None
         self._aborting = False
 
     @property
@@ -115,7 +100,7 @@ class Pilot:
         self._watch.begin(self._called_s)
         self._call = asyncio.create_task(call())
         self._call.add_done_callback(lambda _: self._news.set())
-        self._poller = asyncio.create_task(self._poll())
+        self._poll.start()
 
     async def watch_until_end(self) -> None:
         """Return when libvirt says that the domain has moved.
@@ -123,18 +108,15 @@ class Pilot:
         Raises what libvirt says instead, the relay's error, LinkError at a deadline.
         """
         while not self.over:
-            await self._wait_for_news()
-            now_s = time.monotonic()
-            self.helm.tell_rounds()
-            self.helm.crowding.look(now_s)
+            now_s = await self.helm.look(self._news)
             if self._ends.relay.failed:
                 await self.settle(END_S)
             if self.over:
                 break
-            if self._poller is not None and self._poller.done():
-                raise self._poller.exception() or VirtError("source libvirt: polling stopped")
+            if self._poll.ended:
+                raise self._poll.error or VirtError("source libvirt: polling stopped")
             if self._ours:
-                self._raise_if_late(now_s)
+                self.helm.raise_if_late(now_s, self._called_s)
             await self._steer(now_s)
             self.helm.show_if_due(now_s, self._silence(now_s))
         if not self.moved:
@@ -170,10 +152,8 @@ class Pilot:
             with contextlib.suppress(TimeoutError):  # a libvirtd that hangs
                 async with asyncio.timeout(ABORT_S):
                     await self._deaf.pop()()
-        for task in (self._poller, self._call):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self._poll.stop()
+        await called_off(self._call)
 
     async def _why_failed(self) -> PagethriftError:
         """Return the best explanation: another client, the domain's end, the relay, else libvirt's words."""
@@ -192,36 +172,20 @@ class Pilot:
             error.args = (f"{error}; give another port with --to HOST:PORT",)
         return error if isinstance(error, PagethriftError) else VirtError(f"libvirt: {error}")
 
-    async def _wait_for_news(self) -> None:
+    async def _counters(self) -> MigrateInfo | None:
         try:
-            async with asyncio.timeout(PLANNER_TICK_S):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
+            return await self._ends.domain.counters()
+        except VirtError:  # no job yet, or no more; the call itself says how the migration ended
+            return None
 
-    async def _poll(self) -> None:
-        """Ask for the counters every tick, one question at a time, and wait as long as QEMU is busy."""
-        while True:
-            self._asked_s = time.monotonic()
-            try:
-                info = await self._ends.domain.counters()
-            except VirtError:  # no job yet, or no more; the call itself says how the migration ended
-                info = None
-            self._asked_s = None
-            now_s = time.monotonic()
-            await self._hold_again(now_s)
-            if info is not None and not self.over:
-                self._began(now_s)
-                self._watch.on_info(info, now_s)
-                self._watch.on_status("active", now_s)
-                self._news.set()
-            try:
-                async with asyncio.timeout(PLANNER_TICK_S):
-                    await self._poll_now.wait()
-            except TimeoutError:
-                pass
-            self._poll_now.clear()
+    async def _take_in(self, info: MigrateInfo | None) -> None:
+        now_s = time.monotonic()
+        await self._hold_again(now_s)
+        if info is not None and not self.over:
+            self._began(now_s)
+            self._watch.on_info(info, now_s)
+            self._watch.on_status("active", now_s)
+            self._news.set()
 
     async def _hold_again(self, now_s: float) -> None:
         """Another client, such as Nova with its steps, may set the downtime of its own migration."""
@@ -243,7 +207,7 @@ class Pilot:
             case EventKind.PASS:
                 self._began(event.now_s)
                 watch.on_pass(event.number, event.now_s)
-                self._poll_now.set()
+                self._poll.at_once()
             case EventKind.SWITCHOVER:
                 watch.on_stop(event.now_s)
             case EventKind.SUSPENDED:
@@ -261,37 +225,13 @@ class Pilot:
             self.resumed_s = event.now_s
             self._news.set()
 
-    def _raise_if_late(self, now_s: float) -> None:
-        timeout_s = self._options.timeout_s
-        if timeout_s is not None and now_s - self._called_s > timeout_s:
-            raise LinkError(f"migration not completed within {timeout_s:g} s (--timeout)")
-        if self._deadline_s is not None and now_s > self._deadline_s:
-            raise LinkError(
-                "switchover broken off: the destination did not confirm in time; check whether the link has"
-                " slowed down, or allow more time with --switchover-deadline"
-            )
-
     async def _steer(self, now_s: float) -> None:
-        watch, options, switchover = self._watch, self._options, self._ends.switchover
         if self._first_pass_s is None:
             return
         if self._slow and now_s - self._first_pass_s >= SLOW_START_S:
             self._slow = False
             await self._lift_speed()
-        if self._deadline_s is None and watch.stopped_s is not None:
-            expected_s = watch.predicted_downtime_s(now_s) if watch.round else watch.longest_downtime_s()
-            self._set_deadline(watch.stopped_s, expected_s)
-        if switchover.gone or watch.stopped_s is not None:
-            return
-        elapsed_s = now_s - watch.began_s
-        if options.force_after_s is not None and elapsed_s >= options.force_after_s:
-            watch.forced_at_s = elapsed_s
-            predicted_s = watch.predicted_downtime_s(now_s)
-            await self._go(StopDecision(StopAction.SWITCH_OVER, "the operator's deadline", predicted_s))
-        else:
-            decision = await self.helm.decide(now_s)
-            if decision is not None:
-                await self._go(decision)
+        await self.helm.steer(now_s)
 
     async def _lift_speed(self) -> None:
         """End the slow start: the domain's own limit is in force again."""
@@ -301,17 +241,6 @@ class Pilot:
         except VirtError as error:  # slow, but a migration
             self._ends.warnings.append(f"QEMU's first speed of 64 MiB/s stays in force: {error}")
 
-    async def _go(self, decision: StopDecision) -> None:
-        expected_s = self.helm.announce(decision)
-        self._set_deadline(time.monotonic(), expected_s)
-        await self._ends.switchover.go()
-
-    def _set_deadline(self, since_s: float, expected_s: float | None) -> None:
-        allowed_s = self._options.switchover_deadline_s
-        if allowed_s is None:
-            allowed_s = switchover_deadline(self._options.downtime_limit_s, expected_s)
-        self._deadline_s = since_s + allowed_s
-
     def _silence(self, now_s: float) -> str:
-        silent_s = now_s - self._asked_s if self._asked_s is not None else 0.0
-        return BUSY.format(silent_s) if silent_s >= SILENT_S else ""
+        silent_s = self._poll.silent_s(now_s)
+        return BUSY.format(silent_s) if silent_s else ""

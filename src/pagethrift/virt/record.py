@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pagethrift.live.live_result import Identity, Ordered, build_result
+from pagethrift.live.live_result import Identity, build_result
+from pagethrift.live.migrate_options import Order
 from pagethrift.live.watch import Watch
 from pagethrift.model.result import MigrationResult, Outcome, ParameterValue
 from pagethrift.virt.ends import Ends, version_text
@@ -15,7 +16,7 @@ from pagethrift.virt.pilot import Pilot
 
 
 async def record(
-    options: Ordered, ends: Ends, watch: Watch, pilot: Pilot, outcome: Outcome, error: str = ""
+    options: Order, ends: Ends, watch: Watch, pilot: Pilot, outcome: Outcome, error: str = ""
 ) -> MigrationResult:
     """Give the operator's downtime back, and return the record of a migration that has ended."""
     job = pilot.job
@@ -34,7 +35,6 @@ async def record(
         guest=ends.domain.name,
         driver=f"libvirt {version_text(ends.source.version)}",
     )
-    warnings = (*ends.warnings, pilot.helm.convergence.warning, watch.relay.warning)
     return build_result(
         options,
         identity,
@@ -44,7 +44,7 @@ async def record(
         resumed_s=pilot.resumed_s,
         source_cpu_s=None,
         error=error,
-        warnings=tuple(filter(None, warnings)),
+        warnings=pilot.helm.warnings(),
         channels=ends.channels,
         driver_job=_plain(job),
     )

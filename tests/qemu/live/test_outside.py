@@ -21,7 +21,7 @@ from tests.qemu.live.pair import Pair
 from tests.qemu.live.trial import Trial, trial
 
 WAIT_S = 30.0
-LIMIT_S = 0.05
+LIMIT_S = 0.002
 
 
 def free_address() -> str:

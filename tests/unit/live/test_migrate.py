@@ -39,7 +39,7 @@ def test_the_relays_last_word_is_waited_for(last_word: str, error: Exception, tm
         watch = Watch(time.monotonic(), 0.3, None, True)
         watch.status, watch.error = "failed", "Channel error: Input/output error"
         source = SimpleNamespace(path="s.qmp", process=None)
-        ends: Any = SimpleNamespace(relay=relay, source=source)
+        ends: Any = SimpleNamespace(relay=relay, source=source, warnings=[])
         options = MigrateOptions(str(tmp_path / "s.qmp"), "unix:/nobody")
         pilot: Any = SimpleNamespace(why_relay_failed=RelayProcess.failure)
         found = await _LiveMigration(options, ends, watch, pilot)._why_source_failed()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pagethrift.errors import UsageError
+from pagethrift.errors import LinkError, UsageError
 from pagethrift.live.live_result import Identity, build_result
-from pagethrift.live.migrate_options import MigrateOptions, switchover_deadline
+from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures, switchover_deadline
 from pagethrift.live.pilot import Pilot
 from pagethrift.live.qmp import MigrateInfo, QmpEvent
 from pagethrift.live.watch import Progress, Watch
@@ -70,7 +70,12 @@ class Scene:
             assert values
 
         settings = SimpleNamespace(set=set_parameters, parameters={})
-        source = SimpleNamespace(version=(10, 0, 2))
+        self.executed: list[str] = []
+
+        async def execute(command: str) -> None:
+            self.executed.append(command)
+
+        source = SimpleNamespace(version=(10, 0, 2), execute=execute)
         ends: Any = SimpleNamespace(
             settings=settings, source=source, relay=self.relay, bitmap_bytes=0, warnings=[]
         )
@@ -93,8 +98,8 @@ class Scene:
     @property
     def allowed_s(self) -> float:
         """How long the switchover may take."""
-        assert self.pilot._deadline_s is not None
-        return self.pilot._deadline_s - time.monotonic()
+        assert self.pilot.helm.deadline_s is not None
+        return self.pilot.helm.deadline_s - time.monotonic()
 
 
 def decided(unsent_bytes: int, tmp_path: Path) -> tuple[bool, Asked]:
@@ -102,7 +107,7 @@ def decided(unsent_bytes: int, tmp_path: Path) -> tuple[bool, Asked]:
     rule = Asked()
     scene = Scene(tmp_path, rule, unsent_bytes)
     scene.see(2, 1)
-    asyncio.run(scene.pilot._decide(scene.now_s))
+    asyncio.run(scene.pilot.helm.steer(scene.now_s))
     return scene.relay.went, rule
 
 
@@ -128,7 +133,7 @@ def test_rule_progress_result_and_deadline_have_one_prediction(tmp_path: Path) -
     assert asked is not None
     assert before == predicted_downtime_s(asked)
 
-    asyncio.run(scene.pilot._decide(scene.now_s))
+    asyncio.run(scene.pilot.helm.steer(scene.now_s))
 
     stop_rules = rule.decisions[-1].predicted_downtime_s
     assert stop_rules == predicted_downtime_s(rule.facts[-1])
@@ -169,7 +174,7 @@ def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None
     scene = Scene(tmp_path, Asked(), unsent_bytes=30_000_000)
     for passes in range(2, 14):
         scene.see(passes, 700)
-        asyncio.run(scene.pilot._decide(scene.now_s))
+        asyncio.run(scene.pilot.helm.steer(scene.now_s))
     scene.pilot.helm.show(scene.now_s)
     assert not scene.relay.went
     said = scene.shown[-1].warning
@@ -179,7 +184,7 @@ def test_a_guest_that_never_fits_is_said_to_the_operator(tmp_path: Path) -> None
 
 def test_a_source_that_does_not_answer_is_said(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Asked())
-    scene.pilot._asked_s = scene.now_s
+    scene.pilot.poll.asked_s = scene.now_s
     scene.pilot.helm.show(scene.now_s + 9, scene.pilot.silence(scene.now_s + 9))
     scene.pilot.helm.show(scene.now_s + 11, scene.pilot.silence(scene.now_s + 11))
     said = [progress.warning for progress in scene.shown]
@@ -192,4 +197,35 @@ def test_what_cannot_be_carried_out_live_is_not_passed_over(tmp_path: Path, acti
     scene = Scene(tmp_path, rule)
     scene.see(2, 1)
     with pytest.raises(UsageError, match=f"'{action.value}', which cannot be carried out live"):
-        asyncio.run(scene.pilot._decide(scene.now_s))
+        asyncio.run(scene.pilot.helm.steer(scene.now_s))
+
+
+@pytest.mark.parametrize("force_after_s", [None, 0.5])
+def test_post_copy_begins_once_unless_the_operators_time_is_over(
+    tmp_path: Path, force_after_s: float | None
+) -> None:
+    """No planner is asked, though one is there and everything would fit."""
+    rule = Asked()
+    scene = Scene(tmp_path, rule, features=PlainFeatures(post_copy=True), force_after_s=force_after_s)
+    scene.see(1, 1)
+    if force_after_s is None:
+        asyncio.run(scene.pilot._steer(scene.now_s))
+        assert scene.executed == [], "only from the second pass on"
+    scene.see(2, 1)
+    for _ in range(2):
+        asyncio.run(scene.pilot._steer(scene.now_s))
+    assert rule.facts == []
+    assert scene.pilot.switchover.gone == (force_after_s is not None)
+    assert scene.executed == ([] if force_after_s else ["migrate-start-postcopy"])
+
+
+def test_what_the_operator_allows_is_the_deadline_and_its_end_is_said(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asked(), switchover_deadline_s=2.0, timeout_s=60.0)
+    scene.see(2, 1)
+    scene.pilot.helm.raise_if_late(scene.now_s + 50, scene.watch.began_s)
+    asyncio.run(scene.pilot.helm.steer(scene.now_s))
+    assert scene.allowed_s == pytest.approx(2.0, abs=1.0)
+    with pytest.raises(LinkError, match="--switchover-deadline"):
+        scene.pilot.helm.raise_if_late(scene.now_s + 50, scene.watch.began_s)
+    with pytest.raises(LinkError, match=r"within 60 s \(--timeout\)"):
+        scene.pilot.helm.raise_if_late(scene.now_s + 61, scene.watch.began_s)

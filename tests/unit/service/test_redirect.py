@@ -6,106 +6,23 @@ In a network namespace of its own, with real nftables.
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pagethrift.errors import PagethriftError
-from pagethrift.lab.guest.cache import cached
-from pagethrift.lab.guest.debian import codename, unpack
-from pagethrift.lab.hosts import namespaces
-from pagethrift.lab.hosts.namespaces import NamespaceThread
 from pagethrift.stream.image import image
-from tests.services import ServiceProcess
+from tests.nat import GROUP, PORT, V4, V6, Net, nat_namespace
 from tests.streams import before, random_stream
 
 pytestmark = pytest.mark.slow
-PAGE = Path(__file__).parents[3] / "docs/operating.md"
-GROUP = 4242
-V4, V6 = "10.5.0.1", "fd05::1"
-PORT = 49160
-
-
-def nft_program() -> tuple[str, dict[str, str]]:
-    """Return nft and what its environment needs; unpacked into the lab's cache where the system has none."""
-    system = shutil.which("nft")
-    if system is not None:
-        return system, {}
-    try:
-        root = cached("nft", lambda folder: {"packages": unpack(("nftables",), codename(), folder)})
-    except PagethriftError as error:
-        pytest.skip(f"NOT TESTED: no nft here, and none can be fetched: {error}")
-    libraries = ":".join(
-        str(path) for path in (*root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu"))
-    )
-    return str(root / "usr/sbin/nft"), {"LD_LIBRARY_PATH": libraries}
-
-
-def documented_rule() -> str:
-    """Return the rule of the page, for a group that needs no entry in /etc/group."""
-    (rule,) = re.findall(r"```\n(table inet pagethrift \{.*?\n\}\n)```", PAGE.read_text(), re.DOTALL)
-    assert "skgid pagethrift" in rule
-    return str(rule).replace("skgid pagethrift", f"skgid {GROUP}")
-
-
-class Net:
-    """A namespace with two addresses of its own and the rule."""
-
-    def __init__(self, thread: NamespaceThread) -> None:
-        self._thread = thread
-
-    def run(self, *command: str, **more: Any) -> None:
-        done = self._thread.call(lambda: subprocess.run(command, capture_output=True, text=True, **more))
-        assert done.returncode == 0, done.stderr
-
-    def server(self, host: str) -> socket.socket:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return self._thread.call(lambda: socket.create_server((host, PORT), family=family))
-
-    def connect(self, host: str, port: int = PORT) -> socket.socket:
-        found = self._thread.call(socket.create_connection, (host, port), 10)
-        found.settimeout(20)
-        return found
-
-    def service(self, *more: str, group: int = GROUP) -> ServiceProcess:
-        options = ("--redirect", "127.0.0.1:4400", "--redirect", "[::1]:4400", *more)
-        return self._thread.call(lambda: ServiceProcess(*options, group=group))
 
 
 @pytest.fixture
 def net() -> Iterator[Net]:
-    try:
-        namespaces.require_rights()
-    except PagethriftError as error:
-        pytest.skip(f"NOT TESTED: {error}")
-    nft, environment = nft_program()
-    name = namespaces.unique_prefix()
-    namespaces.create(name)
-    thread = NamespaceThread(name)
-    try:
-        net = Net(thread)
-        switches = "/proc/sys/net/ipv6/conf/{all,default,lo}/disable_ipv6"
-        net.run("bash", "-c", f"for each in {switches}; do echo 0 >$each; done")
-        net.run("ip", "address", "add", f"{V4}/32", "dev", "lo")
-        net.run("ip", "address", "add", f"{V6}/128", "dev", "lo", "nodad")
-        try:
-            net.run(nft, "-f", "-", input=documented_rule(), env={**os.environ, **environment})
-        except AssertionError as error:
-            if "Operation not supported" in str(error) or "No such file" in str(error):
-                pytest.skip(f"NOT TESTED: this kernel has no nat for nftables: {error}")
-            raise
-        yield net
-    finally:
-        thread.close()
-        namespaces.remove(name)
+    with nat_namespace() as made:
+        yield made
 
 
 def everything(connection: socket.socket) -> bytes:
@@ -145,6 +62,23 @@ def test_a_redirected_connection_goes_where_it_was_going(net: Net, host: str) ->
         shown = f"[{host}]:{PORT}" if ":" in host else f"{host}:{PORT}"
         assert (end["error"], end["destination"]) == (None, shown)
         assert (image(bytes(received), before).memory == image(stream, before).memory).all()
+
+
+@pytest.mark.parametrize(
+    ("port", "redirected"), [(49151, False), (49152, True), (49215, True), (49216, False)]
+)
+def test_the_rule_takes_libvirts_ports_and_no_others(net: Net, port: int, redirected: bool) -> None:
+    with net.server(V4, port) as listener, net.service() as service:
+        listener.settimeout(20)
+        with net.connect(V4, port) as client:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            server, _ = listener.accept()
+            assert everything(server) == b"hello"
+            server.close()
+        if redirected:
+            assert service.wait_for("pipe")["destination"] == f"{V4}:{port}"
+    assert bool(service.all("pipe")) is redirected
 
 
 def test_who_connects_to_the_listener_itself_goes_nowhere(net: Net) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pagethrift.live import chosen
 from pagethrift.model.result import Outcome
-from pagethrift.virt import attach as attach_module
 from pagethrift.virt.attach import AttachOptions, Steered, attach
 from tests.unit.virt.fakes import SOURCE, FakeDomain, FakeLibvirt, FakeRelay, LibvirtError, moves
 from tests.unit.virt.test_migrate import InRound, downtimes
@@ -24,7 +24,7 @@ def steered(
     """Let another client migrate the domain as soon as the relay listens."""
     relay, ended = FakeRelay(), list[Steered]()
     loops: list[asyncio.AbstractEventLoop] = []
-    monkeypatch.setattr(attach_module, "Planner", lambda _: InRound(round_))
+    monkeypatch.setattr(chosen, "Planner", lambda _: InRound(round_))
 
     def other_client() -> None:
         loops[0].call_soon_threadsafe(relay.hear)
@@ -55,7 +55,7 @@ def test_another_clients_migration_is_held_told_and_let_go(monkeypatch: pytest.M
     assert relay.closed
     (one,) = ended
     assert (one.domain, one.result.outcome) == ("g", Outcome.COMPLETED)
-    assert one.result.switchover_reason == "it is time, and libvirt takes 120 ms"
+    assert one.result.switchover_reason == "it is time, and libvirt takes 72 ms"
     assert ("abort",) not in world.calls
 
 

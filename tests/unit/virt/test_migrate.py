@@ -24,7 +24,7 @@ from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.virt.migrate import Migrated, migrate
 from pagethrift.virt.options import VirtOptions
-from pagethrift.virt.switchover import LIBVIRT_S
+from pagethrift.virt.switchover import LIBVIRT_S, UNREAD_BYTES
 from tests.unit.virt.fakes import (
     DESTINATION,
     LIBVIRT_11_3,
@@ -82,8 +82,8 @@ def test_is_held_before_the_start_and_let_go_by_the_planner() -> None:
     assert relay.told == [1, 2, "go"]
     assert relay.closed
     assert done.result.converged
-    assert done.result.switchover_reason == "it is time, and libvirt takes 120 ms"
-    assert done.result.predicted_downtime_s == pytest.approx(0.1 + LIBVIRT_S)
+    assert done.result.switchover_reason == "it is time, and libvirt takes 72 ms"
+    assert done.result.predicted_downtime_s == pytest.approx(0.1 + LIBVIRT_S + UNREAD_BYTES / 25e6)
     assert done.result.warnings == ()
     assert done.where == f"domain g runs at the destination ({DESTINATION})"
     assert {look.phase for look in shown} <= {"setup", "active", "completed"}

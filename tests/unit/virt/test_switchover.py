@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.virt.switchover import LIBVIRT_S, Allowing
+from pagethrift.virt.switchover import LIBVIRT_S, UNREAD_BYTES, Allowing
 from tests.unit.strategies.stop.test_prediction import FACTS
 
 
@@ -23,13 +23,21 @@ class Rule:
         return StopDecision(StopAction.SWITCH_OVER, "it fits", self.predicted_s)
 
 
-@pytest.mark.parametrize(("limit_s", "left_s"), [(0.3, 0.3 - LIBVIRT_S), (2.0, 2.0 - LIBVIRT_S), (0.1, 0.05)])
-def test_a_rule_gets_what_is_left_and_at_least_half(limit_s: float, left_s: float) -> None:
+@pytest.mark.parametrize(("limit_s", "connections"), [(0.3, 1), (2.0, 3), (0.05, 1)])
+def test_a_rule_gets_what_is_left_and_at_least_half(limit_s: float, connections: int) -> None:
+    rule = Rule(0.02)
+    facts = replace(FACTS, downtime_limit_s=limit_s, link_bps=25e6)
+    part_s = LIBVIRT_S + connections * UNREAD_BYTES / 25e6
+    decision = Allowing(rule, connections).decide(facts)
+    assert rule.limits_s == [pytest.approx(max(limit_s / 2, limit_s - part_s))]
+    assert decision.predicted_downtime_s == pytest.approx(0.02 + part_s)
+    assert decision.reason == f"it fits, and libvirt takes {part_s * 1000:.0f} ms"
+
+
+def test_of_a_link_that_is_not_known_only_libvirts_part_is() -> None:
     rule = Rule(0.1)
-    decision = Allowing(rule).decide(replace(FACTS, downtime_limit_s=limit_s))
-    assert rule.limits_s == [pytest.approx(left_s)]
-    assert decision.predicted_downtime_s == pytest.approx(0.1 + LIBVIRT_S)
-    assert decision.reason == "it fits, and libvirt takes 120 ms"
+    Allowing(rule).decide(replace(FACTS, downtime_limit_s=0.3, link_bps=0.0))
+    assert rule.limits_s == [pytest.approx(0.3 - LIBVIRT_S)]
 
 
 def test_what_cannot_be_predicted_stays_so() -> None:

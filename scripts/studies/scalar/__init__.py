@@ -1,0 +1,1 @@
+"""Scalar simulators, how wrong are they? CloudSim and SimGrid against live migrations, beside ours."""
