@@ -14,7 +14,7 @@ from pagethrift.errors import PagethriftError, UsageError, one_line
 
 EXTRAS = frozenset({"sweep", "lab", "report"})
 """commands that need the extra of the same name: ``pip install 'pagethrift[lab]'``"""
-STEERING = frozenset({"migrate", "record", "libvirt"})
+STEERING = frozenset({"migrate", "record", "libvirt", "evacuate"})
 """commands whose exit code says where the guest is, whoever reads what they print"""
 OUTPUT_CLOSED = 141
 """as of a program that SIGPIPE ends: whoever read standard output is gone"""

@@ -27,6 +27,7 @@ from pagethrift.cli.common import (
 )
 from pagethrift.cli.ending import until_signal
 from pagethrift.cli.exits import complain
+from pagethrift.cli.outside import MigrationId, checked_id
 from pagethrift.cli.progress import View, view
 from pagethrift.errors import UsageError
 from pagethrift.live.watch import Progress
@@ -164,6 +165,7 @@ def migrate(
     compressed: Annotated[bool, _refused("compressed")] = False,
     out: ResultFile = None,
     facts_log: FactsLog = None,
+    id: MigrationId = None,
     json: Json = False,
 ) -> None:
     """Migrate a running domain.
@@ -190,6 +192,7 @@ def migrate(
         parallel=_parallel(parallel, parallel_connections),
         result_path=check_output(out, "--out", stream=True) if out else None,
         facts_log=check_output(facts_log, "--facts-log", stream=True) if facts_log else None,
+        migration_id=checked_id(id),
     )
     with view(json) as shown:
         done, sentence = until_signal(lambda: migrate_domain(options, shown.show))

@@ -34,6 +34,7 @@ COMMANDS = {
         "pagethrift.cli.restore",
         "Put back what a killed run left; say where the guest is.",
     ),
+    "evacuate": (_MIGRATE, "pagethrift.cli.evacuate", "Empty a host before a deadline."),
     "libvirt": (_MIGRATE, "pagethrift.cli.libvirt", "Migrate libvirt's domains through the relay."),
     "relay": (_MIGRATE, "pagethrift.cli.relay", "Run the relay alone, for one migration."),
     "serve": (_MIGRATE, "pagethrift.cli.serve", "relay --serve: one service for many migrations of a host."),

@@ -17,6 +17,7 @@ from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
     LINK,
+    SWITCHOVER,
     Bandwidth,
     DowntimeLimit,
     FactsLog,
@@ -96,6 +97,14 @@ def migrate(
     param: Parameters = None,
     stop: StopName = None,
     bandwidth: Bandwidth = None,
+    cap: Annotated[
+        str | None,
+        typer.Option(
+            help="The most that goes on the link, until `pagethrift set --bandwidth` changes it.",
+            metavar="RATE",
+            rich_help_panel=LINK,
+        ),
+    ] = None,
     compress: CompressOption = Compress.AUTO,
     channels: Annotated[
         int | None,
@@ -116,6 +125,14 @@ def migrate(
         ),
     ] = None,
     downtime_limit: DowntimeLimit = DEFAULT_DOWNTIME_LIMIT,
+    wait_for_go: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-go",
+            help="Send everything, stay near the end, and switch over only after `pagethrift set --go`.",
+            rich_help_panel=SWITCHOVER,
+        ),
+    ] = False,
     force_after: ForceAfter = None,
     switchover_deadline: SwitchoverDeadline = None,
     timeout: Timeout = None,
@@ -215,6 +232,8 @@ def migrate(
         **ordered(
             strategy, param, stop, downtime_limit, bandwidth, force_after, timeout, switchover_deadline
         ),
+        cap_bps=parse_bandwidth(cap) if cap else None,
+        wait_for_go=wait_for_go,
         compress=compress,
         channels=channels,
         window_log=parse_window(window, "--window"),

@@ -45,6 +45,9 @@ def set_limits(
             metavar="RATE",
         ),
     ] = None,
+    go: Annotated[
+        bool, typer.Option("--go", help="Let a migration switch over that was started with --wait-for-go.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Change the downtime limit or the bandwidth cap of a running migration.
@@ -53,16 +56,17 @@ def set_limits(
     the switchover too. With a relay the relay keeps it; with --plain it becomes QEMU's max-bandwidth, which
     QEMU does not keep in the switchover.
     """
-    wanted = Change(_limit(downtime_limit), _cap(bandwidth))
+    wanted = Change(_limit(downtime_limit), _cap(bandwidth), go)
     if wanted == Change():
-        raise UsageError("nothing to change; give --downtime-limit or --bandwidth")
+        raise UsageError("nothing to change; give --downtime-limit, --bandwidth or --go")
     running = change(chosen(find_running(), migration), wanted)
     if json:
         typer.echo(json_library.dumps(running.to_data()))
         return
     cap = format_bandwidth(running.bandwidth_cap_bps) if running.bandwidth_cap_bps else UNLIMITED
     limit = format_seconds(running.downtime_limit_s)
-    typer.echo(f"{running.id}: downtime limit {limit}, bandwidth {cap}")
+    waits = ", waits for --go" if running.waits_for_go else ""
+    typer.echo(f"{running.id}: downtime limit {limit}, bandwidth {cap}{waits}")
 
 
 def _limit(text: str | None) -> float | None:

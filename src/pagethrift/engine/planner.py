@@ -21,6 +21,8 @@ class Planner:
         if self.decided is not None:
             return self.decided
         decision = self.stop_rule.decide(facts)
+        if facts.waits_for_go:
+            return StopDecision(StopAction.CONTINUE, predicted_downtime_s=decision.predicted_downtime_s)
         if decision.action in (StopAction.SWITCH_OVER, StopAction.START_POST_COPY):
             self.decided = decision
         return decision

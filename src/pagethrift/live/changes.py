@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from pagethrift.errors import UsageError
 from pagethrift.live.ends import Ends
@@ -26,21 +27,28 @@ class Changes:
         """Put a change in force. Raises UsageError when it is too late, QmpError when QEMU refuses."""
         watch = self._watch
         self._refuse_if_late()
-        if change.downtime_limit_s is not None and self._qemu_decides:
-            await self._switchover.leave_to_qemu(change.downtime_limit_s)
+        waits = watch.waits_for_go and not change.go
+        limit_s = change.downtime_limit_s
+        if limit_s is None and watch.waits_for_go and change.go:
+            limit_s = watch.downtime_limit_s
+        if self._qemu_decides and limit_s is not None and not waits:
+            await self._switchover.leave_to_qemu(limit_s)
         if change.bandwidth_bps is not None and self._ends.relay is None:
             await self._ends.settings.set({"max-bandwidth": change.bandwidth_bps})
         if self._switchover.gone:  # decided while QEMU answered: what was just set would hold it back
             await self._switchover.go()
             raise UsageError("nothing was changed: the switchover was decided at the same time")
-        if self._ends.relay is not None:
-            self._ends.relay.tell_change(change)
+        for_relay = replace(change, go=False)
+        if self._ends.relay is not None and for_relay != Change():
+            self._ends.relay.tell_change(for_relay)
         if change.downtime_limit_s is not None:
             watch.downtime_limit_s = change.downtime_limit_s
         if change.bandwidth_bps is not None:
             watch.bandwidth_cap_bps = change.bandwidth_bps
         at_s = time.monotonic() - watch.began_s
-        watch.changes.append(ChangeRecord(at_s, change.downtime_limit_s, change.bandwidth_bps))
+        if watch.waits_for_go and change.go:
+            watch.waits_for_go, watch.went_s = False, time.monotonic()
+        watch.changes.append(ChangeRecord(at_s, change.downtime_limit_s, change.bandwidth_bps, change.go))
 
     def _refuse_if_late(self) -> None:
         watch = self._watch

@@ -32,7 +32,8 @@ class Handle:
             began_unix_s=time.time(),
             state="setup",
             downtime_limit_s=options.downtime_limit_s,
-            bandwidth_cap_bps=float(options.features.max_bandwidth_bps or 0),
+            bandwidth_cap_bps=float(options.cap_bps or options.features.max_bandwidth_bps or 0),
+            waits_for_go=options.wait_for_go,
         )
         """as of the last look, a tenth of a second ago at most"""
         self._carry_out: Callable[[Change], Awaitable[None]] | None = None
@@ -63,6 +64,7 @@ class Handle:
             predicted_downtime_s=progress.predicted_downtime_s,
             downtime_limit_s=progress.downtime_limit_s,
             bandwidth_cap_bps=float(progress.bandwidth_cap_bps or 0),
+            waits_for_go=progress.waits_for_go,
             switchover=progress.switchover,
             failed=progress.phase == "failed",
             warning=progress.warning,
@@ -84,6 +86,7 @@ class Handle:
                 now,
                 downtime_limit_s=now.downtime_limit_s if limit_s is None else limit_s,
                 bandwidth_cap_bps=now.bandwidth_cap_bps if bandwidth_bps is None else float(bandwidth_bps),
+                waits_for_go=now.waits_for_go and not change.go,
             )
 
         future = asyncio.run_coroutine_threadsafe(change_it(), loop)

@@ -95,9 +95,9 @@ class Helm:
             self._set_deadline(watch.stopped_s, expected_s)
         if self._lever.gone or watch.stopped_s is not None:
             return
-        elapsed_s = now_s - watch.began_s
-        if force_after_s is not None and elapsed_s >= force_after_s:
-            watch.forced_at_s = elapsed_s
+        may_go_s = max(watch.began_s, watch.went_s or 0.0)
+        if force_after_s is not None and not watch.waits_for_go and now_s - may_go_s >= force_after_s:
+            watch.forced_at_s = now_s - watch.began_s
             predicted_s = watch.predicted_downtime_s(now_s)
             await self._go(StopDecision(StopAction.SWITCH_OVER, "the operator's deadline", predicted_s))
         elif watch.status == "active":

@@ -60,6 +60,12 @@ class QemuProcess:
         return (int(fields[1][11]) + int(fields[1][12])) / os.sysconf("SC_CLK_TCK")
 
 
+def started_at(pid: int) -> str:
+    """Return when a process began, in clock ticks since boot; empty: it has ended."""
+    fields = _stat(pid)
+    return "" if fields is None or fields[1][0] in ("Z", "X") else fields[1][19]
+
+
 def _stat(pid: int) -> tuple[str, list[str]] | None:
     """Return the name and the fields behind it of /proc/PID/stat."""
     try:

@@ -29,6 +29,7 @@ from pagethrift.live.said import one_line, said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
 from pagethrift.live.whereabouts import Whereabouts, whereabouts
+from pagethrift.model.relay_protocol import Change
 from pagethrift.model.result import MigrationResult, Outcome
 
 CANCEL_S = 10.0
@@ -73,6 +74,9 @@ async def _migrate(
 ) -> MigrationResult:
     watch = Watch(time.monotonic(), options.downtime_limit_s, options.bandwidth_bps, not options.plain)
     watch.bandwidth_cap_bps = options.features.max_bandwidth_bps
+    if options.cap_bps is not None:
+        watch.bandwidth_cap_bps = options.cap_bps
+    watch.waits_for_go = options.wait_for_go
     news = asyncio.Event()
 
     def report(seen: Progress) -> None:
@@ -81,6 +85,8 @@ async def _migrate(
 
     async with open_ends(options, relay_reports(watch, news), warnings) as ends:
         pilot = Pilot(options, ends, watch, decider, report, news)
+        if options.cap_bps is not None and ends.relay is not None:
+            ends.relay.tell_change(Change(bandwidth_bps=options.cap_bps))
         changes = Changes(ends, watch, pilot.switchover, decider is None)
         handle.open(ends.identity.guest, ends.relay.pid if ends.relay else 0, changes.carry_out)
         try:

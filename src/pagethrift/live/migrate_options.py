@@ -66,7 +66,7 @@ class Order:
     bandwidth_bps: int | None = None
     """link bandwidth in bytes per second, if the operator knows it"""
     force_after_s: float | None = None
-    """switch over after this time even if the predicted downtime is above the limit"""
+    """switch over after this time even if the predicted downtime is above the limit; counts from "go" on"""
     timeout_s: float | None = None
     """break the migration off after this time"""
     switchover_deadline_s: float | None = None
@@ -99,6 +99,10 @@ class MigrateOptions(Order):
     """where a destination started with `-incoming defer` is to listen; default: ``destination``"""
     start_destination: bool = True
     """start the guest at the destination (needs ``destination_qmp``); False leaves it paused there"""
+    wait_for_go: bool = False
+    """stay near the end and do not switch over before a `Change` with ``go``"""
+    cap_bps: int | None = None
+    """the most that the relay may put on the link, in bytes per second, until a `Change` says otherwise"""
     compress: Compress = Compress.AUTO
     """send pages compressed, where the destination can be set up for it"""
     channels: int | None = None
@@ -157,6 +161,8 @@ class MigrateOptions(Order):
             raise UsageError(f"xbzrle cache of {cache} bytes: QEMU wants a power of two, e.g. 512MiB")
         if self.features.multifd_channels is not None and not 1 <= self.features.multifd_channels <= 255:
             raise UsageError("multifd channels: QEMU takes 1 to 255")
+        if self.cap_bps is not None and self.plain:
+            raise UsageError("--cap is for the relay; with --plain give --max-bandwidth")
         if self.channels is not None and not 1 <= self.channels <= CHANNELS_MAX:
             raise UsageError(f"--channels {self.channels}: choose 1 to {CHANNELS_MAX}")
         if self.channels is not None and (self.plain or self.compress is Compress.OFF):
@@ -165,6 +171,8 @@ class MigrateOptions(Order):
             raise UsageError("--compress on is for the relay: not with --plain")
         if not WINDOW_LOG_MIN <= self.window_log <= WINDOW_LOG:
             raise UsageError(f"a window of 2^{self.window_log} bytes: QEMU takes 2^{WINDOW_LOG} at most")
+        if self.features.post_copy and self.wait_for_go:
+            raise UsageError("--wait-for-go: post-copy moves the guest at once; choose one of the two")
         if self.features.post_copy and self.destination_qmp is None:
             raise UsageError("post-copy must be prepared at both ends: give --destination-qmp too")
 

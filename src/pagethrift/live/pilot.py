@@ -25,6 +25,7 @@ from pagethrift.live.relay_process import RelayProcess
 from pagethrift.live.switchover import Switchover
 from pagethrift.live.undisturbed import called_off
 from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.pages import PAGE_BYTES
 
 ANSWER_S = 1.0
 """a source that does not answer by then is asked no further"""
@@ -36,8 +37,22 @@ SLOW_START_S = 0.15
 """QEMU knows no bandwidth in its first 100 ms. After a pass shorter than that it would switch over
 regardless of its parameters. At this rate only 6.4 MB fit into the 100 ms, so the first measurement comes
 first. Links below 0.5 Gbit/s do not notice."""
+WAITING_ROUND_S, WAITING_END_S = 1.0, 8.0
+"""how long rounds are made to take of a migration that waits for the word to go, and the end of its first
+pass. QEMU switches over at once after a round in which the guest wrote nothing, whatever is set"""
+WAITING_LEAST_BPS, WAITING_FIRST_LEAST_BPS = 10 * PAGE_BYTES, 1 << 20
+"""a page in each 100 ms, for which QEMU counts what it may send; in the first pass, which is to end"""
+REPACE = 1.5
+"""the pace is changed when it is off by this factor"""
 SLOW_START_BELOW_BYTES = 1 << 30
 """a pass over 1 GiB of zero pages alone takes QEMU over 100 ms (0.8 s measured with 200 MB of content)"""
+
+
+def waiting_pace_bps(left_bytes: int, round: int) -> int:
+    """Return max-bandwidth for a migration that waits; this round has, or had, so many bytes."""
+    if round:
+        return max(WAITING_LEAST_BPS, int(left_bytes / WAITING_ROUND_S))
+    return max(WAITING_FIRST_LEAST_BPS, int(left_bytes / WAITING_END_S))
 
 
 class Pilot:
@@ -70,12 +85,14 @@ class Pilot:
         self._decider = decider
         self._news = news
         self._slow = False
+        self._paced_bps = 0
+        """max-bandwidth for the time of waiting; 0: not set"""
         self._post_copy_begun = False
 
     async def start(self) -> None:
         """Set who decides the switchover and send `migrate`. Raises QmpError."""
         settings, source = self._ends.settings, self._ends.source
-        if self._decider is None:
+        if self._decider is None and not self._watch.waits_for_go:
             await self.switchover.leave_to_qemu(self._watch.downtime_limit_s)
         else:
             await self.switchover.hold()
@@ -83,6 +100,10 @@ class Pilot:
             self._slow = int(memory["base-memory"]) < SLOW_START_BELOW_BYTES
             full_bps = self._full_speed_bps()
             start_bps = min(SLOW_START_BPS, full_bps or SLOW_START_BPS) if self._slow else full_bps
+            if self._slow and self._watch.waits_for_go:
+                self._slow = False
+                pace_bps = waiting_pace_bps(int(memory["base-memory"]), 0)
+                start_bps = self._paced_bps = min(pace_bps, full_bps or pace_bps)
             await settings.set({"max-bandwidth": start_bps})
         source.on_event(self._on_event)
         self._watch.runs = await source.query_status() == "running"  # the checks were seconds ago
@@ -229,9 +250,31 @@ class Pilot:
         if self._slow and now_s - watch.began_s >= SLOW_START_S:
             self._slow = False
             await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
+        if not self.switchover.gone and watch.stopped_s is None:
+            await self._pace(now_s)
         await self.helm.steer(now_s)
         if self._options.features.post_copy and not self.switchover.gone and watch.stopped_s is None:
             await self._start_post_copy()
+
+    async def _pace(self, now_s: float) -> None:
+        """Let rounds take a while until the word to go comes, and run on at full speed after it."""
+        if not self._watch.waits_for_go:
+            if self._paced_bps:
+                self._paced_bps = 0
+                await self._ends.settings.set({"max-bandwidth": self._full_speed_bps()})
+            return
+        facts = self._watch.facts(now_s)
+        if facts is None:
+            return
+        pages = facts.round_dirty_pages[-1] if facts.round else facts.remaining_pages
+        bps = waiting_pace_bps(pages * PAGE_BYTES, facts.round)
+        if bps > SLOW_START_BPS and not facts.round:
+            return
+        if self._watch.bandwidth_cap_bps:
+            bps = min(bps, self._watch.bandwidth_cap_bps)
+        if not self._paced_bps or not 1 / REPACE <= bps / self._paced_bps <= REPACE:
+            self._paced_bps = bps
+            await self._ends.settings.set({"max-bandwidth": bps})
 
     def _full_speed_bps(self) -> int:
         """Return max-bandwidth for after the slow start; with a relay, the relay's buffer limits QEMU."""

@@ -47,6 +47,8 @@ class Progress:
     """the most that may go on the link; 0: no limit, None: nobody set one"""
     switchover: str = ""
     """why the switchover was decided; empty before that, and where QEMU decides"""
+    waits_for_go: bool = False
+    """it does not switch over before an operator allows it"""
 
 
 class Watch:
@@ -79,6 +81,10 @@ class Watch:
         """in force now"""
         self.bandwidth_cap_bps: int | None = None
         """the most that may go on the link; 0: no limit, None: nobody set one"""
+        self.waits_for_go = False
+        """it does not switch over before an operator allows it"""
+        self.went_s: float | None = None
+        """when that was allowed; None: not yet, or there was nothing to allow"""
         self.changes: list[ChangeRecord] = []
         """what operators changed since the beginning"""
         self._bandwidth_bps = bandwidth_bps
@@ -216,6 +222,7 @@ class Watch:
             compressor_pages_per_s=self.relay.compressor_pages_per_s,
             downtime_limit_s=self.downtime_limit_s,
             held_pages=self.relay.held_pages,
+            waits_for_go=self.waits_for_go,
         )
 
     def sent_by_pass(self) -> tuple[int, int]:
@@ -261,6 +268,7 @@ class Watch:
             downtime_limit_s=self.downtime_limit_s,
             bandwidth_cap_bps=self.bandwidth_cap_bps,
             switchover=self.decision.reason if self.decision is not None and self._decided else "",
+            waits_for_go=self.waits_for_go,
         )
 
     def _totals(self) -> Totals:

@@ -56,6 +56,8 @@ class StopFacts:
     """where every page has to be compressed, how many can be in a second; 0: that is no limit, or unknown"""
     held_pages: int = 0
     """pages that wait in the relay; in a simulation also pages left for a later round"""
+    waits_for_go: bool = False
+    """an operator has not yet allowed that the guest is stopped, slowed down or moved"""
 
 
 class StopAction(Enum):

@@ -68,6 +68,8 @@ class Change:
     """the longest downtime accepted from now on"""
     bandwidth_bps: int | None = None
     """the most that may go on the link from now on, in bytes per second; 0: no limit"""
+    go: bool = False
+    """a migration that waits for it may switch over from now on; nothing to a relay"""
 
 
 RelayCommand: TypeAlias = BeginRound | Go | AskStatus | Change
@@ -250,9 +252,12 @@ def _change(data: object) -> Change:
             raise NotAMessage('"downtime_limit_s" is not more than 0')
     if data.get("bandwidth_bps") is not None:
         bandwidth_bps = whole(data, "bandwidth_bps", MOST_BYTES)
-    if limit_s is None and bandwidth_bps is None:
-        raise NotAMessage('"set" has neither "downtime_limit_s" nor "bandwidth_bps"')
-    return Change(limit_s, bandwidth_bps)
+    go = data.get("go", False)
+    if not isinstance(go, bool):
+        raise NotAMessage('"go" is neither true nor false')
+    if limit_s is None and bandwidth_bps is None and not go:
+        raise NotAMessage('"set" has none of "downtime_limit_s", "bandwidth_bps" and "go"')
+    return Change(limit_s, bandwidth_bps, go)
 
 
 def _state(value: object) -> RelayState:

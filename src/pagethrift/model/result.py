@@ -126,6 +126,8 @@ class ChangeRecord:
     downtime_limit_s: float | None = None
     bandwidth_bps: int | None = None
     """the most that may go on the link, in bytes per second; 0: no limit any more"""
+    go: bool = False
+    """a migration that waited for it might switch over from now on"""
 
 
 @dataclass(frozen=True, slots=True)

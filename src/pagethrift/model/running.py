@@ -91,6 +91,8 @@ class Running:
     """of the relay that a migration started; 0: none"""
     refused: int = 0
     """callers of the relay that were sent away"""
+    waits_for_go: bool = False
+    """it does not switch over before an operator allows it"""
     switchover: str = ""
     """why the switchover was decided; empty before that"""
     failed: bool = False

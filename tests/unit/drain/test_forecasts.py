@@ -1,0 +1,100 @@
+"""Where costs come from: stated, a file, or watching, once and never a guest on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pagethrift.drain import forecasts
+from pagethrift.drain.forecasts import Known, know
+from pagethrift.errors import QmpError, UsageError
+from pagethrift.evacuation.link import Links
+from pagethrift.evacuation.plan import Guest, Plan, When
+from tests.unit.evacuation.test_costs import forecast
+
+NOW_S = 1e8
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    calls: list[list[str]] = []
+
+    async def run(arguments: list[str], within_s: float) -> tuple[int, str]:
+        calls.append(arguments)
+        out = next(each for each in arguments if each.startswith("--out=")).removeprefix("--out=")
+        if "broken" in out:
+            return 5, "pagethrift: source QMP socket /x: does not exist"
+        Path(out).write_text(json.dumps(forecast()))
+        return 0, ""
+
+    monkeypatch.setattr(forecasts, "_run", run)
+    return calls
+
+
+def known(
+    folder: Path, *guests: Guest, on_way: tuple[str, ...] = (), now_s: float = NOW_S
+) -> dict[str, Known]:
+    plan = Plan(guests, Links(125e6, {"": 125e6}), When(after_s=60.0), watch_s=5.0)
+    said: list[str] = []
+    return asyncio.run(know(plan, guests, on_way, folder, folder, now_s, said.append))
+
+
+def guest(name: str = "a", **more: Any) -> Guest:
+    return Guest(name, "", qmp=f"/{name}", to="h:1", **more)
+
+
+def test_stated_and_given_guests_are_not_watched(tmp_path: Path, watched: list[list[str]]) -> None:
+    (tmp_path / "b.json").write_text(json.dumps(forecast()))
+    found = known(
+        tmp_path, guest(memory_bytes=1 << 30, dirty_bps=1000), guest("b", forecast=Path("b.json")),
+        guest("c", forecast=Path("b.json"), options=("--plain",)),
+    )  # fmt: skip
+    assert watched == []
+    assert (found["a"].ram_bytes, found["a"].options) == (1 << 30, ())
+    assert found["b"].options == ("--strategy", "pagethrift", "--compress", "off")
+    assert found["c"].options == ("--plain",)
+
+
+def test_others_are_watched_once(tmp_path: Path, watched: list[list[str]]) -> None:
+    first = known(tmp_path, guest())
+    (call,) = watched
+    assert call[3:] == [
+        "forecast", "--qmp=/a", "--bandwidth=125000000B/s", "--downtime-limit=0.300000s", "--seconds=5.000s",
+        f"--out={tmp_path}/a.forecast.json", f"--plot={tmp_path}/a.forecast.svg",
+    ]  # fmt: skip
+    assert known(tmp_path, guest()) == first
+    assert len(watched) == 1
+    known(tmp_path, guest(), now_s=1e10)
+    assert len(watched) == 2, "it had expired"
+
+
+def test_who_is_on_its_way_is_not_watched(tmp_path: Path, watched: list[list[str]]) -> None:
+    found = known(tmp_path, guest(), on_way=("a",))
+    assert (watched, found["a"].costs.points) == ([], ())
+
+
+def test_what_is_wrong_is_said_with_the_guest(tmp_path: Path, watched: list[list[str]]) -> None:
+    with pytest.raises(QmpError, match="guest broken: no forecast: source QMP socket /x"):
+        known(tmp_path, guest("broken"))
+    with pytest.raises(UsageError, match=r"guest a: .*none\.json"):
+        known(tmp_path, guest(forecast=Path("none.json")))
+
+
+def test_options_of_migrate_are_not_given_to_libvirt(tmp_path: Path, watched: list[list[str]]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(forecast()))
+    domain = Guest("a", "", domain="a", desturi="qemu:///x", forecast=Path("a.json"))
+    found = known(tmp_path, domain)["a"]
+    assert found.options == ()
+    assert "its forecast is for --strategy pagethrift --compress off" in found.warning
+
+
+def test_warnings(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(forecast()))
+    given = guest(forecast=Path("a.json"), downtime_limit_s=0.1)
+    found = known(tmp_path, given, now_s=1e10)["a"]
+    assert found.warning.startswith("a: its forecast has expired")
+    assert "is for a downtime limit of 0.3 s" in found.warning
