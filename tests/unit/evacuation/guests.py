@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from pagethrift.evacuation.costs import Costs, Estimate, Point, Range
 from pagethrift.evacuation.policy import Leaver
@@ -29,7 +30,7 @@ def costs(
 
 
 def leaver(
-    name: str, megabytes: float, from_mbps: float = 1.0, destination: str = "", **more: float | None
+    name: str, megabytes: float, from_mbps: float = 1.0, destination: str = "", **more: Any
 ) -> Leaver:
     """A guest of so many megabytes that converges from ``from_mbps`` on; infinite: never."""
     found = Costs(()) if math.isinf(from_mbps) else costs(megabytes, from_mbps)
