@@ -29,6 +29,10 @@ class Leaver:
             str(each.qmp.execute("query-status")["status"]) for each in (self.source, self.destination)
         )
 
+    def runs_here(self) -> bool:
+        """Whether it runs at the source; a destination of QEMU before 9.1 ends with a failed migration."""
+        return bool(self.source.qmp.execute("query-status")["status"] == "running")
+
     def migrates(self) -> bool:
         """Whether the source is in the middle of a migration."""
         return bool(self.source.qmp.execute("query-migrate").get("status") == "active")
