@@ -194,6 +194,7 @@ def test_attach_steers_what_virsh_begins(guest: Guest, tmp_path: Path) -> None:
     assert len(result.rounds) >= 2
 
 
+@pytest.mark.long
 def test_a_linux_guest_arrives_as_it_was_sent(guest: Guest, tmp_path: Path) -> None:
     """Whatever QEMU marks and sends: the relay passes it on, and the destination has it."""
     heard = overheard_migration(guest, tmp_path)

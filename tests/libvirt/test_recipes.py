@@ -75,6 +75,7 @@ def test_the_address_map_leads_virsh_through_the_service(guest: Guest, plain_byt
         assert_of_libvirt(assert_thinned(guest, trip, service, plain_bytes), there)
 
 
+@pytest.mark.long
 def test_the_destinations_migration_host_leads_virsh_through_the_service(
     guest: Guest, plain_bytes: int
 ) -> None:
@@ -95,6 +96,7 @@ def test_the_destinations_migration_host_leads_virsh_through_the_service(
         there.start_libvirtd()
 
 
+@pytest.mark.long
 def test_a_unix_socket_leads_virsh_through_the_service(guest: Guest, plain_bytes: int) -> None:
     """As KubeVirt does it: one path at both hosts, and a pipe of the operator's from one to the other."""
     path = "/run/guest/migration.sock"
@@ -106,6 +108,7 @@ def test_a_unix_socket_leads_virsh_through_the_service(guest: Guest, plain_bytes
         assert assert_thinned(guest, trip, service, plain_bytes) == far
 
 
+@pytest.mark.long
 def test_tunnelled_passes_the_service_by(guest: Guest) -> None:
     """libvirt sends it inside its own connection: the service sees nothing, so the recipes say so."""
     with redirected(guest.here), service_on(guest.here, *LISTEN) as service:

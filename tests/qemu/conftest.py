@@ -16,6 +16,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker("qemu")
+            if item.get_closest_marker("one_qemu") and not _on_the_one(item):
+                item.add_marker("long")
+
+
+def _on_the_one(item: pytest.Item) -> bool:
+    found = getattr(item, "callspec", None)
+    values = {} if found is None else found.params
+    return all(values.get(name, "10.0") == "10.0" for name in ("binary", "qemu_binary"))
 
 
 @pytest.fixture(scope="session", params=SERIES)

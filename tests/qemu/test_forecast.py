@@ -16,7 +16,7 @@ from pagethrift.model.forecast import Converges, Forecast
 from tests.qemu.machines import QemuLike
 from tests.qemu.test_record import BUSY, guest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_qemu]
 COMMAND = (sys.executable, "-m", "pagethrift", "forecast", "--bandwidth", "100Mbit")
 
 

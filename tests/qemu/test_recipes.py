@@ -20,6 +20,8 @@ from tests.qemu.tiny import EVERY_PATTERN as PATTERNS
 from tests.qemu.tiny import MIB
 from tests.services import ServiceProcess
 
+pytestmark = pytest.mark.one_qemu
+
 SLOW_LINK = {"max-bandwidth": 16 << 20, "downtime-limit": 1}
 RAM_BYTES = 32 * MIB
 VMI = "5d1c9a52-7f0e-4c57-9f0c-3a1f6f0c2b11"

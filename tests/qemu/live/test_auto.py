@@ -15,6 +15,8 @@ from tests.forecasts import forecast, mode
 from tests.qemu.live.pair import Pair
 from tests.qemu.live.test_guest_runs_once import command
 
+pytestmark = pytest.mark.one_qemu
+
 LINK = ("--bandwidth", "1Gbit", "--downtime-limit", "500ms")
 
 

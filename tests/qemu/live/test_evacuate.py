@@ -19,6 +19,8 @@ from tests.qemu.leavers import Leaver, leavers, write_plan
 from tests.qemu.live.pair import WRITER
 from tests.qemu.machines import QemuLike, differing_pages
 
+pytestmark = pytest.mark.one_qemu
+
 WAIT_S = 120.0
 HEAD = {"bandwidth": "100Mbit", "deadline": "10min", "concurrency": 3, "downtime_limit": "2s"}
 KNOWN = {"memory": "8MiB", "dirty_rate": "1MB/s"}

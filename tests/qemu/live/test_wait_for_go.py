@@ -14,6 +14,8 @@ from pagethrift.model.result import MigrationResult, Outcome
 from tests.qemu.live.pair import Pair
 from tests.qemu.machines import differing_pages
 
+pytestmark = pytest.mark.one_qemu
+
 LIMIT_S = 30.0
 """any downtime would do: without the word it would leave after the first round"""
 

@@ -29,9 +29,7 @@ def costs(
     return Costs(tuple(points))
 
 
-def leaver(
-    name: str, megabytes: float, from_mbps: float = 1.0, destination: str = "", **more: Any
-) -> Leaver:
+def leaver(name: str, megabytes: float, from_mbps: float = 1.0, destination: str = "", **more: Any) -> Leaver:
     """A guest of so many megabytes that converges from ``from_mbps`` on; infinite: never."""
     found = Costs(()) if math.isinf(from_mbps) else costs(megabytes, from_mbps)
     return Leaver(name, destination, found, ram_bytes=megabytes * MB, **more)
