@@ -13,7 +13,7 @@ import typer
 from pagethrift.errors import PagethriftError, UsageError, one_line
 
 EXTRAS = frozenset({"sweep", "lab", "report"})
-"""commands that need the extra of the same name: ``pip install 'pagethrift[lab]'``"""
+"""commands that need the extra of the same name: ``pip install '.[lab]'`` in its sources"""
 STEERING = frozenset({"migrate", "record", "libvirt", "evacuate"})
 """commands whose exit code says where the guest is, whoever reads what they print"""
 OUTPUT_CLOSED = 141
@@ -71,8 +71,11 @@ def line_of(error: BaseException, command: str) -> tuple[str, int]:
             return "interrupted", INTERRUPTED
         case ModuleNotFoundError() if _of_an_extra(error, command):
             package = (error.name or "").partition(".")[0]
-            needed = f"pagethrift {command} needs the {command} extra: pip install 'pagethrift[{command}]'"
-            return f"{needed} ({package} is not installed)", UsageError.exit_code
+            install = f"pip install '.[{command}]' in its sources"
+            return (
+                f"pagethrift {command} needs the {command} extra: {install} ({package} is not installed)",
+                UsageError.exit_code,
+            )
         case MemoryError():
             return "out of memory", UNEXPECTED
         case OSError() if error.strerror:

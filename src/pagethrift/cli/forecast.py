@@ -140,7 +140,7 @@ def _ready_to_draw(path: Path) -> None:
     if path.suffix.lower() not in PICTURES:
         raise UsageError(f"--plot {path}: choose a name that ends in {', '.join(PICTURES)}")
     if any(find_spec(name) is None for name in ("matplotlib", "markupsafe")):
-        raise UsageError("--plot needs the report extra: pip install 'pagethrift[report]'")
+        raise UsageError("--plot needs the report extra: pip install '.[report]' in its sources")
     check_output(path, "--plot")
 
 

@@ -149,7 +149,7 @@ def _endpoint(address: Address, running: Callable[[], Running]) -> Endpoint:
         from pagethrift.outside.endpoint import Endpoint  # loads a web server: only where it is wanted
     except ModuleNotFoundError as error:
         raise UsageError(
-            "--metrics needs the metrics extra: pip install 'pagethrift[metrics]'"
+            "--metrics needs the metrics extra: pip install '.[metrics]' in its sources"
             f" ({(error.name or '').partition('.')[0]} is not installed)"
         ) from error
     return Endpoint(address, lambda: [running()])

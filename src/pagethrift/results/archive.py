@@ -183,7 +183,7 @@ def _histograms() -> ModuleType:
         # imported here: few readers of archives want histograms, and not all have the library
         return importlib.import_module("pagethrift.results.histograms")
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed; pip install 'pagethrift[lab]'") from error
+        raise UsageError(f"{error.name} is not installed; pip install '.[lab]' in its sources") from error
 
 
 def _array(name: str, values: Sequence[Any], schema: pa.Schema) -> pa.Array:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 MISSING = (
     "pagethrift libvirt needs libvirt's Python library: install the package python3-libvirt and let this"
-    " Python see it, or install libvirt-dev and a compiler and run pip install 'pagethrift[libvirt]'"
+    " Python see it, or install libvirt-dev and a compiler and run pip install '.[libvirt]' in its sources"
 )
 
 

@@ -67,7 +67,8 @@ def test_a_missing_extra_is_named(
     command_raising(monkeypatch, name, ModuleNotFoundError("No module named 'a'", name="a.b"))
     assert end_of(monkeypatch, name) == 2
     assert capsys.readouterr().err == (
-        f"pagethrift {name} needs the {name} extra: pip install 'pagethrift[{name}]' (a is not installed)\n"
+        f"pagethrift {name} needs the {name} extra: pip install '.[{name}]' in its sources"
+        " (a is not installed)\n"
     )
 
 

@@ -64,5 +64,5 @@ def test_a_missing_extra_is_named(absent: str, arguments: tuple[str, ...], tmp_p
     )
     assert done.returncode == 2
     name = arguments[0]
-    expected = f"pagethrift {name} needs the {name} extra: pip install 'pagethrift[{name}]'"
+    expected = f"pagethrift {name} needs the {name} extra: pip install '.[{name}]' in its sources"
     assert done.stderr == f"{expected} ({absent} is not installed)\n"

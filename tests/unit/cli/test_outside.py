@@ -108,7 +108,7 @@ def test_what_fails_or_is_missing_costs_the_relay_nothing(folder: Path) -> None:
     ) as process:
         assert process.wait(START_S) == 2
         assert process.stderr is not None
-        assert "pip install 'pagethrift[metrics]'" in process.stderr.read()
+        assert "pip install '.[metrics]' in its sources" in process.stderr.read()
 
 
 def test_a_killed_relays_socket_is_swept(folder: Path) -> None:

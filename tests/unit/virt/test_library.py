@@ -19,7 +19,7 @@ def test_a_missing_library_is_named_with_what_to_do() -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "install the package python3-libvirt" in done.stderr
-    assert "pip install 'pagethrift[libvirt]'" in done.stderr
+    assert "pip install '.[libvirt]' in its sources" in done.stderr
 
 
 def test_values_and_errors_come_back() -> None:
