@@ -78,7 +78,7 @@ class Child:
         if not self.told_to_end and self.ended() is None:
             self.told_to_end = True
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGINT)
+                os.kill(self.pid, signal.SIGTERM)  # in the background SIGINT may be ignored
 
     def last_line(self) -> str:
         """Return the last thing that it said on standard error, without the program's name."""

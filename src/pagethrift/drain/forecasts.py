@@ -12,7 +12,7 @@ from pathlib import Path
 from pagethrift.errors import QmpError, UsageError
 from pagethrift.evacuation.costs import Costs, stated
 from pagethrift.evacuation.forecasts import foretold
-from pagethrift.evacuation.plan import Guest, Plan
+from pagethrift.evacuation.plan import Guest, Plan, check_options
 from pagethrift.given_file import read_json
 
 GRACE_S = 600.0
@@ -72,6 +72,7 @@ def _is_fresh(path: Path, now_unix_s: float) -> bool:
 def _read(guest: Guest, path: Path, now_unix_s: float) -> Known:
     try:
         said = foretold(read_json(path), guest.mode)
+        check_options(said.options)
     except UsageError as error:
         raise UsageError(f"guest {guest.name}: {path}: {error}") from error
     warnings = []

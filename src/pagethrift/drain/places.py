@@ -70,15 +70,15 @@ async def _source_is_gone(guest: Guest) -> bool:
     """Whether nobody listens at the source's monitor any more."""
     try:
         monitor = await QmpMonitor.connect(guest.qmp, "source")
-    except QmpError:
-        return True
+    except QmpError as error:  # busy, refused by rights, silent: somebody is there, or nobody knows
+        return isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)
     await monitor.close()
     return False
 
 
 async def _by_libvirt(guest: Guest) -> Found:
     # here, not above: without libvirt guests its library is not needed
-    from pagethrift.virt.hypervisor import Hypervisor
+    from pagethrift.virt.hypervisor import RUNNING, Hypervisor
     from pagethrift.virt.library import load
 
     libvirt, states = load(), []
@@ -92,7 +92,7 @@ async def _by_libvirt(guest: Guest) -> Found:
     here, gone = states
     if here and not gone:
         return Found(Place.SOURCE, f"domain {guest.domain} is {here} at the source ({guest.connect})")
-    if gone and not here:
+    if gone == RUNNING and not here:
         return Found(
             Place.DESTINATION, f"domain {guest.domain} is {gone} at the destination ({guest.desturi})"
         )

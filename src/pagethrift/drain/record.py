@@ -92,7 +92,7 @@ def carried_out(
 
 def _guest(name: str, state: State, folder: Path, deadline_unix_s: float, limit_s: float) -> dict[str, Any]:
     known = state.guests[name]
-    result = _result(folder / f"{name}.json", known.id)
+    result = result_of(folder / f"{name}.json", known.id)
     ended_unix_s = known.ended_unix_s or (result.ended_unix_s if result is not None else None)
     out_unix_s = ended_unix_s if known.stage is Stage.OUT else None
     downtime_s = result.downtime_s if result is not None else None
@@ -113,7 +113,7 @@ def _guest(name: str, state: State, folder: Path, deadline_unix_s: float, limit_
     }
 
 
-def _result(path: Path, id: str) -> MigrationResult | None:
+def result_of(path: Path, id: str) -> MigrationResult | None:
     """Return the result of this very migration; None: there is none."""
     try:
         found = MigrationResult.from_json(read_bytes(path))

@@ -15,6 +15,7 @@ from pathlib import Path
 from pagethrift.drain.child import UNKNOWN_CODE, Child, command
 from pagethrift.drain.forecasts import Known
 from pagethrift.drain.places import Place, find
+from pagethrift.drain.record import result_of
 from pagethrift.drain.state import GuestState, Stage, State, StateFile
 from pagethrift.errors import PagethriftError
 from pagethrift.evacuation.advice import Outlook
@@ -23,6 +24,7 @@ from pagethrift.evacuation.outline import Outline
 from pagethrift.evacuation.plan import AtDeadline, Guest, Plan
 from pagethrift.evacuation.policy import Policy
 from pagethrift.model.relay_protocol import Change
+from pagethrift.model.result import Outcome
 from pagethrift.model.running import Running
 from pagethrift.outside.finding import Found, change, find_running
 
@@ -160,7 +162,7 @@ class Evacuation:
         self._looked_s = time.monotonic()
         with contextlib.suppress(PagethriftError, OSError, RuntimeError):
             found = await asyncio.to_thread(find_running)
-            self._found = {each.running.id: each for each in found if each.running is not None}
+            self._found = {each.running.id: each for each in found if each.running and each.is_ours}
 
     def _running(self, name: str) -> Running | None:
         found = self._found.get(self._state.guests[name].id)
@@ -226,7 +228,8 @@ class Evacuation:
         del self._children[name]
         state = self._state.guests[name]
         state.ended_unix_s, state.waits_for_go = time.time(), False
-        if code == 0:
+        result = result_of(self._folder / f"{name}.json", state.id) if code == 0 else None
+        if result is not None and result.outcome is Outcome.COMPLETED:
             state.stage, state.said = Stage.OUT, ""
         else:
             found = await find(self._guests[name])

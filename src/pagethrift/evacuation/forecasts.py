@@ -12,6 +12,8 @@ from pagethrift.errors import UsageError
 from pagethrift.evacuation.costs import Costs, Estimate, Point, Range, joined
 
 SCHEMA = "pagethrift.forecast"
+SHORTEST_S = 1e-3
+"""of a migration: what takes no time would never let the plan's clock go on"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,11 @@ def foretold(data: Any, mode: str = "") -> Foretold:
             mode=name,
             options=tuple(shlex.split(str(chosen["options"]))),
             costs=Costs(points, throttled=any(map(_throttles, modes.values()))),
-            ram_bytes=float(data["ram_bytes"]),
-            limit_s=float(data["downtime_limit_s"]),
-            expires_unix_s=float(data["expires_unix_s"]),
+            ram_bytes=_number(data["ram_bytes"]),
+            limit_s=_number(data["downtime_limit_s"]),
+            expires_unix_s=_number(data["expires_unix_s"]),
         )
-    except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, StopIteration, TypeError, ValueError) as error:
         raise UsageError(f"not a forecast that can be read: {error!r}") from error
 
 
@@ -63,13 +65,14 @@ def _points(mode: Mapping[str, Any], at_bps: float) -> Iterator[Point]:
     if mode["total_time_s"] is None or mode["downtime_s"] is None or mode["data_bytes"] is None:
         return
     total, downtime, sent = (_range(mode[name]) for name in ("total_time_s", "downtime_s", "data_bytes"))
-    from_bps, lowest = float(mode["converges_from_bps"] or 0.0), None
+    _number(total.median, SHORTEST_S)
+    from_bps, lowest = _number(mode["converges_from_bps"] or 0.0), None
     for each in mode["curve"]:
         bps, total_s, downtime_s = (each[name] for name in ("bandwidth_bps", "total_time_s", "downtime_s"))
         if total_s is None or downtime_s is None or bps < from_bps or not bps > 0:
             continue
-        here = _around(total, float(total_s)), _around(downtime, float(downtime_s))
-        point = Point(float(bps), Estimate(*here, sent))
+        here = _around(total, _number(total_s, SHORTEST_S)), _around(downtime, _number(downtime_s))
+        point = Point(_number(bps), Estimate(*here, sent))
         lowest = lowest or point
         yield point
     if lowest is not None and 0 < from_bps < lowest.bps:
@@ -77,6 +80,14 @@ def _points(mode: Mapping[str, Any], at_bps: float) -> Iterator[Point]:
         yield Point(from_bps, Estimate(slower, lowest.estimate.downtime_s, sent))
     if mode["converges"] != "no" and at_bps >= from_bps:
         yield Point(at_bps, Estimate(total, downtime, sent))
+
+
+def _number(value: Any, least: float = 0.0) -> float:
+    """Return a number from ``least`` on. Raises TypeError, ValueError."""
+    found = float(value)
+    if not least <= found < math.inf:
+        raise ValueError(f"{found:g} is no number from {least:g} on")
+    return found
 
 
 def _range(data: Mapping[str, Any]) -> Range:

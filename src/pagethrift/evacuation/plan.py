@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -226,6 +226,15 @@ def _guest(table: TomlTable, places: Mapping[str, float], limit_s: float, number
     return guest
 
 
+def check_options(options: Iterable[str]) -> None:
+    """Raise UsageError for an option of migrate that is not another's to choose."""
+    for option in options:
+        if option.partition("=")[0] in OURS:
+            raise UsageError(
+                f"options: {option.partition('=')[0]} is not for this place; see the plan's keys"
+            )
+
+
 def _check(guest: Guest) -> None:
     """Raise UsageError for what contradicts itself in one guest."""
     if guest.by_libvirt == bool(guest.qmp):
@@ -248,11 +257,7 @@ def _check(guest: Guest) -> None:
             parse_qmp_path(guest.destination_qmp, "destination_qmp")
         if guest.incoming:
             check_incoming_uri(guest.incoming)
-    for option in guest.options or ():
-        if option.partition("=")[0] in OURS:
-            raise UsageError(
-                f"options: {option.partition('=')[0]} is not for this place; see the plan's keys"
-            )
+    check_options(guest.options or ())
     if (guest.memory_bytes is None) != (guest.dirty_bps is None):
         raise UsageError("memory and dirty_rate belong together")
     if guest.forecast is not None and guest.memory_bytes is not None:

@@ -33,7 +33,8 @@ class Changes:
             limit_s = watch.downtime_limit_s
         if self._qemu_decides and limit_s is not None and not waits:
             await self._switchover.leave_to_qemu(limit_s)
-        if change.bandwidth_bps is not None and self._ends.relay is None:
+        if change.bandwidth_bps is not None and self._ends.relay is None and not waits:
+            # while it waits the pilot paces QEMU, below this cap as soon as it is known
             await self._ends.settings.set({"max-bandwidth": change.bandwidth_bps})
         if self._switchover.gone:  # decided while QEMU answered: what was just set would hold it back
             await self._switchover.go()

@@ -38,6 +38,8 @@ class Found:
     """0: in another process namespace"""
     running: Running | None
     """what it says of itself; None: it does not answer, or not in our language"""
+    is_ours: bool = False
+    """it is of this process's user: an id that another user's process says may be anybody's"""
 
     @property
     def rss_bytes(self) -> int:
@@ -97,7 +99,7 @@ def _look(path: Path, owner: int) -> Found | None:
     pid = process_of(path) or 0
     try:
         running = _ask(path, encode_command(AskStatus()), ASK_S, owner)
-        return Found(path, running.pid, running)
+        return Found(path, running.pid, running, owner == os.geteuid())
     except (ConnectionRefusedError, FileNotFoundError):
         if owner == os.geteuid():  # in another user's folder the name may lead elsewhere by now
             remove_dead_socket(str(path))
@@ -105,7 +107,7 @@ def _look(path: Path, owner: int) -> Found | None:
     except PermissionError:
         return None
     except (OSError, LinkError, UsageError):  # it lives, and says nothing that can be read
-        return Found(path, pid, None)
+        return Found(path, pid, None, owner == os.geteuid())
 
 
 def _owner(path: Path) -> int:

@@ -160,7 +160,7 @@ async def _meet(
     before anything came.
     """
     first_byte_s: float | None = None
-    last: tuple[str, float] | None = None
+    began_s: dict[str, float] = {}
     while True:
         if relay.failed and first_byte_s is None:
             raise await relay.failure()
@@ -169,11 +169,12 @@ async def _meet(
         if first_byte_s is None and relay.status.in_bytes:
             first_byte_s = time.monotonic()
         while not begun.empty():
-            last = (begun.get_nowait(), time.monotonic())
-        if first_byte_s is not None and last is not None and last[1] > first_byte_s - MEET_S:
-            others = [each for each in await source.active() if await each.migrates()]
-            if len(others) == 1 or last[0] in {each.uuid for each in others}:
-                return next(each for each in others if each.uuid == last[0] or len(others) == 1)
+            began_s[begun.get_nowait()] = time.monotonic()
+        fit = [uuid for uuid, at_s in began_s.items() if first_byte_s and at_s > first_byte_s - MEET_S]
+        if fit:
+            found = [each for each in await source.active() if each.uuid in fit and await each.migrates()]
+            if len(found) == 1:  # of two that have just begun nobody knows which one comes through the relay
+                return found[0]
         await heard(news, LOOK_S)
 
 
@@ -188,6 +189,7 @@ async def _steer(pilot: Pilot, ends: Ends) -> tuple[Outcome, str]:
         raise
     except Exception as error:
         failure: PagethriftError = said_of(error)
+        await undisturbed(ends.give_back())
         await pilot.settle(None if ends.relay.failed is False else SETTLE_S)
         return (Outcome.COMPLETED, "") if pilot.moved else (Outcome.FAILED, str(failure))
     return Outcome.COMPLETED, ""

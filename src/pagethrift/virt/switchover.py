@@ -7,6 +7,7 @@ QEMU 8.2) it can be given at the start instead.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -75,6 +76,8 @@ class Switchover:
         """what an earlier, killed pagethrift had left, as a line; empty: nothing"""
         self._domain = domain
         self._operators_ms: int | None = None
+        self._one = asyncio.Lock()
+        """of two calls at the same time each asks and sets by itself"""
 
     async def hold(self) -> None:
         """Keep QEMU in pre-copy until `go`. Raises VirtError."""
@@ -89,12 +92,13 @@ class Switchover:
 
         Raises VirtError.
         """
-        if self.gone or self._operators_ms is None:
-            return
-        found_ms = await self._domain.downtime_ms()
-        if found_ms != HOLD_MS and not self.gone:
-            self._operators_ms = found_ms
-            await self._domain.set_downtime_ms(HOLD_MS)
+        async with self._one:
+            if self.gone or self._operators_ms is None:
+                return
+            found_ms = await self._domain.downtime_ms()
+            if found_ms != HOLD_MS and not self.gone:
+                self._operators_ms = found_ms
+                await self._domain.set_downtime_ms(HOLD_MS)
 
     async def go(self) -> None:
         """Make QEMU stop the guest and send the rest. Raises VirtError."""
@@ -106,6 +110,10 @@ class Switchover:
 
         A domain that has moved or ended took the value with it.
         """
+        async with self._one:
+            return await self._restore()
+
+    async def _restore(self) -> str:
         if self._operators_ms is None:
             return ""
         name, uri = self._domain.name, self._domain.hypervisor.uri
@@ -122,6 +130,10 @@ class Switchover:
         return ""
 
     async def _set(self, limit_ms: int) -> None:
+        async with self._one:
+            await self._set_alone(limit_ms)
+
+    async def _set_alone(self, limit_ms: int) -> None:
         if self._operators_ms is None:
             found_ms = await self._domain.downtime_ms()
             if found_ms in (HOLD_MS, LONGEST_LIMIT_MS):  # no operator sets these

@@ -84,6 +84,29 @@ def test_what_is_wrong_is_said_with_the_guest(tmp_path: Path, watched: list[list
         known(tmp_path, guest(forecast=Path("none.json")))
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": "--check"}, "--check is not for this place"),
+        ({"options": "--qmp=/another"}, "--qmp is not for this place"),
+        ({"total_time_s": {"low": 0.0, "median": 1e-300, "high": 1.0}}, "not a forecast that can be read"),
+        ({"ram_bytes": 10**400}, "not a forecast that can be read"),
+    ],
+)
+def test_a_forecast_that_would_break_the_evacuation_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    data = forecast()
+    for name, value in change.items():
+        for each in data["modes"]:
+            each[name] = value
+        if name in data:
+            data[name] = value
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=words):
+        known(tmp_path, guest(forecast=Path("a.json")))
+
+
 def test_options_of_migrate_are_not_given_to_libvirt(tmp_path: Path, watched: list[list[str]]) -> None:
     (tmp_path / "a.json").write_text(json.dumps(forecast()))
     domain = Guest("a", "", domain="a", desturi="qemu:///x", forecast=Path("a.json"))

@@ -21,6 +21,7 @@ from pagethrift.evacuation.link import Links
 from pagethrift.evacuation.outline import outline
 from pagethrift.evacuation.plan import AtDeadline, Guest, Plan, Prestage, When
 from pagethrift.model.relay_protocol import Change
+from pagethrift.model.result import Outcome
 from pagethrift.model.running import Running
 from tests.unit.evacuation.guests import MB, costs
 
@@ -61,6 +62,9 @@ class World:
     rows: list[list[Row]] = field(default_factory=list)
     places: dict[str, Place] = field(default_factory=dict)
     most_at_once: int = 0
+    without_result: set[str] = field(default_factory=set)
+    strangers: list[Any] = field(default_factory=list)
+    """what another user's processes say of themselves"""
 
     def alive(self) -> list[str]:
         return [name for name, each in self.played.items() if each.code is None]
@@ -85,7 +89,10 @@ class World:
             self.played[name].code = code
 
     def find_running(self) -> list[Any]:
-        return [_Found(self.played[name].running) for name in self.alive()]
+        return [*(_Found(self.played[name].running) for name in self.alive()), *self.strangers]
+
+    def result_of(self, path: Path, id: str) -> _Result | None:
+        return None if path.stem in self.without_result else _Result()
 
     def change(self, found: Any, wanted: Change) -> Running:
         name = found.running.id.partition("-")[0]
@@ -109,6 +116,12 @@ class World:
 @dataclass
 class _Found:
     running: Running
+    is_ours: bool = True
+
+
+@dataclass
+class _Result:
+    outcome: Outcome = Outcome.COMPLETED
 
 
 @pytest.fixture
@@ -119,6 +132,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
         monkeypatch.setattr(run_module, "find_running", world.find_running)
         monkeypatch.setattr(run_module, "change", world.change)
         monkeypatch.setattr(run_module, "find", world.find)
+        monkeypatch.setattr(run_module, "result_of", world.result_of)
         monkeypatch.setattr(run_module, "time", _Clock(world))
         monkeypatch.setattr(asyncio, "sleep", world.sleep)
         known = {each.name: Known(costs(1000), 1e9, ()) for each in plan.guests}
@@ -298,3 +312,24 @@ def test_waiting_guests_switch_over_at_the_word_and_not_before(play: Play) -> No
     assert state.went_unix_s is not None
     assert state.went_unix_s > 1060
     assert any(row.phase == "waits for go" for rows in world.rows for row in rows)
+
+
+def test_a_process_that_ended_well_without_a_result_has_moved_nothing(play: Play) -> None:
+    """As one that only printed its help."""
+    evacuation, state, world = play(plan(1))
+    world.without_result = {"a"}
+    world.at = [lambda: world.end("a"), nothing, nothing]
+    carry_out(evacuation, world)
+    assert state.guests["a"].stage is Stage.STAYED
+
+
+def test_another_users_process_with_a_guests_id_is_not_believed(play: Play) -> None:
+    evacuation, state, world = play(plan(1))
+
+    def pretend() -> None:
+        world.strangers = [_Found(replace(world.played["a"].running, switchover="now"), is_ours=False)]
+
+    world.at = [pretend, nothing, nothing, nothing, evacuation.cancel, nothing]
+    carry_out(evacuation, world)
+    assert world.played["a"].told_to_end
+    assert state.guests["a"].stage is Stage.STAYED

@@ -121,3 +121,14 @@ def test_a_decision_that_falls_while_qemu_answers_is_not_undone() -> None:
     asyncio.run(both())
     assert scene.set[-1]["downtime-limit"] == LONGEST_LIMIT_MS
     assert scene.watch.downtime_limit_s == 0.3
+
+
+def test_while_it_waits_for_the_word_the_pace_stays_the_pilots() -> None:
+    """A faster QEMU would find its memory clean, and switch over before the word."""
+    scene = Scene(relayed=False)
+    scene.watch.waits_for_go = True
+    scene.change(Change(None, 1000))
+    assert scene.set == []
+    assert scene.watch.bandwidth_cap_bps == 1000
+    scene.change(Change(None, 2000, go=True))
+    assert {"max-bandwidth": 2000} in scene.set

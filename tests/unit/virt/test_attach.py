@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from pagethrift.errors import VirtError
 from pagethrift.live import chosen
+from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.result import Outcome
 from pagethrift.virt.attach import AttachOptions, Steered, attach
 from tests.unit.virt.fakes import SOURCE, FakeDomain, FakeLibvirt, FakeRelay, LibvirtError, moves
@@ -20,11 +22,12 @@ def steered(
     monkeypatch: pytest.MonkeyPatch,
     round_: int = 2,
     meanwhile: Callable[[FakeLibvirt], None] = lambda _: None,
+    planner: InRound | None = None,
 ) -> tuple[list[Steered], FakeRelay]:
     """Let another client migrate the domain as soon as the relay listens."""
     relay, ended = FakeRelay(), list[Steered]()
     loops: list[asyncio.AbstractEventLoop] = []
-    monkeypatch.setattr(chosen, "Planner", lambda _: InRound(round_))
+    monkeypatch.setattr(chosen, "Planner", lambda _: planner or InRound(round_))
 
     def other_client() -> None:
         loops[0].call_soon_threadsafe(relay.hear)
@@ -79,3 +82,26 @@ def test_a_downtime_that_the_other_client_sets_is_put_back_and_held_off(
     assert downtimes(world) == [1, 1, 50]
     assert one.result.outcome is Outcome.FAILED
     assert "has ended without success; it is running there" in one.result.error
+
+
+def test_when_steering_fails_the_other_clients_downtime_is_given_back_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its migration goes on, and must be able to end."""
+    seen: list[int] = []
+
+    def ends_later(world: FakeLibvirt) -> None:
+        world.begin_pass(1, 500)
+        world.begin_pass(2, 400)
+        threading.Event().wait(1.5)
+        seen.append(world.downtime_ms)
+        moves(world)
+
+    class Broken(InRound):
+        def decide(self, facts: StopFacts) -> StopDecision:
+            raise VirtError("the planner has failed")
+
+    world = FakeLibvirt(ends_later)
+    (one,), _ = steered(world, monkeypatch, 2, planner=Broken(2))
+    assert seen == [300]
+    assert one.result is not None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
-from pagethrift.virt.switchover import LIBVIRT_S, UNREAD_BYTES, Allowing
+from pagethrift.virt.hypervisor import Domain
+from pagethrift.virt.switchover import LIBVIRT_S, UNREAD_BYTES, Allowing, Switchover
 from tests.unit.strategies.stop.test_prediction import FACTS
 
 
@@ -42,3 +46,40 @@ def test_of_a_link_that_is_not_known_only_libvirts_part_is() -> None:
 
 def test_what_cannot_be_predicted_stays_so() -> None:
     assert Allowing(Rule(None)).decide(FACTS) == StopDecision(StopAction.SWITCH_OVER, "it fits", None)
+
+
+class SlowDomain:
+    """Answers late; of calls at the same time the later one may come first."""
+
+    name = "g"
+    hypervisor = SimpleNamespace(uri="qemu:///system")
+
+    def __init__(self) -> None:
+        self.value_ms = 50
+        self.asked = asyncio.Event()
+
+    async def downtime_ms(self) -> int:
+        found = self.value_ms
+        self.asked.set()
+        await asyncio.sleep(0.05)
+        return found
+
+    async def set_downtime_ms(self, value_ms: int) -> None:
+        self.value_ms = value_ms
+
+
+def test_who_holds_again_and_who_gives_back_do_not_meet() -> None:
+    domain = SlowDomain()
+    switchover = Switchover(cast(Domain, domain))
+
+    async def both() -> None:
+        await switchover.hold()
+        domain.value_ms = 300  # another client's
+        domain.asked.clear()
+        keeping = asyncio.create_task(switchover.keep())
+        await domain.asked.wait()
+        assert await switchover.restore() == ""
+        await keeping
+
+    asyncio.run(both())
+    assert domain.value_ms == 300
