@@ -29,13 +29,14 @@ demo: setup ## the main job: a memcached guest migrates in five modes, side by s
 	@rm -f $(OUT)/*.json
 	$(BIN)/pagethrift lab compare $(SCENARIO) --out $(OUT)
 
-# Three workers also on two cores: most tests wait for QEMUs.
+# Three workers also on two cores: most tests wait for QEMUs. In the order of collection, in which the long files come
+# first: in xdist's own they would come last, one after the other.
 test: setup ## tests: unit, property, clean installs, real QEMUs and libvirt, migrations of a real guest
-	$(BIN)/pytest -q -n 3 --dist loadfile -m "not long"
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-all: setup ## the same on all three QEMUs: 7.2, 10.0 and 11.1, which is fetched first (35 MB), both libvirts, and the Debian package
 	$(BIN)/python -c 'from pagethrift.lab.guest.packages import qemu; qemu("11.1")'
-	PAGETHRIFT_QEMUS=7.2,10.0,11.1 PAGETHRIFT_LIBVIRTS=9.0,11.3 $(BIN)/pytest -q -n 3 --dist loadfile
+	PAGETHRIFT_QEMUS=7.2,10.0,11.1 PAGETHRIFT_LIBVIRTS=9.0,11.3 $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## while you work, under a minute: unit and property tests, few examples, nothing slow
 	PAGETHRIFT_EXAMPLES=0.1 $(BIN)/pytest -q -n 3 --dist loadfile -m "not slow" tests/unit tests/property

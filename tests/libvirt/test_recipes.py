@@ -65,6 +65,7 @@ def test_a_redirected_virsh_migrates_through_the_service(guest: Guest, plain_byt
         assert_of_libvirt(assert_thinned(guest, trip, service, plain_bytes), there)
 
 
+@pytest.mark.long
 def test_the_address_map_leads_virsh_through_the_service(guest: Guest, plain_bytes: int) -> None:
     there = guest.there
     with service_on(guest.here, *address_map(there)) as service:

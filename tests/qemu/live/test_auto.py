@@ -46,6 +46,7 @@ def test_a_guest_is_watched_and_moved_as_recommended(pair: Pair) -> None:
     assert parameters == {"downtime-limit": 300, "max-bandwidth": 128 << 20}
 
 
+@pytest.mark.long
 def test_a_forecast_made_before_is_kept_beside_what_came(pair: Pair) -> None:
     now_s = time.time()
     made = forecast(mode("plain"), recorded_unix_s=now_s, expires_unix_s=now_s + 600)
@@ -58,6 +59,7 @@ def test_a_forecast_made_before_is_kept_beside_what_came(pair: Pair) -> None:
     assert json.loads(out.read_text())["forecast"]["guest"] == "vm1.qmp"
 
 
+@pytest.mark.long
 def test_nothing_moves_where_nothing_is_recommended(pair: Pair, tmp_path: Path) -> None:
     now_s = time.time()
     none = forecast(expires_unix_s=now_s + 600).to_data()

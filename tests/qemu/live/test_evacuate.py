@@ -155,6 +155,7 @@ def test_interrupted_the_guests_run_on_and_it_is_said_where(host: list[Leaver], 
         assert "the guest runs on at the source" in each["said"]
 
 
+@pytest.mark.long
 def test_brought_over_before_and_switched_at_the_word(host: list[Leaver], folder: Path) -> None:
     def waits() -> bool:
         said = [line for line in command.lines() if line["type"] == "progress"]

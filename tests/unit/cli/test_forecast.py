@@ -118,6 +118,6 @@ def test_a_picture_without_matplotlib_is_refused_before_the_guest_is_touched(
     forecaster: Forecaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pagethrift\[report\]"):
+    with pytest.raises(UsageError, match=r"pip install .\.\[report\]"):
         call("--qmp", "/q", "--plot", "p.svg")
     assert forecaster.asked == []

@@ -98,6 +98,7 @@ def test_a_place_that_cannot_be_written_is_named(study: Path, tmp_path: Path, op
         report(study, option, tmp_path / "file" / "deeper", "--format", "md")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ten_thousand_results_cost_no_more_than_reading_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,6 +71,7 @@ def test_deltas_make_the_difference_between_converging_and_not(tmp_path: Path) -
     assert found.recommendation.name.startswith("pagethrift")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few")
 def test_a_guest_that_outruns_the_link_is_recommended_nothing(tmp_path: Path) -> None:
     found = forecast(made(tmp_path, Load.UNIFORM, writes_per_s=20_000.0), LINK_BPS / 2)
@@ -106,6 +107,7 @@ def test_an_uncertain_link_makes_the_interval_wider(tmp_path: Path) -> None:
     assert unsure.total_time_s.low < 0.9 * sure.total_time_s.low
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few")
 def test_the_curve_finds_the_link_below_which_a_mode_does_not_converge(tmp_path: Path) -> None:
     trace = made(tmp_path, Load.COUNTERS, writes_per_s=3000.0)

@@ -77,6 +77,7 @@ def test_different_machines_are_said() -> None:
     assert "different machines or versions" not in page(one, run("pagethrift"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_sixty_long_runs_fit_into_three_megabytes() -> None:
     points = {
