@@ -16,7 +16,7 @@ from scripts import distribution
 from pagethrift.errors import UsageError
 from tests.install.conftest import INSTALL_S, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def build(folder: Path, tree: Path, *kinds: str) -> Path:

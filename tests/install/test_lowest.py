@@ -13,10 +13,13 @@ import pytest
 from pagethrift.stream.image import image
 from tests.install.conftest import ROOT, Installed
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info >= (3, 12),
-    reason="the lower bounds are those of Python 3.11; later ones need newer wheels",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        sys.version_info >= (3, 12),
+        reason="the lower bounds are those of Python 3.11; later ones need newer wheels",
+    ),
+]
 
 EXTRA = "lab,report,sweep"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
