@@ -79,7 +79,9 @@ def test_multifd_channels_find_their_main_connection(destination: Destination, s
         sockets[MAIN].shutdown(socket.SHUT_WR)
         (end,) = service.wait_for_ends(1)
         assert end["error"] is None
-        assert end["in_bytes"] == sum(len(data) for _, data in it.script)
+        # what stands in a channel behind main's last mark need not be read once main has ended
+        given = sum(len(data) for _, data in it.script)
+        assert 0.99 * given <= end["in_bytes"] <= given
         assert len(destination.received) == 1
         assert (image(bytes(destination.received[0]), before).memory == image(it.plain, before).memory).all()
 
