@@ -13,8 +13,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +22,7 @@ import psutil
 from pagethrift.lab.guest.packages import QemuSeries, qemu
 from pagethrift.lab.hosts.network import TwoHosts
 from pagethrift.whole_file import write_text
-from tests.qemu.machines import Machine, QemuLike, begin, destination, differing_pages, source
+from tests.qemu.machines import InNamespace, Machine, QemuLike, begin, destination, differing_pages, source
 from tests.qemu.tiny import MIB, Pattern, Region, TinyGuest
 from tests.services import ServiceProcess
 
@@ -44,29 +43,13 @@ PORT = 49160
 END_S = 180.0
 
 
-@dataclass(frozen=True, slots=True)
-class _In:
-    """A QEMU whose process is in a network namespace."""
-
-    binary: QemuLike
-    namespace: str
-
-    @property
-    def command(self) -> Sequence[str]:
-        return ["ip", "netns", "exec", self.namespace, *self.binary.command]
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return self.binary.env
-
-
 def together(binary: QemuLike, count: int, thinned: bool) -> dict[str, Any]:
     """Let ``count`` guests leave at once and return what it took; times in seconds, RAM compared."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
         network = enter(TwoHosts(link_bps=LINK_BPS, back_bps=LINK_BPS))
         folder = Path(enter(tempfile.TemporaryDirectory(prefix="pc")))
-        near, far = _In(binary, network.a.namespace), _In(binary, network.b.namespace)
+        near, far = InNamespace(binary, network.a.namespace), InNamespace(binary, network.b.namespace)
         sources = [enter(source(near, GUEST, folder, ram_bytes=RAM_BYTES)) for _ in range(count)]
         ends = [enter(destination(far, GUEST, folder, ram_bytes=RAM_BYTES)) for _ in range(count)]
         for each in sources:

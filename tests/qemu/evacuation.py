@@ -25,7 +25,7 @@ from pagethrift.lab.guest.packages import QemuSeries, qemu
 from pagethrift.lab.hosts.network import TwoHosts
 from pagethrift.whole_file import write_text
 from tests.qemu.leavers import Leaver, leavers, write_plan
-from tests.qemu.machines import QemuLike
+from tests.qemu.machines import InNamespace, QemuLike
 from tests.qemu.tiny import MIB, Pattern, Region, TinyGuest, content
 
 LINK_BPS = 12_500_000
@@ -81,22 +81,6 @@ KINDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _In:
-    """A QEMU whose process is in a network namespace."""
-
-    binary: QemuLike
-    namespace: str
-
-    @property
-    def command(self) -> Sequence[str]:
-        return ["ip", "netns", "exec", self.namespace, *self.binary.command]
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return self.binary.env
-
-
-@dataclass(frozen=True, slots=True)
 class Asked:
     """What all runs have in common."""
 
@@ -114,7 +98,7 @@ def evacuated(binary: QemuLike, asked: Asked, order: str) -> dict[str, Any]:
     with contextlib.ExitStack() as stack:
         network = stack.enter_context(TwoHosts(link_bps=LINK_BPS, back_bps=LINK_BPS))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pe")))
-        near, far = _In(binary, network.a.namespace), _In(binary, network.b.namespace)
+        near, far = InNamespace(binary, network.a.namespace), InNamespace(binary, network.b.namespace)
         named = {f"g{number}": each.guest() for number, each in enumerate(kinds)}
         listen = network.b.link_address
         there = stack.enter_context(

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -46,6 +47,22 @@ class QemuLike(Protocol):
     def command(self) -> Sequence[str]: ...
     @property
     def env(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InNamespace:
+    """A QEMU whose process is in a network namespace."""
+
+    binary: QemuLike
+    namespace: str
+
+    @property
+    def command(self) -> Sequence[str]:
+        return ["ip", "netns", "exec", self.namespace, *self.binary.command]
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return self.binary.env
 
 
 class Machine:
