@@ -1,4 +1,4 @@
-"""The fleet: drains computed by hand, every guest counted once, the same seeds the same guests, a worker killed."""
+"""The fleet: drains computed by hand, every guest counted once, guests by their seeds, a worker killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = np.array([1, 2], np.int64)
 
 
 def some(host: list[int], alone_s: list[float], converges: list[list[bool]] | None = None) -> Guests:
-    """Return guests that take twice as long in twos, send 100 bytes a second alone, and have one pass of 50 bytes."""
+    """Return guests that take twice as long in twos, send 100 bytes a second alone, of 50 bytes in use."""
     count = len(host)
     total: F64 = np.array([[each, 2 * each] for each in alone_s], np.float64)
     return Guests(
@@ -114,7 +114,7 @@ def test_a_stall_is_counted_after_one_pass() -> None:
 
 
 def test_alone_it_converges() -> None:
-    """In twos it makes no progress; the other ends after 6 s, then it takes its 5 s and is no forced guest."""
+    """In twos it makes no progress; the other ends after 6 s, then it takes its 5 s and is not forced."""
     found = some([0, 0], [3.0, 5.0], [[True, True], [True, False]])
     drained = done(found, a_host=2, stall_s=20.0)
     assert drained.ended_s.tolist() == pytest.approx([6, 11])
@@ -215,7 +215,7 @@ def test_dirty_pages_grow_by_the_exponent() -> None:
     assert population.dirty_bps == pytest.approx(8e6)
     assert population.used_bytes == pytest.approx(1 * GIB)
     assert set(population.size.tolist()) == {0}
-    # 1 GiB is 8 times the trace's memory and dirties 8 times its bytes: as fast as recorded, between 1/2 and 2
+    # 1 GiB is 8 times the trace's memory and dirties 8 times its bytes: as recorded, between 1/2 and 2
     assert population.speed.mean() == pytest.approx(0.5, abs=0.04)
 
 

@@ -1,1 +1,1 @@
-"""A fleet whose hosts are emptied one after the other: what it takes, with and without thinning (docs/fleet.md)."""
+"""A fleet whose hosts are emptied: what it takes, with and without thinning (docs/fleet.md)."""

@@ -1,4 +1,4 @@
-"""``python -m scripts.studies.fleet``: hosts of a large fleet are emptied; ranges over draws (docs/fleet.md)."""
+"""``python -m scripts.studies.fleet``: a fleet's hosts are emptied; ranges over draws (docs/fleet.md)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Emptying hosts: an event calculation over guests whose migrations share their host's link.
 
-A migration's progress is a share of the whole: at a rate of 1 / (its total time alone at the share of the link that
-it has now). Where the simulation does not converge at that share, it makes no progress, but sends on until the
-manager gives it up: it is then forced over, or would have to be shut down.
+A migration's progress is a share of the whole, at a rate of 1 / (what all of it would take at the share of
+the link that it has now). Where the simulation does not converge at that share, it makes no progress, but
+sends on until the manager gives it up: it is then forced over, or would have to be shut down.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EPSILON = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Guests:
-    """What a drain needs to know of guests, sorted by host; rows of the arrays are guests, columns ``migrations``."""
+    """What a drain needs to know of guests, sorted by host; of two-dimensional arrays the rows are guests."""
 
     host: I64
     """from 0, without gaps"""
@@ -62,7 +62,7 @@ def _level(running: int, migrations: I64) -> float:
     last = len(migrations) - 1
     for i in range(last):
         if running < migrations[i + 1]:
-            return i + np.log(running / migrations[i]) / np.log(migrations[i + 1] / migrations[i])
+            return float(i + np.log(running / migrations[i]) / np.log(migrations[i + 1] / migrations[i]))
     return float(last)
 
 
@@ -71,8 +71,8 @@ def _between(row: F64, level: float) -> float:
     """Return a row's value between two columns, by the logarithm."""
     i = int(level)
     if i == level:
-        return row[i]
-    return np.exp(np.log(row[i]) * (i + 1 - level) + np.log(row[i + 1]) * (level - i))
+        return float(row[i])
+    return float(np.exp(np.log(row[i]) * (i + 1 - level) + np.log(row[i + 1]) * (level - i)))
 
 
 @kernel
@@ -203,8 +203,8 @@ def drain(guests: Guests, migrations: I64, limits: Limits) -> Drained:
     )
     _drain(
         guests.host, int(guests.host[-1]) + 1 if count else 0, migrations, guests.total_s, guests.sent_bytes,
-        guests.downtime_s, guests.converges, guests.used_bytes, guests.timeout_s, limits.a_host, limits.a_group,
-        limits.hosts_at_once, limits.stall_s, result.begun_s, result.ended_s, result.sent_bytes,
-        result.downtime_s, result.forced,
+        guests.downtime_s, guests.converges, guests.used_bytes, guests.timeout_s, limits.a_host,
+        limits.a_group, limits.hosts_at_once, limits.stall_s, result.begun_s, result.ended_s,
+        result.sent_bytes, result.downtime_s, result.forced,
     )  # fmt: skip
     return result

@@ -62,11 +62,11 @@ def guests(
     at = (population.trace, population.size, population.speed, link, strategy)
     ratio = (population.used_bytes / (np.array(spec.used_gib)[population.size] * GIB))[:, None]
     zero_s = (population.memory_gib * GIB - population.used_bytes)[:, None] / ZERO_BPS
-    by_memory = manager.timeout_a_gib * np.maximum(manager.least_gib, population.memory_gib)
+    counted_gib = np.maximum(manager.least_gib, population.memory_gib)
+    timeout_s = manager.timeout + manager.timeout_a_gib * counted_gib
     return Guests(
-        population.host, table.total_s[at] * ratio + zero_s, table.sent_bytes[at] * ratio, table.downtime_s[at],
-        table.converges[at], population.used_bytes,
-        np.where(by_memory > 0, by_memory, np.inf) if not manager.timeout else np.full(len(by_memory), manager.timeout),
+        population.host, table.total_s[at] * ratio + zero_s, table.sent_bytes[at] * ratio,
+        table.downtime_s[at], table.converges[at], population.used_bytes, timeout_s,
     )  # fmt: skip
 
 

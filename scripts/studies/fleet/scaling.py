@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
             first = taken if first is None else first
             if taken != first:
                 sys.exit(
-                    f"{parser.prog}: {count} workers gave another result; a part depends on more than its number"
+                    f"{parser.prog}: {count} workers gave another result; a part is more than its number"
                 )
     for count, times in seconds.items():
         print(f"{count} workers: {statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f})")

@@ -19,11 +19,13 @@ LABELS = {"pagethrift": "pagethrift, 2 channels", "multifd-zstd": "multifd-zstd 
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """Return the tables of a result: the fleet, then one for each link; median (least to most) of the draws."""
+    """Return the fleet and a table for each link; median (least to most) of the draws."""
     lines = ["## fleet", ""]
     lines += [
-        f"* {found['draws']} draws of {found['guests']:,} guests on {_spread(found['hosts'], '{:.0f}')} hosts",
-        f"* memory {_of(found['memory_bytes'], format_bytes)}, not zero {_of(found['used_bytes'], format_bytes)}",
+        f"* {found['draws']} draws of {found['guests']:,} guests",
+        f"* hosts: {_spread(found['hosts'], '{:.0f}')}",
+        f"* memory: {_of(found['memory_bytes'], format_bytes)}",
+        f"* of it not zero: {_of(found['used_bytes'], format_bytes)}",
         "* dirtied a second: "
         + ", ".join(
             f"{_of(values, format_bytes)} by the guest at {quantile}"
@@ -74,7 +76,7 @@ def _of(values: list[float], form: Any) -> str:
 
 
 def figure(path: Path, found: Mapping[str, Any]) -> None:
-    """Draw the time of a host and the guests that do not converge; greys and hatches, so that it prints in b/w."""
+    """Draw the time of a host and the guests that do not converge, so that it prints in b/w."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -95,8 +97,8 @@ def figure(path: Path, found: Mapping[str, Any]) -> None:
             errors = ([value[1] - value[0] for value in values], [value[2] - value[1] for value in values])
             spots = [spot - 0.4 + (place + 0.5) * width for spot in range(len(groups))]
             axis.bar(
-                spots, middle, width, yerr=errors, capsize=2, label=LABELS.get(mode, mode), color=GREYS[place],
-                hatch=HATCHES[place], edgecolor="black", linewidth=0.7,
+                spots, middle, width, yerr=errors, capsize=2, label=LABELS.get(mode, mode),
+                color=GREYS[place], hatch=HATCHES[place], edgecolor="black", linewidth=0.7,
             )  # fmt: skip
         axis.set_title(title, fontsize=10, loc="left")
         axis.spines[["top", "right"]].set_visible(False)

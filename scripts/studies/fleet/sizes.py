@@ -1,8 +1,8 @@
-"""``python -m scripts.studies.fleet.sizes FOLDER``: the sizes in studies/fleet.toml, counted from their source.
+"""``python -m scripts.studies.fleet.sizes FOLDER``: the sizes of studies/fleet.toml, from their source.
 
-FOLDER is resources/ of a clone of github.com/huaweicloud/trace_generation_rnn, which has the virtual machines of the
-Azure Public Dataset V1 (CC BY 4.0) as sequences of flavours and durations. Counted are the machines of two windows
-whose durations end with C: they still ran when the window ended, as those do that a drain finds.
+FOLDER is resources/ of a clone of github.com/huaweicloud/trace_generation_rnn, which has the virtual machines
+of the Azure Public Dataset V1 (CC BY 4.0) as sequences of flavours and durations. Counted are the machines of
+two windows whose durations begin with C: they still ran when the window ended, like those that a drain finds.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Manager:
     least_gib: float
     """a smaller guest counts as so large"""
     timeout: float
-    """seconds for any guest"""
+    """seconds for any guest, on top"""
     stall: float
     """seconds without progress, which begin after one pass over the memory"""
 

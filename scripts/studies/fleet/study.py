@@ -1,4 +1,4 @@
-"""The study: the table by a sweep, then every part of every draw as a task on Dask, then ranges over the draws."""
+"""The study: every part of every draw is a task on Dask; ranges over the draws."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Sums:
         """Return what both took."""
         return Sums(
             self.guests + other.guests, self.forced + other.forced, self.over_guests + other.over_guests,
-            self.over_s + other.over_s, self.own_over_s + other.own_over_s, self.sent_bytes + other.sent_bytes,
+            self.over_s + other.over_s, self.own_over_s + other.own_over_s,
+            self.sent_bytes + other.sent_bytes,
             self.hosts_s + other.hosts_s, self.windows_s + other.windows_s,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The table of simulated migrations: a sweep over trace, size, speed, link, share of the link and strategy."""
+"""The table of simulated migrations: a sweep over trace, size, speed, link and its share, strategy."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def _cell(spec: Spec, traces: tuple[TraceFacts, ...], index: tuple[int, ...]) ->
 def zstd_bps(link_bps: float, zstd_share: float) -> float:
     """Return the bytes of pages a second that QEMU's own compressed channels bring over a link.
 
-    The model of multifd-zstd: every page takes ``zstd_share`` of itself; two channels compress as fast as ours
-    in quick frames.
+    The model of multifd-zstd: every page takes ``zstd_share`` of itself; two channels compress as fast as
+    ours do in quick frames.
     """
     return min(link_bps / zstd_share, ZSTD_CHANNELS * QUICK_BPS)
 

@@ -77,8 +77,8 @@ class SimulateOptions:
     far_share: float = FAR_SHARE
     near_share: float = NEAR_SHARE
     scale: float = 1.0
-    """how many pages of the guest each page with content of the trace stands for. The link's bandwidth and all
-    bytes of the result are the guest's divided by this; rates and buffers of the hosts are divided here"""
+    """how many pages of the guest each page with content of the trace stands for. The link's bandwidth and
+    the bytes of the result are the guest's divided by this; rates and buffers of hosts are divided here"""
 
     def check(self) -> None:
         """Raise UsageError for impossible options."""

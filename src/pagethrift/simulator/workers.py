@@ -22,8 +22,8 @@ def at_work(scheduler: str | None, workers: int | None, tasks: int) -> Iterator[
     """Yield a Dask client; its workers end with the block.
 
     ``scheduler``: address of a running one; default: a worker process on this machine for each core, at most
-    one for each of ``tasks``. Raises UsageError when the scheduler does not answer, ModuleNotFoundError without
-    Dask (the sweep extra).
+    one for each of ``tasks``. Raises UsageError when the scheduler does not answer, ModuleNotFoundError
+    without Dask (the sweep extra).
     """
     dask: Any = import_module("dask")
     distributed: Any = import_module("distributed")
