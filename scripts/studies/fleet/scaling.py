@@ -1,4 +1,4 @@
-"""``python -m scripts.studies.fleet.scaling``: how long the study's two halves take on one worker and on two."""
+"""``python -m scripts.studies.fleet.scaling``: what the study takes on one worker and on two."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HALVES = ("table", "draws")
 def main(arguments: list[str]) -> None:
     """Measure, print and write the JSON.
 
-    Of the table a sample is simulated anew; the draws use the whole table, which is made first and not counted.
+    Of the table a sample is simulated anew; the draws use the whole table, which is made before.
     """
     parser = argparse.ArgumentParser(
         prog="python -m scripts.studies.fleet.scaling",

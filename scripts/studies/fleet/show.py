@@ -24,11 +24,11 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines += [
         f"* {found['draws']} draws of {found['guests']:,} guests",
         f"* hosts: {_spread(found['hosts'], '{:.0f}')}",
-        f"* memory: {_of(found['memory_bytes'], format_bytes)}",
-        f"* of it not zero: {_of(found['used_bytes'], format_bytes)}",
+        f"* memory: {_of(found['memory_bytes'], _bytes)}",
+        f"* of it not zero: {_of(found['used_bytes'], _bytes)}",
         "* dirtied a second: "
         + ", ".join(
-            f"{_of(values, format_bytes)} by the guest at {quantile}"
+            f"{_of(values, _bytes)} by the guest at {quantile}"
             for quantile, values in found["dirty_bps"].items()
         ),
         f"* {found['migrations_simulated']:,} migrations simulated",
@@ -51,11 +51,15 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _minutes(row["host_median_s"]),
         _minutes(row["host_p95_s"]),
         _minutes(row["window_median_s"]),
-        _of(row["sent_bytes"], format_bytes),
+        _of(row["sent_bytes"], _bytes),
         _percent(row["over_guests"], row["guests"]),
         _spread(row["own_over_s"], "{:,.0f}"),
         _percent(row["forced"], row["guests"]),
     ]
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e12:,.1f} TB" if count >= 1e12 else format_bytes(count)
 
 
 def _minutes(seconds: list[float]) -> str:
