@@ -90,6 +90,7 @@ class _Migration:
             exact_deltas=isinstance(strategy.encode, XbzrleCache), watched=watched,
             hold_budget_bytes=int(HOLD_BUDGET_BYTES / options.scale),
             channels=channels, far_share=options.far_share, near_share=options.near_share,
+            scale=options.scale,
         )  # fmt: skip
         self.outlet: VirtualOutlet | None = None
         if channels:

@@ -47,6 +47,21 @@ def test_compressors_are_scaled(tmp_path: Path) -> None:
     assert scaled.pages.full > scaled.pages.compressed
 
 
+def test_packets_are_scaled(tmp_path: Path) -> None:
+    """A packet of 128 pages that each stand for 64 would be compressed for 0.2 s, and count as a backlog."""
+    scale, pages = 64, 1024
+    small = made(_folder(tmp_path, "small"), Load.UNIFORM, pages=pages, writes_per_s=20.0)
+    large = made(_folder(tmp_path, "large"), Load.UNIFORM, pages=pages * scale, writes_per_s=20.0 * scale)
+    scaled = run(small, "pagethrift", 100e6 / scale, scale=scale)
+    whole = run(large, "pagethrift", 100e6)
+    assert whole.pages.compressed > 0.8 * pages * scale
+    assert scaled.pages.compressed * scale == pytest.approx(whole.pages.compressed, rel=0.1)
+    assert scaled.total_time_s == pytest.approx(whole.total_time_s, rel=0.05)
+    assert scaled.downtime_s is not None
+    assert whole.downtime_s is not None
+    assert scaled.downtime_s == pytest.approx(whole.downtime_s, abs=0.05)
+
+
 def test_no_smaller_guest() -> None:
     with pytest.raises(UsageError, match=r"scale of 0\.5"):
         SimulateOptions(LinkSpec(1e6), scale=0.5).check()
