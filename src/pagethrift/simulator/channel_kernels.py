@@ -103,7 +103,8 @@ def compress_pages(
     ``shares``: for each page, of sparse bytes. ``copied_at``: for each page, the place of its last copy among
     its channel's pages, from 1. ``since_mask``, ``since_delta``: its changes at the destination since.
     ``keys``, ``places``: the hash table of contents.
-    A packet's ``header_bytes`` are counted with its first page; ``packet_pages`` make it full. Full packets are moved to ``closed``.
+    ``header_bytes`` of a packet are counted with its first page, ``packet_pages`` make it full. Full packets
+    are moved to ``closed``.
     Returns (rows in ``closed``, new entries in the hash table).
     """
     full = 0

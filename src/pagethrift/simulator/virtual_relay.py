@@ -104,7 +104,7 @@ class VirtualRelay:
         near_share: float = NEAR_SHARE,
         scale: float = 1.0,
     ) -> None:
-        """``channels``: those for compressed pages, and the shares and the scale that VirtualChannels takes."""
+        """``channels``: for compressed pages; shares and scale are those that VirtualChannels takes."""
         n = guest.trace.pages
         self.strategy = strategy
         self.counters = Counters()
