@@ -11,7 +11,6 @@ from pagethrift.kernels import Word, kernel
 from pagethrift.model.methods import Method
 from pagethrift.model.pages import F64, I32, I64, PAGE_BYTES, U8, U16, U32, U64
 from pagethrift.stream.encoding.packet import channel_of
-from pagethrift.stream.packets import HEADER_BYTES, PACKET_PAGES
 
 SAME_BYTES = 12
 """a page that lies in the window as it is: one match and its heads; a page of zeros takes no more"""
@@ -97,13 +96,15 @@ def compress_pages(
     pages: I64, contents: I64, sparses: U16, masks: U32, deltas: I32, methods: U8, near: U8,
     shares: F64, near_share: float, window_pages: int, given: I64, copied_at: I64, since_mask: U32,
     since_delta: I32, keys: U64, places: I64, sizes: I32, packets: I64, closed: I64,
+    packet_pages: int, header_bytes: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Replace the estimates in ``sizes`` of pages with method CHANNEL, and gather these in packets.
 
     ``shares``: for each page, of sparse bytes. ``copied_at``: for each page, the place of its last copy among
     its channel's pages, from 1. ``since_mask``, ``since_delta``: its changes at the destination since.
     ``keys``, ``places``: the hash table of contents.
-    A packet's header is counted with its first page. Full packets are moved to ``closed``.
+    ``header_bytes`` of a packet are counted with its first page, ``packet_pages`` make it full. Full packets
+    are moved to ``closed``.
     Returns (rows in ``closed``, new entries in the hash table).
     """
     full = 0
@@ -136,12 +137,12 @@ def compress_pages(
         since_delta[page] = 0
         packet = packets[channel]
         if packet[Open.PAGES.value] == 0:
-            taken += HEADER_BYTES
+            taken += header_bytes
         packet[Open.PAGES.value] += 1
         packet[Open.NEAR.value if near[i] else Open.FAR.value] += sizes[i]
         packet[Open.TAKEN.value] += taken
         sizes[i] = taken
-        if packet[Open.PAGES.value] == PACKET_PAGES:
+        if packet[Open.PAGES.value] == packet_pages:
             closed[full] = packet
             packet[: Open.CHANNEL.value] = 0
             full += 1

@@ -14,7 +14,7 @@ from pagethrift.model.channels import (
     ChannelSettings,
     Compress,
 )
-from pagethrift.model.defaults import DOWNTIME_LIMIT_S, RELAY_BUFFER_S
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S, RELAY_BUFFER_S, relay_buffer_bytes
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.simulator.virtual_source import CHUNK_PAGES
 from pagethrift.strategies.base import Strategy
@@ -44,6 +44,11 @@ NEAR_SHARE = 0.7
 """changes to a page that is in the window, of their byte-exact delta (docs/simulator.md)"""
 
 
+def buffer_bytes(link_bps: float, scale: float, seconds: float = RELAY_BUFFER_S) -> float:
+    """Return how many bytes may wait in the relay; bandwidth and result are divided by ``scale``."""
+    return relay_buffer_bytes(link_bps * scale, seconds) / scale
+
+
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
     """All settings of one virtual migration except the trace and the strategy."""
@@ -71,6 +76,9 @@ class SimulateOptions:
     """pages that the compressor of one channel manages"""
     far_share: float = FAR_SHARE
     near_share: float = NEAR_SHARE
+    scale: float = 1.0
+    """how many pages of the guest each page with content of the trace stands for. The link's bandwidth and
+    the bytes of the result are the guest's divided by this; rates and buffers of hosts are divided here"""
 
     def check(self) -> None:
         """Raise UsageError for impossible options."""
@@ -85,6 +93,8 @@ class SimulateOptions:
             raise UsageError(
                 f"a window of 2^{self.window_log} bytes: choose 2^{WINDOW_LOG_MIN} to 2^{WINDOW_LOG}"
             )
+        if not self.scale >= 1:
+            raise UsageError(f"a scale of {self.scale:g}: a trace stands for a guest of its size or larger")
         if not (self.compressor_bps > 0 and self.far_share > 0 and self.near_share > 0):
             raise UsageError("the compressor's speed and shares must be positive")
 

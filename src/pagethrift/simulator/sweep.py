@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pagethrift.errors import PagethriftError, UsageError
+from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult, flat_name
 from pagethrift.simulator.sweep_spec import Cell
 from pagethrift.simulator.virtual_migration import simulate
+from pagethrift.simulator.workers import at_work, finished
 from pagethrift.strategies.table import strategy
 from pagethrift.trace.read import Trace, read_trace
 from pagethrift.whole_file import check_folder, whole_file, write_text
 
 SWEEP_SCHEMA = "pagethrift.sweep"
 SWEEP_VERSION = 1
-CONNECT = "10s"
-LOST_WORKERS = 10
-"""how many workers may die on a cell before the cell counts as failed"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +70,11 @@ def run_sweep(
     done = reused
     progress(SweepProgress(len(cells), done, reused, 0))
     if missing:
-        with _client(scheduler, workers, len(missing)) as client:
-            for cell, text, error in _finished(client, missing):
-                if error:
+        with at_work(scheduler, workers, len(missing)) as client:
+            for cell, text, error in finished(
+                client, run_cell, {f"cell-{cell.key}": cell for cell in missing}
+            ):
+                if text is None:
                     failures.append(f"{cell.strategy} on {Path(cell.trace).name}: {error}")
                 else:
                     write_text(store / f"{cell.key}.json", text)
@@ -125,6 +122,7 @@ def _row(cell: Cell, text: str) -> dict[str, Any]:
         "as_live": cell.as_live,
         "compress": str(cell.compress),
         "channels": cell.channels,
+        "scale": cell.scale,
         "window_bytes": result.window_bytes,
         "seed": cell.seed,
         **{name: getattr(result, name) for name in scalars},
@@ -133,45 +131,3 @@ def _row(cell: Cell, text: str) -> dict[str, Any]:
         "warnings": "; ".join(result.warnings),
         "result": text,
     }
-
-
-@contextmanager
-def _client(scheduler: str | None, workers: int | None, cells: int) -> Iterator[Any]:
-    dask: Any = import_module("dask")
-    distributed: Any = import_module("distributed")
-    dask.config.set({"distributed.scheduler.allowed-failures": LOST_WORKERS})
-    if scheduler is not None:
-        try:
-            with closing(distributed.Client(scheduler, timeout=CONNECT)) as client:
-                yield client
-        except (OSError, TimeoutError) as error:
-            raise UsageError(f"--scheduler {scheduler}: no answer ({error}); is it running?") from error
-        return
-    count = min(workers or len(os.sched_getaffinity(0)), cells)
-    with (
-        distributed.LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            silence_logs=50,
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard": False},
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
-def _finished(client: Any, cells: list[Cell]) -> Iterator[tuple[Cell, str, str]]:
-    """Yield (cell, result, error) as cells finish, in any order."""
-    as_completed: Any = import_module("distributed").as_completed
-    futures = {client.submit(run_cell, cell, key=f"cell-{cell.key}", pure=True): cell for cell in cells}
-    for future in as_completed(list(futures)):
-        cell = futures[future]
-        try:
-            yield cell, future.result(), ""
-        except PagethriftError as error:
-            yield cell, "", str(error)
-        except Exception as error:  # an error in a worker concerns only its cell
-            yield cell, "", f"{type(error).__name__}: {error}"
-        future.release()

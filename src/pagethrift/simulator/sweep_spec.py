@@ -57,6 +57,8 @@ class Cell:
     """off for strategies whose pages never travel compressed, whatever the specification says"""
     channels: int = 0
     window_log: int = 0
+    scale: float = 1.0
+    """how many pages of the guest each page of the trace stands for; ``bandwidth_bps`` is already divided"""
 
     @property
     def key(self) -> str:
@@ -76,6 +78,7 @@ class Cell:
             compress=self.compress,
             channels=self.channels or CHANNELS,
             window_log=self.window_log or WINDOW_LOG,
+            scale=self.scale,
         )
 
 

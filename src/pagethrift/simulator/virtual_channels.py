@@ -49,8 +49,12 @@ class VirtualChannels:
         counters: Counters,
         far_share: float,
         near_share: float,
+        scale: float = 1.0,
     ) -> None:
-        """``far_share``: of what zstd makes of a page alone; ``near_share``: of byte-exact deltas."""
+        """``far_share``: of what zstd makes of a page alone; ``near_share``: of byte-exact deltas.
+
+        ``scale``: pages of the guest for each page of the trace; a packet has so many fewer.
+        """
         self.jobs: list[VirtualPacket] = []
         """for the channels' writers"""
         self.lanes = lanes
@@ -61,6 +65,8 @@ class VirtualChannels:
             trace.written_zstd_share or quiet
         )
         self._near_share = near_share
+        self._packet_pages = max(1, round(PACKET_PAGES / scale))
+        self._header_bytes = -(-HEADER_BYTES * self._packet_pages // PACKET_PAGES)
         self._window_log = settings.window_log
         self._quick = False
         """of the frames that the channels are in"""
@@ -84,11 +90,12 @@ class VirtualChannels:
         if self.lanes.quick != self._quick:
             self._begin_frames()
         self._make_room(self.lanes.mark(pages.page, methods))
-        closed: I64 = np.zeros((len(pages) // PACKET_PAGES + len(self._given), len(Open)), np.int64)
+        closed: I64 = np.zeros((len(pages) // self._packet_pages + len(self._given), len(Open)), np.int64)
         full, added = compress_pages(
             pages.page, pages.content, pages.sparse, pages.mask, pages.delta, methods, self.lanes.near,
             self._shares, self._near_share, self._window_pages(), self._given, self._copied_at,
             self._since_mask, self._since_delta, self._keys, self._places, sizes, self._packets, closed,
+            self._packet_pages, self._header_bytes,
         )  # fmt: skip
         self._used += added
         for packet in closed[:full]:

@@ -16,7 +16,7 @@ from pagethrift.engine.decisions import Moment
 from pagethrift.engine.planner import Planner
 from pagethrift.engine.rounds import RoundLog
 from pagethrift.model.channels import Compress
-from pagethrift.model.defaults import PLANNER_TICK_S, relay_buffer_bytes
+from pagethrift.model.defaults import HOLD_BUDGET_BYTES, PLANNER_TICK_S
 from pagethrift.model.facts import StopAction, StopDecision, StopFacts
 from pagethrift.model.pages import PAGE_BYTES, U8
 from pagethrift.model.result import MigrationResult, Outcome
@@ -29,6 +29,7 @@ from pagethrift.simulator.simulate_options import (
     SYNC_S,
     ZERO_BPS,
     SimulateOptions,
+    buffer_bytes,
 )
 from pagethrift.simulator.simulated_result import End, build_result
 from pagethrift.simulator.virtual_guest import Snapshot, VirtualGuest
@@ -87,18 +88,22 @@ class _Migration:
         self.relay = VirtualRelay(
             strategy, self.guest, self.source.bitmap, self.as_defined, self._models(),
             exact_deltas=isinstance(strategy.encode, XbzrleCache), watched=watched,
+            hold_budget_bytes=int(HOLD_BUDGET_BYTES / options.scale),
             channels=channels, far_share=options.far_share, near_share=options.near_share,
+            scale=options.scale,
         )  # fmt: skip
         self.outlet: VirtualOutlet | None = None
         if channels:
             may_send_plain = channels.compress is Compress.AUTO
-            self.outlet = VirtualOutlet(self.link, channels.channels, options.compressor_bps, may_send_plain)
+            self.outlet = VirtualOutlet(
+                self.link, channels.channels, options.compressor_bps, may_send_plain, options.scale
+            )
         self.planner = Planner(strategy.stop)
         self.rounds = RoundLog(self.source.remaining)
         self.now_s = 0.0
         self.guest_due_s = self.guest.now_s
         """guest time that belongs to ``now_s``; reading pages may have run a little ahead of it"""
-        self.pace_s = PAGE_BYTES / options.source_bps
+        self.pace_s = PAGE_BYTES * options.scale / options.source_bps
         """seconds for a page in the last batch"""
         self.qemu = _Window()
         self.decision: StopDecision | None = None
@@ -173,7 +178,8 @@ class _Migration:
         began_s = self.now_s
         if self.outlet and self.relay.channels:
             lanes = self.relay.channels.lanes
-            lanes.weigh(self.link.rate_bps(self.now_s), self.outlet.long_pages_per_s)
+            scale = self.options.scale  # what is fast is a question of the guest's bytes
+            lanes.weigh(self.link.rate_bps(self.now_s) * scale, self.outlet.long_pages_per_s * scale)
             lanes.compressing = self.outlet.compressing(self.now_s)
         size = self.relay.thin(pages, self._moment(last))
         self._put(size, began_s + self._read_s(pages))
@@ -183,7 +189,8 @@ class _Migration:
     def _read_s(self, pages: Snapshot) -> float:
         """Return how long QEMU and the relay need for these pages, without the link's time."""
         zero_pages = int(np.count_nonzero(pages.content == 0))
-        seconds = (len(pages) - zero_pages) / self.options.source_bps + zero_pages / ZERO_BPS
+        content_pages = (len(pages) - zero_pages) * self.options.scale
+        seconds = content_pages / self.options.source_bps + zero_pages / ZERO_BPS
         return seconds * PAGE_BYTES
 
     def _put(self, size_bytes: int, not_before_s: float) -> None:
@@ -201,8 +208,8 @@ class _Migration:
     def _buffer_s(self) -> float:
         rate_bps = max(1.0, self.link.rate_bps(self.now_s))
         if self.strategy.qemu_decides:
-            return min(1.0, SOCKET_BYTES / rate_bps)
-        return min(1.0, relay_buffer_bytes(rate_bps, BUFFER_S) / rate_bps)
+            return min(1.0, SOCKET_BYTES / self.options.scale / rate_bps)
+        return min(1.0, buffer_bytes(rate_bps, self.options.scale, BUFFER_S) / rate_bps)
 
     def _advance(self, now_s: float) -> None:
         """Move QEMU's clock, and the guest with it."""
@@ -260,7 +267,7 @@ class _Migration:
             size += self.relay.channels.end_section(last=True)
         self._put(size, self.now_s)
         ready_s = self.outlet.finish(self.now_s) if self.outlet else self.now_s
-        last_byte_s = self.link.send(DEVICE_STATE_BYTES, ready_s)
+        last_byte_s = self.link.send(DEVICE_STATE_BYTES / self.options.scale, ready_s)
         resumed_s = last_byte_s + self.options.link.delay_s + FIXED_DOWNTIME_S
         total_s = resumed_s + self.options.link.delay_s
         return self._result(nonzero, End(Outcome.COMPLETED, total_s, resumed_s - stopped_s))

@@ -16,9 +16,9 @@ from pagethrift.model.channels import (
     PATIENT_SHARE,
     QUICK_BPS,
 )
-from pagethrift.model.defaults import FAST_BPS, RELAY_BUFFER_S, relay_buffer_bytes
+from pagethrift.model.defaults import FAST_BPS, RELAY_BUFFER_S
 from pagethrift.model.pages import PAGE_BYTES
-from pagethrift.simulator.simulate_options import BUFFER_S
+from pagethrift.simulator.simulate_options import BUFFER_S, buffer_bytes
 from pagethrift.simulator.virtual_channels import VirtualPacket
 from pagethrift.simulator.virtual_link import VirtualLink
 
@@ -26,13 +26,22 @@ from pagethrift.simulator.virtual_link import VirtualLink
 class VirtualOutlet:
     """Main and channels before one link."""
 
-    def __init__(self, link: VirtualLink, channels: int, compressor_bps: float, may_send_plain: bool) -> None:
+    def __init__(
+        self,
+        link: VirtualLink,
+        channels: int,
+        compressor_bps: float,
+        may_send_plain: bool,
+        scale: float = 1.0,
+    ) -> None:
         """``compressor_bps``: bytes of pages a second, of each channel with the whole window.
 
-        ``may_send_plain`` False: pages are compressed even where the link then runs dry.
+        ``may_send_plain`` False: pages are compressed even where the link then runs dry. ``scale``: pages of
+        the guest for each page that is put here.
         """
         self._link = link
-        self._page_s = PAGE_BYTES / compressor_bps
+        self._scale = scale
+        self._page_s = PAGE_BYTES * scale / compressor_bps
         self._quick_page_s = self._page_s * COMPRESSOR_BPS / QUICK_BPS
         self._quick = False
         """the last packet's frame"""
@@ -92,7 +101,7 @@ class VirtualOutlet:
         while True:
             self._settle(now_s)
             rate_bps = max(1.0, self._link.rate_bps(now_s))
-            bound_bytes = min(rate_bps, relay_buffer_bytes(rate_bps, BUFFER_S))
+            bound_bytes = min(rate_bps, buffer_bytes(rate_bps, self._scale, BUFFER_S))
             on_link = self._link.unsent_bytes(now_s)
             excess = self._pending_bytes + on_link - int(bound_bytes)
             free_s = max(self._free_s) - RELAY_BUFFER_S
@@ -133,5 +142,5 @@ class VirtualOutlet:
         if max(self._waiting) < BACKLOG_PACKETS:
             return False
         rate_bps = max(1.0, self._link.rate_bps(now_s))
-        share = HUNGRY_SHARE if rate_bps >= FAST_BPS else PATIENT_SHARE
-        return self._link.unsent_bytes(now_s) < share * relay_buffer_bytes(rate_bps)
+        share = HUNGRY_SHARE if rate_bps * self._scale >= FAST_BPS else PATIENT_SHARE
+        return self._link.unsent_bytes(now_s) < share * buffer_bytes(rate_bps, self._scale)

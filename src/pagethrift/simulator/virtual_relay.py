@@ -102,8 +102,9 @@ class VirtualRelay:
         channels: ChannelSettings | None = None,
         far_share: float = FAR_SHARE,
         near_share: float = NEAR_SHARE,
+        scale: float = 1.0,
     ) -> None:
-        """``channels``: those for compressed pages, and the shares that VirtualChannels takes."""
+        """``channels``: for compressed pages; shares and scale are those that VirtualChannels takes."""
         n = guest.trace.pages
         self.strategy = strategy
         self.counters = Counters()
@@ -122,7 +123,7 @@ class VirtualRelay:
         self.channels: VirtualChannels | None = None
         if channels and lanes:
             self.channels = VirtualChannels(
-                channels, guest.trace, lanes, self.counters, far_share, near_share
+                channels, guest.trace, lanes, self.counters, far_share, near_share, scale
             )
         self._decisions = Decisions(
             strategy, self.state, self.held, self.counters,

@@ -108,6 +108,7 @@ def test_batches_are_the_twins(channels: int) -> None:
         full, added = compress_pages(
             pages, contents, sparses, masks, deltas, methods, np.zeros(200, np.uint8), shares, 0.75, WINDOW,
             given, copied_at, since_mask, since_delta, keys, places, sizes, packets, closed,
+            PACKET_PAGES, HEADER_BYTES,
         )  # fmt: skip
         used += added
         rows: Any = zip(pages, contents, sparses, masks, deltas, methods, estimates, strict=True)

@@ -12,9 +12,10 @@ import pytest
 
 from pagethrift.errors import UsageError
 from pagethrift.model.result import MigrationResult
-from pagethrift.simulator import sweep
+from pagethrift.simulator import sweep, workers
 from pagethrift.simulator.sweep import SweepProgress, collect, run_cell, run_sweep
 from pagethrift.simulator.sweep_spec import read_spec
+from tests.processes import worker_pids
 from tests.traces import made, run
 
 
@@ -48,11 +49,11 @@ def test_two_workers_one_killed_then_resumed(
 
     def watch(progress: SweepProgress) -> None:
         seen.append(progress)
-        workers = [pid for pid in _descendants(os.getpid()) if b"spawn_main" in _command(pid)]
+        pids = worker_pids()
         if progress.done == 2 and not killed:
-            assert len(workers) == 2
-            os.kill(workers[0], signal.SIGKILL)
-            killed.append(workers[0])
+            assert len(pids) == 2
+            os.kill(pids[0], signal.SIGKILL)
+            killed.append(pids[0])
 
     path = run_sweep(cells, tmp_path / "out", workers=2, progress=watch)
     assert killed
@@ -65,7 +66,7 @@ def test_two_workers_one_killed_then_resumed(
     def no_client(*_: object) -> None:
         raise AssertionError("nothing is left to simulate")
 
-    monkeypatch.setattr(sweep, "_client", no_client)
+    monkeypatch.setattr(sweep, "at_work", no_client)
     again: list[SweepProgress] = []
     assert pq.read_table(run_sweep(cells, tmp_path / "out", progress=again.append)) == table
     assert again == [SweepProgress(16, 16, 16, 0)]
@@ -82,25 +83,6 @@ def test_a_cell_that_fails_leaves_the_others(spec: Path, tmp_path: Path) -> None
 
 
 def test_nobody_at_the_scheduler(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "CONNECT", "200ms")
+    monkeypatch.setattr(workers, "CONNECT", "200ms")
     with pytest.raises(UsageError, match="no answer"):
         run_sweep(read_spec(spec), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            children = [int(text) for text in (task / "children").read_text().split()]
-        except OSError:
-            continue
-        for child in children:
-            found += [child, *_descendants(child)]
-    return found
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
