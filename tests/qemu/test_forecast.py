@@ -21,8 +21,8 @@ COMMAND = (sys.executable, "-m", "pagethrift", "forecast", "--bandwidth", "100Mb
 
 
 def test_a_guest_is_forecast_and_stays_as_it_was(qemu_binary: QemuLike, short_path: Path) -> None:
-    with guest(qemu_binary, short_path, BUSY) as (machine, options):
-        command = [*COMMAND, "--qmp", options.source_qmp, "--seconds", "2", "--json"]
+    with guest(qemu_binary, short_path, BUSY) as (machine, _):
+        command = [*COMMAND, "--qmp", str(short_path / "record.qmp"), "--seconds", "2", "--json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stderr
         assert "STOP" not in [event.name for event in machine.qmp.events]
@@ -47,10 +47,10 @@ def test_a_guest_is_forecast_and_stays_as_it_was(qemu_binary: QemuLike, short_pa
 def test_ctrl_c_leaves_guest_and_settings_as_they_were(
     qemu_binary: QemuLike, short_path: Path, number: int, while_: str
 ) -> None:
-    with guest(qemu_binary, short_path, BUSY) as (_, options):
+    with guest(qemu_binary, short_path, BUSY):
         seconds = "30" if while_ == "watching" else "1"
         process = subprocess.Popen(
-            [*COMMAND, "--qmp", options.source_qmp, "--seconds", seconds],
+            [*COMMAND, "--qmp", str(short_path / "record.qmp"), "--seconds", seconds],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"TMPDIR": str(short_path)},
         )  # fmt: skip

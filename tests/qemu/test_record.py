@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pagethrift.errors import PagethriftError, QmpError, UsageError
-from pagethrift.live.recorder import RecordOptions, RecordProgress, record
+from pagethrift.live.dry_run import QmpGuest
+from pagethrift.live.recorder import record
+from pagethrift.live.recording import RecordOptions, RecordProgress
 from pagethrift.simulator.simulate_options import SimulateOptions
 from pagethrift.simulator.virtual_link import LinkSpec
 from pagethrift.simulator.virtual_migration import simulate
@@ -55,11 +57,18 @@ def guest(
     with source(binary, tiny, folder, machine_type, extra=extra) as machine:
         machine.wait_ready()
         before = settings(machine)
-        yield machine, RecordOptions(str(folder / "record.qmp"), folder / "t.parquet", 2.0, 0.1)
+        yield machine, RecordOptions(folder / "t.parquet", 2.0, 0.1)
         assert settings(machine) == before
         assert machine.qmp.execute("query-status")["status"] == "running"
         if tiny is BUSY:
             machine.wait_sweeps(machine.sweeps() + 2)
+
+
+async def recorded(
+    options: RecordOptions, seen: Callable[[RecordProgress], None] = lambda _: None
+) -> TraceHeader:
+    """Record the guest of `guest`."""
+    return await record(QmpGuest(str(options.out.parent / "record.qmp")), options, seen)
 
 
 def settings(machine: Machine) -> tuple[object, object]:
@@ -102,7 +111,7 @@ def test_every_pattern_is_seen_as_it_is(qemu_binary: QemuLike, short_path: Path)
     seen: list[RecordProgress] = []
     with guest(qemu_binary, short_path, BUSY) as (machine, options):
         first = machine.sweeps()
-        header = asyncio.run(record(replace(options, workload="tiny"), seen.append))
+        header = asyncio.run(recorded(replace(options, workload="tiny"), seen.append))
         sweeps_of_guest = machine.sweeps() - first + 1
         assert "STOP" not in [event.name for event in machine.qmp.events]
     check_header(header, seen)
@@ -164,7 +173,7 @@ def check_random_patterns(rows: Columns) -> None:
 def test_a_recorded_guest_can_be_simulated(qemu_10: QemuLike, short_path: Path) -> None:
     with guest(qemu_10, short_path, BUSY) as (machine, options):
         machine.qmp.set_capabilities(multifd=True)
-        asyncio.run(record(replace(options, exact_deltas=False)))
+        asyncio.run(recorded(replace(options, exact_deltas=False)))
         assert {"capability": "multifd", "state": True} in settings(machine)[1]  # type: ignore[operator]
         machine.qmp.set_capabilities(multifd=False)
     trace = read_trace(options.out)
@@ -188,10 +197,10 @@ def test_an_idle_guest_is_never_moved(machine_type: str, qemu_binary: QemuLike, 
         old, new = version["major"] < 8, (version["major"], version["minor"]) >= (11, 1)
         if old or (new and machine_type == "pc"):
             with pytest.raises(UsageError, match="machine type before 11.1" if new else "idle"):
-                asyncio.run(record(options))
+                asyncio.run(recorded(options))
             assert not options.out.exists()
             return
-        header = asyncio.run(record(options))
+        header = asyncio.run(recorded(options))
         assert not header.warnings
         assert sum(sweep.rows for sweep in header.sweeps[2:]) == 0
         began_s = [sweep.began_s for sweep in header.sweeps[1:]]
@@ -206,7 +215,7 @@ def test_an_idle_guest_is_never_moved(machine_type: str, qemu_binary: QemuLike, 
 
 def test_interrupted_by_ctrl_c(qemu_10: QemuLike, short_path: Path) -> None:
     with guest(qemu_10, short_path, BUSY) as (machine, options):
-        command = [sys.executable, "-m", "pagethrift", "record", "--qmp", options.source_qmp]
+        command = [sys.executable, "-m", "pagethrift", "record", "--qmp", str(short_path / "record.qmp")]
         command += ["--out", str(options.out), "--seconds", "600s", "--interval", "100ms"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         machine.qmp.event("MIGRATION_PASS", timeout_s=60)
@@ -225,18 +234,19 @@ def test_refusals_leave_everything_as_it_was(qemu_10: QemuLike, short_path: Path
             (replace(options, out=short_path / "no" / "t"), UsageError, "folder"),
             (replace(options, seconds=0), UsageError, "positive"),
             (replace(options, page_classes=short_path / "absent"), UsageError, "kpageflags"),
-            (replace(options, source_qmp=str(short_path / "absent")), QmpError, "does not exist"),
         ]
         for bad, kind, says in wrong:
             with pytest.raises(kind, match=says):
-                asyncio.run(record(bad))
+                asyncio.run(recorded(bad))
+        with pytest.raises(QmpError, match="does not exist"):
+            asyncio.run(record(QmpGuest(str(short_path / "absent")), options))
         machine.qmp.set_capabilities(xbzrle=True)
         with pytest.raises(QmpError, match="xbzrle"):
-            asyncio.run(record(options))
+            asyncio.run(recorded(options))
         machine.qmp.set_capabilities(xbzrle=False)
         machine.qmp.execute("stop")
         with pytest.raises(QmpError, match="paused"):
-            asyncio.run(record(options))
+            asyncio.run(recorded(options))
         machine.qmp.execute("cont")
         assert not options.out.exists()
         assert not list(short_path.glob("*.part"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from pagethrift.errors import UsageError
 from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.probe import SECONDS, Probe
 from pagethrift.given_file import read_json
+from pagethrift.live.dry_run import QmpGuest, Watched
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.model.channels import Compress
 from pagethrift.model.forecast import Forecast, ModeForecast, Setting
 from pagethrift.strategies.table import DEFAULT
+from pagethrift.units import parse_seconds
 
 LARGEST_BYTES = 4 << 20
 """of a forecast's file; one with curves has 30 kB"""
@@ -35,6 +37,35 @@ class Asked:
     file: Path | None = None
     """a forecast made before"""
 
+    @classmethod
+    def of(cls, auto: bool, watch: str | None, file: Path | None) -> Asked:
+        """Return what the options ask. Raises UsageError."""
+        if file is not None and watch is not None:
+            raise UsageError("--forecast takes a forecast made before, --watch makes one: give one of them")
+        return cls(auto, parse_seconds(watch) if watch else None, file)
+
+    def forecast(
+        self, check: Callable[[], None], guest: Watched, settings: Callable[[], ForecastSettings]
+    ) -> Forecast | None:
+        """Return the forecast, made now or before; None where nobody asked for one.
+
+        ``check`` and ``settings`` are called before a guest is watched. Raises UsageError, also for a
+        forecast that is too old. A signal meanwhile ends the process.
+        """
+        if self.file is not None:
+            made = read_forecast(self.file)
+            if self.auto and time.time() > made.expires_unix_s:
+                raise UsageError(
+                    f"--forecast {self.file}: has expired; leave it out, and the guest is watched again"
+                )
+            return made
+        if not self.auto and self.watch_s is None:
+            return None
+        check()
+        return forecast_or_end(
+            Probe(guest, SECONDS if self.watch_s is None else self.watch_s), None, settings()
+        )
+
 
 def forecasted(options: MigrateOptions, asked: Asked, as_json: bool = False) -> MigrateOptions:
     """Return the options with the forecast and, with --auto, in the mode that it recommends.
@@ -44,23 +75,19 @@ def forecasted(options: MigrateOptions, asked: Asked, as_json: bool = False) -> 
     """
     if asked.auto:
         _check(options)
-    if asked.file is not None:
-        if asked.watch_s is not None:
-            raise UsageError("--forecast takes a forecast made before, --watch makes one: give one of them")
-        made = read_forecast(asked.file)
-        if asked.auto and time.time() > made.expires_unix_s:
-            raise UsageError(
-                f"--forecast {asked.file}: has expired; leave it out, and the guest is watched again"
-            )
-    elif asked.auto or asked.watch_s is not None:
-        options.check()
-        probe = Probe(options.source_qmp, SECONDS if asked.watch_s is None else asked.watch_s)
-        made = forecast_or_end(probe, None, settings_for(options))
-    else:
+    made = asked.forecast(options.check, QmpGuest(options.source_qmp), lambda: settings_for(options))
+    if made is None:
         return options
+    if made.libvirt:
+        raise UsageError("--forecast: it is of a libvirt domain; pagethrift libvirt migrate takes it")
+    show(made, as_json)
+    return recommended(options, made) if asked.auto else replace(options, forecast=made)
+
+
+def show(made: Forecast, as_json: bool) -> None:
+    """Print a forecast for programs; people are told its sentence."""
     if as_json:
         typer.echo(json.dumps({"type": "forecast", **made.to_data()}))
-    return recommended(options, made) if asked.auto else replace(options, forecast=made)
 
 
 def read_forecast(path: Path) -> Forecast:
@@ -88,12 +115,9 @@ def settings_for(options: MigrateOptions) -> ForecastSettings:
 
 def recommended(options: MigrateOptions, made: Forecast) -> MigrateOptions:
     """Return the options in the mode that a forecast recommends. Raises UsageError where there is none."""
-    complain(made.recommendation.reason)
-    mode = made.mode(made.recommendation.name)
+    mode = chosen(made, options.force_after_s)
     options = replace(options, forecast=made)
     if mode is None:
-        if options.force_after_s is None:
-            raise UsageError("nothing was moved: the forecast recommends no mode; choose one yourself")
         return options
     if mode.plain:
         return replace(
@@ -101,10 +125,21 @@ def recommended(options: MigrateOptions, made: Forecast) -> MigrateOptions:
         )
     compress = options.compress if mode.channels else Compress.OFF
     channels = options.channels if mode.channels else None
-    parameters = _numbers(mode)
     return replace(
-        options, strategy=mode.strategy, parameters=parameters, compress=compress, channels=channels
+        options, strategy=mode.strategy, parameters=numbers(mode), compress=compress, channels=channels
     )
+
+
+def chosen(made: Forecast, force_after_s: float | None) -> ModeForecast | None:
+    """Return the recommended mode, and tell why; None: none, and a deadline forces the migration.
+
+    Raises UsageError where neither is so.
+    """
+    complain(made.recommendation.reason)
+    mode = made.mode(made.recommendation.name)
+    if mode is None and force_after_s is None:
+        raise UsageError("nothing was moved: the forecast recommends no mode; choose one yourself")
+    return mode
 
 
 def _check(options: MigrateOptions) -> None:
@@ -122,5 +157,6 @@ def _features(found: Mapping[str, Setting]) -> PlainFeatures:
     )
 
 
-def _numbers(mode: ModeForecast) -> dict[str, float]:
+def numbers(mode: ModeForecast) -> dict[str, float]:
+    """Return the parameters of a mode's strategy."""
     return {name: float(value) for name, value in mode.parameters.items()}

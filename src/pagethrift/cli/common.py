@@ -19,7 +19,7 @@ from pagethrift.units import parse_bandwidth, parse_seconds
 if TYPE_CHECKING:
     from pagethrift.tls import TlsClient
 
-LINK, SWITCHOVER = "Link", "Switchover"
+LINK, SWITCHOVER, FORECAST = "Link", "Switchover", "Forecast"
 """panels of a migration's help"""
 
 StrategyName: TypeAlias = Annotated[
@@ -95,6 +95,37 @@ TlsHostname: TypeAlias = Annotated[
         help="The name in the destination's certificate (default: the host of its address).",
         metavar="NAME",
         rich_help_panel=LINK,
+    ),
+]
+Connect: TypeAlias = Annotated[
+    str, typer.Option("--connect", "-c", help="The libvirt that has the domain.", metavar="URI")
+]
+Auto: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--auto",
+        help="Make a forecast first, and migrate in the mode that it recommends, or not at all. Needs"
+        " --bandwidth.",
+        rich_help_panel=FORECAST,
+    ),
+]
+Watch: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="How long the guest is watched for the forecast (with --auto: 20s). Without --auto the result"
+        " keeps the forecast, and you choose the mode.",
+        metavar="DURATION",
+        rich_help_panel=FORECAST,
+    ),
+]
+ForecastFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--forecast",
+        help="A forecast made before, which the result keeps beside what came; --auto takes the mode from"
+        " it.",
+        metavar="FILE.json",
+        rich_help_panel=FORECAST,
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pagethrift.address import parse_qmp_path
-from pagethrift.cli.common import DEFAULT_DOWNTIME_LIMIT, Json
+from pagethrift.cli.common import DEFAULT_DOWNTIME_LIMIT, Connect, Json
 from pagethrift.cli.ending import until_signal
 from pagethrift.cli.exits import complain
 from pagethrift.cli.forecast_view import Watching, shown
+from pagethrift.cli.watched import guest_of
 from pagethrift.errors import UsageError
 from pagethrift.forecast.play import SPREAD, ForecastSettings
 from pagethrift.forecast.probe import SECONDS, Probe, forecast_file, forecast_guest
+from pagethrift.model.defaults import SOURCE_URI
 from pagethrift.model.forecast import Forecast
 from pagethrift.units import parse_bandwidth, parse_seconds
 from pagethrift.whole_file import check_output, whole_file, write_text
@@ -25,10 +27,6 @@ from pagethrift.whole_file import check_output, whole_file, write_text
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 PICTURES = (".svg", ".png", ".html")
-NO_DOMAINS = (
-    "--domain {}: libvirt offers no way to see which pages a domain writes without a monitor command, which"
-    " taints it; give --trace FILE, or --qmp with a monitor socket of the domain's own"
-)
 
 
 @app.command(
@@ -41,9 +39,9 @@ def forecast(
         str | None, typer.Option(help="The QMP unix socket of the running QEMU.", metavar="SOCKET")
     ] = None,
     domain: Annotated[
-        str | None,
-        typer.Option(help="A domain of libvirt's: refused, with what to do instead.", metavar="DOMAIN"),
+        str | None, typer.Option(help="A running domain of this host's libvirt.", metavar="DOMAIN")
     ] = None,
+    connect: Connect = SOURCE_URI,
     trace: Annotated[
         Path | None,
         typer.Option(help="A recording that pagethrift record made, instead of a guest.", metavar="FILE"),
@@ -73,6 +71,12 @@ def forecast(
             help="Draw total time and downtime against the link's rate.", metavar="FILE.svg|.png|.html"
         ),
     ] = None,
+    curve: Annotated[
+        bool,
+        typer.Option(
+            "--curve", help="Also simulate slower and faster links, as --plot does; pagethrift evacuate does."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say what a migration would take in each mode, and which mode to choose. Nothing moves.
@@ -81,26 +85,25 @@ def forecast(
     each mode is simulated on that recording. The guest runs on, and QEMU's settings are put back, also after
     Ctrl-C.
     """
-    if domain is not None:
-        raise UsageError(NO_DOMAINS.format(domain))
-    if (qmp is None) == (trace is None):
-        raise UsageError("give one of --qmp SOCKET and --trace FILE")
+    if sum(each is not None for each in (qmp, domain, trace)) != 1:
+        raise UsageError("give one of --qmp SOCKET, --domain NAME and --trace FILE")
     settings = ForecastSettings(
         bandwidth_bps=parse_bandwidth(bandwidth),
         bandwidth_spread=bandwidth_spread,
         downtime_limit_s=parse_seconds(downtime_limit),
         force_after_s=parse_seconds(force_after) if force_after else None,
         channels=compress,
-        curve=plot is not None,
+        curve=curve or plot is not None,
     )
+    if domain is not None:
+        settings = under_libvirt(settings)
     settings.check()
     if out is not None:
         check_output(out, "--out", stream=True)
     if plot is not None:
         _ready_to_draw(plot)
-    made = forecast_or_end(
-        Probe(parse_qmp_path(qmp, "--qmp"), _watched_s(seconds)) if qmp else None, trace, settings
-    )
+    guest = guest_of(qmp, domain, connect)
+    made = forecast_or_end(Probe(guest, _watched_s(seconds)) if guest else None, trace, settings)
     if out is not None:
         _write(out, made.to_json())
     if plot is not None:
@@ -128,6 +131,13 @@ def forecast_or_end(probe: Probe | None, trace: Path | None, settings: ForecastS
         complain(f"interrupted; {sentence}")
         sys.exit(130)
     return made
+
+
+def under_libvirt(settings: ForecastSettings) -> ForecastSettings:
+    """Return settings for a domain: libvirt takes its part of every downtime."""
+    from pagethrift.virt.switchover import LIBVIRT_S, UNREAD_BYTES
+
+    return replace(settings, libvirt=True, added_s=LIBVIRT_S, unread_bytes=UNREAD_BYTES)
 
 
 def _watched_s(text: str) -> float:

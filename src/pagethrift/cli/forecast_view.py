@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pagethrift.cli.exits import complain
 from pagethrift.forecast.work import Simulated
-from pagethrift.live.recorder import RecordProgress
+from pagethrift.live.recording import RecordProgress
 from pagethrift.model.forecast import Forecast, Interval, ModeForecast
 from pagethrift.units import format_bandwidth, format_bytes, format_seconds
 
@@ -71,7 +71,8 @@ def shown(made: Forecast, now_unix_s: float) -> None:
     console.print(_table(made))
     console.print(Text(f"Recommended: {made.recommendation.reason}"))
     if made.recommendation.name:
-        console.print(Text(f"  pagethrift migrate {made.recommendation.options}".rstrip() + " ..."))
+        command = "pagethrift libvirt migrate" if made.libvirt else "pagethrift migrate"
+        console.print(Text(f"  {command} {made.recommendation.options}".rstrip() + " ..."))
     for mode in made.modes:
         if mode.converges_from_bps is not None:
             console.print(Text(f"{mode.name} converges from {format_bandwidth(mode.converges_from_bps)} on."))

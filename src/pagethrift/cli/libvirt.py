@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
+from pagethrift.cli.auto import Asked
 from pagethrift.cli.common import (
     DEFAULT_DOWNTIME_LIMIT,
     DEFAULT_STRATEGY,
     LINK,
+    Auto,
     Bandwidth,
+    Connect,
     DowntimeLimit,
     FactsLog,
     ForceAfter,
+    ForecastFile,
     Json,
     Parameters,
     ResultFile,
@@ -23,19 +27,22 @@ from pagethrift.cli.common import (
     StrategyName,
     SwitchoverDeadline,
     Timeout,
+    Watch,
     ordered,
 )
 from pagethrift.cli.ending import until_signal
 from pagethrift.cli.exits import complain
 from pagethrift.cli.outside import MigrationId, checked_id
 from pagethrift.cli.progress import View, view
+from pagethrift.cli.virt_auto import forecasted
 from pagethrift.errors import UsageError
 from pagethrift.live.watch import Progress
 from pagethrift.model.channels import CHANNELS
+from pagethrift.model.defaults import SOURCE_URI
 from pagethrift.virt.attach import AttachOptions, Steered
 from pagethrift.virt.attach import attach as attach_to_others
 from pagethrift.virt.migrate import migrate as migrate_domain
-from pagethrift.virt.options import SOURCE_URI, VirtOptions
+from pagethrift.virt.options import VirtOptions
 from pagethrift.whole_file import check_folder, check_output, write_text
 
 app = typer.Typer(
@@ -63,14 +70,15 @@ def _refused(name: str) -> object:
     return typer.Option(f"--{name.replace('_', '-')}", hidden=True, help=REFUSED[name])
 
 
+def _always(name: str) -> object:
+    """Take an option that many type with virsh migrate, and that says nothing new here."""
+    return typer.Option(f"--{name}", hidden=True, help="As always here.")
+
+
 @app.callback()
 def callback() -> None:
     """Nothing is common to the commands."""
 
-
-Connect: TypeAlias = Annotated[
-    str, typer.Option("--connect", "-c", help="The libvirt that has the domain.", metavar="URI")
-]
 
 EPILOG = (
     "Example: pagethrift libvirt migrate vm1 qemu+ssh://host2/system --persistent --undefinesource"
@@ -157,6 +165,9 @@ def migrate(
             rich_help_panel=_VIRSH,
         ),
     ] = False,
+    live: Annotated[bool, _always("live")] = False,
+    p2p: Annotated[bool, _always("p2p")] = False,
+    verbose: Annotated[bool, _always("verbose")] = False,
     copy_storage_all: Annotated[bool, _refused("copy_storage_all")] = False,
     copy_storage_inc: Annotated[bool, _refused("copy_storage_inc")] = False,
     tunnelled: Annotated[bool, _refused("tunnelled")] = False,
@@ -165,6 +176,9 @@ def migrate(
     compressed: Annotated[bool, _refused("compressed")] = False,
     out: ResultFile = None,
     facts_log: FactsLog = None,
+    auto: Auto = False,
+    watch: Watch = None,
+    forecast: ForecastFile = None,
     id: MigrationId = None,
     json: Json = False,
 ) -> None:
@@ -194,6 +208,7 @@ def migrate(
         facts_log=check_output(facts_log, "--facts-log", stream=True) if facts_log else None,
         migration_id=checked_id(id),
     )
+    options = forecasted(options, Asked.of(auto, watch, forecast), json)
     with view(json) as shown:
         done, sentence = until_signal(lambda: migrate_domain(options, shown.show))
         if done is not None:

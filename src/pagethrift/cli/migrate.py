@@ -18,10 +18,12 @@ from pagethrift.cli.common import (
     DEFAULT_STRATEGY,
     LINK,
     SWITCHOVER,
+    Auto,
     Bandwidth,
     DowntimeLimit,
     FactsLog,
     ForceAfter,
+    ForecastFile,
     Json,
     Parameters,
     ResultFile,
@@ -31,6 +33,7 @@ from pagethrift.cli.common import (
     Timeout,
     TlsDir,
     TlsHostname,
+    Watch,
     ordered,
 )
 from pagethrift.cli.ending import until_signal
@@ -38,20 +41,18 @@ from pagethrift.cli.exits import complain
 from pagethrift.cli.outside import LogJson, MetricsOption, MigrationId, Outside, checked_id, told
 from pagethrift.cli.progress import View, view
 from pagethrift.errors import QmpError, UsageError
-from pagethrift.forecast.probe import SECONDS
 from pagethrift.live.check import check as check_migration
 from pagethrift.live.handle import Handle
 from pagethrift.live.migrate import migrate as migrate_live
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.live.watch import Progress
 from pagethrift.model.channels import Compress, parse_window
-from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
+from pagethrift.units import parse_bandwidth, parse_size
 from pagethrift.whole_file import check_output
 
 app = typer.Typer(add_completion=False)
 
 _PLAIN = "Without the relay, for comparison"
-_FORECAST = "Forecast"
 
 EPILOG = (
     "Example: pagethrift migrate --qmp /run/vm1.qmp --to host2:4444 --destination-qmp /run/vm1-new.qmp"
@@ -182,33 +183,9 @@ def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Only say, a line each, for what this migration would fail.")
     ] = False,
-    auto: Annotated[
-        bool,
-        typer.Option(
-            "--auto",
-            help="Make a forecast first, and migrate in the mode that it recommends, or not at all. Needs"
-            " --bandwidth.",
-            rich_help_panel=_FORECAST,
-        ),
-    ] = False,
-    watch: Annotated[
-        str | None,
-        typer.Option(
-            help=f"How long the guest is watched for the forecast (with --auto: {SECONDS:g}s). Without --auto"
-            " the result keeps the forecast, and you choose the mode.",
-            metavar="DURATION",
-            rich_help_panel=_FORECAST,
-        ),
-    ] = None,
-    forecast: Annotated[
-        Path | None,
-        typer.Option(
-            help="A forecast made before, which the result keeps beside what came; --auto takes the mode from"
-            " it.",
-            metavar="FILE.json",
-            rich_help_panel=_FORECAST,
-        ),
-    ] = None,
+    auto: Auto = False,
+    watch: Watch = None,
+    forecast: ForecastFile = None,
     compare: Annotated[
         bool,
         typer.Option(help="Refuse a destination whose machine, memory or devices differ from the source's."),
@@ -258,7 +235,7 @@ def migrate(
         lines = asyncio.run(check_migration(options))
         typer.echo(json_library.dumps(lines) if json else "\n".join(lines) or "nothing was found against it")
         sys.exit(QmpError.exit_code if lines else 0)
-    options = forecasted(options, Asked(auto, parse_seconds(watch) if watch else None, forecast), json)
+    options = forecasted(options, Asked.of(auto, watch, forecast), json)
     handle = Handle(options)
     outside = Outside(lambda: handle.running, handle.change, metrics, log_json)
     with told(outside, "migrate"), view(json, quiet=log_json) as shown:

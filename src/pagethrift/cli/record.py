@@ -11,11 +11,14 @@ from typing import Annotated
 
 import typer
 
-from pagethrift.address import parse_qmp_path
-from pagethrift.cli.common import Json
+from pagethrift.cli.common import Connect, Json
 from pagethrift.cli.ending import ending_signals
-from pagethrift.live.recorder import RecordOptions, RecordProgress
+from pagethrift.cli.watched import guest_of
+from pagethrift.errors import UsageError
+from pagethrift.live.dry_run import Watched
 from pagethrift.live.recorder import record as record_live
+from pagethrift.live.recording import RecordOptions, RecordProgress
+from pagethrift.model.defaults import SOURCE_URI
 from pagethrift.trace.format import TraceHeader
 from pagethrift.units import format_bytes, parse_seconds
 from pagethrift.whole_file import check_output
@@ -30,8 +33,14 @@ LINE_S = 2.0
     "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 130 interrupted."
 )
 def record(
-    qmp: Annotated[str, typer.Option(help="The QMP unix socket of the QEMU.", metavar="SOCKET")],
     out: Annotated[Path, typer.Option(help="Write the trace to this file.", metavar="FILE")],
+    qmp: Annotated[
+        str | None, typer.Option(help="The QMP unix socket of the QEMU.", metavar="SOCKET")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="A running domain of this host's libvirt.", metavar="DOMAIN")
+    ] = None,
+    connect: Connect = SOURCE_URI,
     seconds: Annotated[str, typer.Option(help="How long to record after the first pass.")] = "60s",
     interval: Annotated[
         str, typer.Option(help="The time between two reads of the dirty bitmap; 0: as fast as QEMU can.")
@@ -59,8 +68,10 @@ def record(
     QEMU's settings are restored. Ctrl-C ends the recording early and keeps what was recorded.
     """
     check_output(out, "--out")
+    guest = guest_of(qmp, domain, connect)
+    if guest is None:
+        raise UsageError("give one of --qmp SOCKET and --domain NAME")
     options = RecordOptions(
-        source_qmp=parse_qmp_path(qmp, "--qmp"),
         out=out,
         seconds=parse_seconds(seconds),
         interval_s=parse_seconds(interval),
@@ -68,7 +79,7 @@ def record(
         page_classes=page_classes,
         exact_deltas=exact,
     )
-    header = asyncio.run(_interruptible(options, json))
+    header = asyncio.run(_interruptible(guest, options, json))
     if json:
         typer.echo(json_library.dumps({"type": "result", "path": str(out), **_summary(header)}))
     else:
@@ -83,7 +94,7 @@ def record(
         sys.exit(130)
 
 
-async def _interruptible(options: RecordOptions, as_json: bool) -> TraceHeader:
+async def _interruptible(guest: Watched, options: RecordOptions, as_json: bool) -> TraceHeader:
     shown_s = 0.0
 
     def show(progress: RecordProgress) -> None:
@@ -99,7 +110,7 @@ async def _interruptible(options: RecordOptions, as_json: bool) -> TraceHeader:
                 f" last, {progress.rows} rows so far"
             )
 
-    task = asyncio.ensure_future(record_live(options, show))
+    task = asyncio.ensure_future(record_live(guest, options, show))
     loop = asyncio.get_running_loop()
     for number in ending_signals():
         loop.add_signal_handler(number, task.cancel)

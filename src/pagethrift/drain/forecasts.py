@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from pagethrift.errors import QmpError, UsageError
@@ -15,6 +16,8 @@ from pagethrift.evacuation.forecasts import foretold
 from pagethrift.evacuation.plan import Guest, Plan, check_options
 from pagethrift.given_file import read_json
 
+DRAWING = ("matplotlib", "markupsafe")
+"""of the extra `report`"""
 GRACE_S = 600.0
 """for simulating what was watched; then a forecast is given up"""
 
@@ -81,11 +84,11 @@ def _read(guest: Guest, path: Path, now_unix_s: float) -> Known:
     if said.limit_s > guest.downtime_limit_s * 1.001:
         warnings.append(f"{guest.name}: its forecast is for a downtime limit of {said.limit_s:g} s")
     options = guest.options or ()
-    if guest.options is None and not guest.by_libvirt:
+    if guest.options is None and guest.by_libvirt == said.libvirt:
         options = said.options
     elif guest.options is None and said.options:
-        told = " ".join(said.options)
-        warnings.append(f"{guest.name}: its forecast is for {told}, which libvirt is not told; give options")
+        told, way = " ".join(said.options), "domain" if guest.by_libvirt else "qmp"
+        warnings.append(f"{guest.name}: its forecast, for {told}, is of no {way}; give options, or a new one")
     return Known(said.costs, said.ram_bytes, options, "; ".join(warnings))
 
 
@@ -93,10 +96,15 @@ async def _make(plan: Plan, guest: Guest, path: Path) -> None:
     """Watch a guest and write its forecast. Raises QmpError with what the forecast said."""
     path.parent.mkdir(parents=True, exist_ok=True)
     bps = plan.links.best_bps(guest.destination)
+    whose = [f"--qmp={guest.qmp}"]
+    if guest.by_libvirt:
+        whose = [f"--domain={guest.domain}", f"--connect={guest.connect}"]
     arguments = [
-        f"--qmp={guest.qmp}", f"--bandwidth={bps:.0f}B/s", f"--downtime-limit={guest.downtime_limit_s:.6f}s",
-        f"--seconds={plan.watch_s:.3f}s", f"--out={path}", f"--plot={path.with_suffix('.svg')}",
+        *whose, f"--bandwidth={bps:.0f}B/s", f"--downtime-limit={guest.downtime_limit_s:.6f}s",
+        f"--seconds={plan.watch_s:.3f}s", f"--out={path}", "--curve",
     ]  # fmt: skip
+    if all(map(find_spec, DRAWING)):  # the picture is for people, the curve is needed
+        arguments.append(f"--plot={path.with_suffix('.svg')}")
     code, said = await _run(
         [sys.executable, "-m", "pagethrift", "forecast", *arguments], plan.watch_s + GRACE_S
     )

@@ -27,6 +27,8 @@ class Foretold:
     ram_bytes: float
     limit_s: float
     """the downtime limit that it was made for"""
+    libvirt: bool
+    """the options are those of ``pagethrift libvirt migrate``"""
     expires_unix_s: float
 
 
@@ -50,6 +52,7 @@ def foretold(data: Any, mode: str = "") -> Foretold:
             costs=Costs(points, throttled=any(map(_throttles, modes.values()))),
             ram_bytes=_number(data["ram_bytes"]),
             limit_s=_number(data["downtime_limit_s"]),
+            libvirt=bool(data.get("libvirt")),
             expires_unix_s=_number(data["expires_unix_s"]),
         )
     except (AttributeError, KeyError, OverflowError, StopIteration, TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ from typing import Any
 from pagethrift.address import check_incoming_uri, parse_address, parse_qmp_path
 from pagethrift.errors import UsageError
 from pagethrift.evacuation.link import Links
-from pagethrift.model.defaults import DOWNTIME_LIMIT_S
+from pagethrift.model.defaults import DOWNTIME_LIMIT_S, SOURCE_URI
 from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_bandwidth, parse_seconds, parse_size
 
@@ -22,7 +22,6 @@ AT_ONCE = 2
 """as KubeVirt's default for one node"""
 WATCH_S = 20.0
 START_S = 1.0
-SOURCE_URI = "qemu:///system"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 OURS = (
     "--qmp", "--to", "--destination-qmp", "--incoming", "--connect", "--json", "--out", "--id", "--check",
@@ -264,10 +263,6 @@ def _check(guest: Guest) -> None:
         raise UsageError("give either forecast, or memory and dirty_rate")
     if guest.mode and guest.memory_bytes is not None:
         raise UsageError("mode is of a forecast; memory and dirty_rate know none")
-    if guest.by_libvirt and guest.forecast is None and guest.memory_bytes is None:
-        raise UsageError(
-            "a libvirt domain cannot be watched from here; give forecast, or memory and dirty_rate"
-        )
 
 
 def _prestage(table: TomlTable) -> Prestage:

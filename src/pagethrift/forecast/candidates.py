@@ -19,6 +19,7 @@ HOLD_SHARES = (0.0, 0.5)
 """budgets of held pages that are tried beside the default, as shares of the downtime limit"""
 NOT_SIMULATED = ("multifd, multifd-zstd: the simulator has no model of QEMU's own channels",)
 _UNCAPPED = PlainFeatures(max_bandwidth_bps=0)
+_PARALLEL = "--parallel"
 _PLAIN = "--plain --max-bandwidth 0"
 """QEMU's own limit, 128 MiB/s unless it was changed, is no matter of a mode: for a relay it is lifted too"""
 _SMALLEST_CACHE_MIB, _LARGEST_CACHE_MIB = 64, 4096
@@ -26,6 +27,8 @@ _CACHE_SHARE = 1.5
 """XBZRLE's cache is direct-mapped: pages that share a slot throw each other out"""
 
 _THROTTLES = "throttles the guest, and the simulator agreed with live runs in half of the cases only"
+_VIRSH = "this is virsh migrate alone, which nothing here steers"
+_TWICE = "QEMU at the source compresses too, which is not simulated and takes its processors"
 _SPLITS = "a link that breaks during post-copy takes the guest with it, and every page is waited for"
 
 
@@ -75,11 +78,14 @@ class Candidate:
         return {} if self.features is None else self.features.as_features()
 
 
-def candidates(written_pages: int, channels: bool = True, relayed: bool = False) -> list[Candidate]:
+def candidates(
+    written_pages: int, channels: bool = True, relayed: bool = False, libvirt: bool = False
+) -> list[Candidate]:
     """Return every mode that can be simulated and run live, the likely choices first.
 
     ``written_pages``: pages that the guest writes, for the size of XBZRLE's cache. ``channels``: whether the
     destination can take compressed channels. ``relayed``: leave out what migrates without the relay.
+    ``libvirt``: with the options of ``pagethrift libvirt migrate``.
     """
     cache_mib = _cache_mib(written_pages)
     found = [Candidate(DEFAULT, DEFAULT, Family.CHANNELS, draws=MANY, drawn=True)] if channels else []
@@ -118,7 +124,19 @@ def candidates(written_pages: int, channels: bool = True, relayed: bool = False)
         row = make()
         if name != DEFAULT and not row.refuses_live and not row.qemu_decides:
             found.append(Candidate(name, name, Family.RELAY, f"--strategy {name}", compress=Compress.OFF))
+    if libvirt:
+        found = list(map(_under_libvirt, found))
     return [each for each in found if not (relayed and each.plain)]
+
+
+def _under_libvirt(candidate: Candidate) -> Candidate:
+    """Return a mode as libvirt has it: without --parallel pages travel plain."""
+    if candidate.plain:
+        return replace(candidate, options="", caution=candidate.caution or _VIRSH)
+    words = candidate.options.replace("--compress off", "").split()
+    if not candidate.channels:
+        return replace(candidate, options=" ".join(words))
+    return replace(candidate, options=" ".join((*words, _PARALLEL)), caution=_TWICE)
 
 
 def _cache_mib(written_pages: int) -> int:

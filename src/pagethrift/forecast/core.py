@@ -52,16 +52,30 @@ def forecasting(trace: Trace, settings: ForecastSettings, subject: Subject) -> S
     used_bytes = int(np.count_nonzero(trace.content > 0)) * PAGE_BYTES
     one_pass_s = used_bytes / (settings.bandwidth_bps * PAYLOAD_SHARE)
     horizon_s = max(LEAST_HORIZON_S, HORIZON_PASSES * one_pass_s)
-    modes = candidates(len(np.unique(trace.writes.page)), settings.channels, settings.relayed)
+    modes = candidates(
+        len(np.unique(trace.writes.page)), settings.channels, settings.relayed, settings.libvirt
+    )
     tasks = [task for each in modes for task in _draws(each, trace.duration_s, settings, horizon_s)]
     pairs: Pairs = list(zip(tasks, (yield tasks), strict=True))
-    found = [judged(each, [(task, one) for task, one in pairs if task.candidate is each]) for each in modes]
+    found = [
+        judged(each, [(task, one) for task, one in pairs if task.candidate is each], settings.added_to(each))
+        for each in modes
+    ]
     needed_s = None
     if not any(each.converges is Converges.YES and not each.caution for each in found):
-        longer = [replace(tasks[0], downtime_limit_s=settings.downtime_limit_s * times) for times in LIMITS]
+        added_s = settings.added_to(tasks[0].candidate)
+        longer = [
+            replace(tasks[0], downtime_limit_s=settings.downtime_limit_s * times - added_s)
+            for times in LIMITS
+        ]
         results = yield longer
         needed_s = next(
-            (task.downtime_limit_s for task, one in zip(longer, results, strict=True) if one.converged), None
+            (
+                task.downtime_limit_s + added_s
+                for task, one in zip(longer, results, strict=True)
+                if one.converged
+            ),
+            None,
         )
     if settings.curve:
         found = yield from _curves(modes, found, tasks, settings)
@@ -76,6 +90,7 @@ def forecasting(trace: Trace, settings: ForecastSettings, subject: Subject) -> S
         bandwidth_spread=settings.bandwidth_spread,
         downtime_limit_s=settings.downtime_limit_s,
         force_after_s=settings.force_after_s,
+        libvirt=settings.libvirt,
         horizon_s=horizon_s,
         recommendation=recommend(found, settings.downtime_limit_s, needed_s),
         modes=tuple(found),
@@ -98,7 +113,7 @@ def _draws(
                 candidate=candidate,
                 bandwidth_bps=settings.bandwidth_bps * (1 + settings.bandwidth_spread * aside),
                 begin_s=place * duration_s,
-                downtime_limit_s=settings.downtime_limit_s,
+                downtime_limit_s=settings.left_s(candidate),
                 give_up_s=horizon_s,
                 force_after_s=settings.force_after_s,
             )
@@ -106,8 +121,8 @@ def _draws(
     return found
 
 
-def judged(candidate: Candidate, pairs: Pairs) -> ModeForecast:
-    """Return what simulated migrations of one mode say."""
+def judged(candidate: Candidate, pairs: Pairs, added_s: float = 0.0) -> ModeForecast:
+    """Return what simulated migrations of one mode say; ``added_s``: to each downtime."""
     ended = [one for _, one in pairs if one.completed]
     converged = sum(one.converged for _, one in pairs)
     wrong, cost = errors(candidate.family), relay_cost()
@@ -130,7 +145,7 @@ def judged(candidate: Candidate, pairs: Pairs) -> ModeForecast:
     total_s = np.array([one.total_time_s for one in ended])
     # a forced migration ends when the operator said, live as simulated
     factors = np.where(by_itself[:, None], wrong.total_time[None, :], 1.0)
-    downtime_s = np.add.outer(np.array([one.downtime_s for one in ended]), wrong.downtime_s)
+    downtime_s = np.add.outer(np.array([one.downtime_s + added_s for one in ended]), wrong.downtime_s)
     mode = replace(
         mode,
         total_time_s=_interval(total_s[:, None] * factors),

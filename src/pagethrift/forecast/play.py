@@ -36,8 +36,23 @@ class ForecastSettings:
     """whether the destination can take compressed channels"""
     relayed: bool = False
     """leave out what migrates without the relay"""
+    libvirt: bool = False
+    """of a domain, which ``pagethrift libvirt migrate`` moves, or virsh"""
+    added_s: float = 0.0
+    """of each downtime, what libvirt takes for itself; the limit is kept with that"""
+    unread_bytes: int = 0
+    """for each connection, what lies between QEMU and relay and is read in the downtime"""
     curve: bool = False
     """also simulate slower and faster links, for a plot"""
+
+    def added_to(self, candidate: Candidate) -> float:
+        """Return what a mode's downtime has beside the simulated one, in seconds."""
+        unread_bytes = self.unread_bytes * (1 + candidate.channels)
+        return self.added_s + unread_bytes / (self.bandwidth_bps * PAYLOAD_SHARE)
+
+    def left_s(self, candidate: Candidate) -> float:
+        """Return what that leaves of the downtime limit, never less than half of it."""
+        return max(self.downtime_limit_s / 2, self.downtime_limit_s - self.added_to(candidate))
 
     def check(self) -> None:
         """Raise UsageError for impossible settings."""

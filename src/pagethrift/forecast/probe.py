@@ -13,7 +13,9 @@ from pagethrift.errors import UsageError
 from pagethrift.forecast.core import Subject
 from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.work import Simulated, forecast_trace
-from pagethrift.live.recorder import RecordOptions, RecordProgress, record
+from pagethrift.live.dry_run import Watched
+from pagethrift.live.recorder import record
+from pagethrift.live.recording import RecordOptions, RecordProgress
 from pagethrift.model.forecast import Cost, Forecast
 from pagethrift.model.pages import PAGE_BYTES
 from pagethrift.trace.format import TraceHeader
@@ -28,8 +30,7 @@ INTERRUPTED = "nothing was moved: the guest runs on, and its QEMU's settings are
 class Probe:
     """Which guest to watch, and for how long."""
 
-    source_qmp: str
-    """path of the QMP unix socket"""
+    guest: Watched
     seconds: float = SECONDS
     """after the first pass over all memory"""
 
@@ -42,17 +43,17 @@ async def forecast_guest(
 ) -> Forecast:
     """Watch a running guest and return the forecast of its migration; the guest and its QEMU are as before.
 
-    Cancelling the task ends everything and puts QEMU's settings back. Raises UsageError, QmpError, LinkError.
+    Cancelling the task ends everything and puts QEMU's settings back. Raises UsageError, QmpError, VirtError,
+    LinkError.
     """
     settings.check()
     with tempfile.TemporaryDirectory(prefix="pagethrift-forecast-") as folder:
         path = Path(folder) / "guest.parquet"
         began_s = time.monotonic()
-        header = await _recorded(RecordOptions(probe.source_qmp, path, probe.seconds), watched)
+        options = RecordOptions(path, probe.seconds, idle_counts=True)
+        header = await _recorded(probe.guest, options, watched)
         logged_s = time.monotonic() - began_s
-        subject = Subject(
-            Path(probe.source_qmp).name, header.recorded_unix_s, _cost(header, logged_s), header.warnings
-        )
+        subject = Subject(probe.guest.name, header.recorded_unix_s, _cost(header, logged_s), header.warnings)
         return await forecast_trace(path, settings, lambda _: subject, simulated)
 
 
@@ -67,11 +68,13 @@ async def forecast_file(
     return await forecast_trace(path, settings, subject, simulated)
 
 
-async def _recorded(options: RecordOptions, watched: Callable[[RecordProgress], None]) -> TraceHeader:
+async def _recorded(
+    guest: Watched, options: RecordOptions, watched: Callable[[RecordProgress], None]
+) -> TraceHeader:
     """Record. The recorder keeps what it has when it is cancelled; a forecast wants all or nothing."""
     task = asyncio.current_task()
     try:
-        header = await record(options, watched)
+        header = await record(guest, options, watched)
     except UsageError:
         if task is not None and task.cancelling():
             raise asyncio.CancelledError(INTERRUPTED) from None

@@ -12,7 +12,6 @@ from pagethrift.live.qmp import QmpMonitor
 from pagethrift.live.watch import Watch
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.facts import StopAction, StopDecision
-from pagethrift.model.forecast import Forecast
 from pagethrift.model.result import MigrationResult, Mode, Outcome, ParameterValue, recorded_parameters
 
 
@@ -66,7 +65,6 @@ def build_result(
     warnings: tuple[str, ...] = (),
     channels: ChannelSettings | None = None,
     driver_job: Mapping[str, ParameterValue] | None = None,
-    forecast: Forecast | None = None,
 ) -> MigrationResult:
     """Return the record of one live migration; times are CLOCK_MONOTONIC seconds."""
     now_s, now_unix_s = time.monotonic(), time.time()
@@ -122,5 +120,5 @@ def build_result(
         driver=identity.driver,
         driver_job=driver_job or {},
         host=host_facts(),
-        forecast=forecast,
+        forecast=options.forecast,
     )

@@ -252,5 +252,4 @@ class _LiveMigration(Course[MigrationResult]):
             error=error,
             warnings=self._pilot.helm.warnings(),
             channels=self._ends.channels,
-            forecast=self._options.forecast,
         )

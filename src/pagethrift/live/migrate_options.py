@@ -71,6 +71,8 @@ class Order:
     """break the migration off after this time"""
     switchover_deadline_s: float | None = None
     """break off a switchover that takes longer; default: see `switchover_deadline`"""
+    forecast: Forecast | None = None
+    """made before: the result has it beside what came"""
     migration_id: str = field(default_factory=lambda: secrets.token_hex(4), compare=False)
     """in the result, in every log line and metric; the relay shows the migration under it"""
 
@@ -121,8 +123,6 @@ class MigrateOptions(Order):
     """file for the planner's facts and decisions, for replay"""
     relay_folder: Path | None = None
     """folder for the relay's socket; default: a fresh temporary folder"""
-    forecast: Forecast | None = None
-    """made before: the result has it beside what came"""
     tls_folder: Path | None = None
     """encrypt the link: folder with ca-cert.pem, client-cert.pem and client-key.pem, perhaps ca-crl.pem"""
     tls_hostname: str = ""

@@ -34,3 +34,7 @@ RATE_WINDOW_S = 0.2
 def relay_buffer_bytes(link_bps: float, seconds: float = RELAY_BUFFER_S) -> float:
     """Return how many bytes may wait in the relay: so many seconds of the link's rate, within limits."""
     return min(RELAY_BUFFER_MAX_BYTES, max(RELAY_BUFFER_MIN_BYTES, link_bps * seconds))
+
+
+SOURCE_URI = "qemu:///system"
+"""of the libvirt whose domains are moved"""

@@ -133,6 +133,8 @@ class Forecast:
     recommendation: Recommendation
     modes: tuple[ModeForecast, ...]
     force_after_s: float | None = None
+    libvirt: bool = False
+    """of a domain: options are those of ``pagethrift libvirt migrate``"""
     cost: Cost = field(default_factory=Cost)
     left_out: tuple[str, ...] = ()
     """modes that the simulator does not know, and why"""

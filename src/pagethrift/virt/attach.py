@@ -24,13 +24,14 @@ from pagethrift.live.relay_process import RelayProcess, relay_command
 from pagethrift.live.said import said_of
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.live.watch import Progress, Watch
+from pagethrift.model.defaults import SOURCE_URI
 from pagethrift.model.result import MigrationResult, Outcome
 from pagethrift.strategies.table import live_strategy
 from pagethrift.virt.ends import Ends, StartRelay
 from pagethrift.virt.events import DomainEvent, EventKind
 from pagethrift.virt.hypervisor import GONE, PAUSED, SHUT_OFF, Domain, Hypervisor
 from pagethrift.virt.library import load
-from pagethrift.virt.options import SOURCE_URI, check_downtime_limit
+from pagethrift.virt.options import check_downtime_limit
 from pagethrift.virt.pilot import Pilot
 from pagethrift.virt.record import record
 from pagethrift.virt.switchover import Allowing, Switchover

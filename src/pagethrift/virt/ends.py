@@ -15,7 +15,14 @@ from pagethrift.live.relay_process import RelayProcess, relay_command
 from pagethrift.live.undisturbed import undisturbed
 from pagethrift.model.channels import ChannelSettings
 from pagethrift.model.relay_protocol import RelayStatus
-from pagethrift.virt.hypervisor import PAUSED, RUNNING, Domain, Hypervisor, Identity
+from pagethrift.virt.hypervisor import (
+    PAUSED,
+    RUNNING,
+    Domain,
+    Hypervisor,
+    Identity,
+    version_text,
+)
 from pagethrift.virt.options import NEAR_HOST, PARALLEL_ZSTD, VirtOptions, free_port
 from pagethrift.virt.switchover import Switchover, held_parameters
 
@@ -141,8 +148,3 @@ def _parallel(libvirt: Any, options: VirtOptions) -> dict[str, Any]:
         libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS: options.parallel,
         libvirt.VIR_MIGRATE_PARAM_COMPRESSION: "zstd",
     }
-
-
-def version_text(number: int) -> str:
-    """Return libvirt's way to write a version, 9000000, as people do: 9.0.0."""
-    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

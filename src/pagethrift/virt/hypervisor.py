@@ -235,6 +235,15 @@ class Domain:
         """Migrate peer to peer; return when the domain runs at the destination. Raises VirtError."""
         await self._ask(lambda: self.handle.migrateToURI3(uri, dict(parameters), flags))
 
+    async def dump(self, path: str) -> None:
+        """Write the running domain's migration stream to a file; return at the end. Raises VirtError."""
+        flag = self.hypervisor.libvirt.VIR_DUMP_LIVE
+        await self._ask(lambda: self.handle.coreDump(path, flag))
+
+    async def resume(self) -> None:
+        """Let a paused domain run on. Raises VirtError."""
+        await self._ask(self.handle.resume)
+
     async def abort(self, timeout_s: float) -> None:
         """Abort the domain's job. Raises VirtError."""
         await self._ask(self.handle.abortJob, timeout_s)
@@ -259,6 +268,11 @@ def counters_of(job: Mapping[str, Any], finished: bool = False) -> MigrateInfo |
         link_bps=float(job.get("memory_bps", 0)),
         page_bytes=job.get("memory_page_size", 0) or 4096,
     )
+
+
+def version_text(number: int) -> str:
+    """Return libvirt's way to write a version, 9000000, as people do: 9.0.0."""
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
 def said(error: Any) -> str:

@@ -13,14 +13,14 @@ from pagethrift.address import Address, parse_address
 from pagethrift.errors import LinkError, UsageError
 from pagethrift.live.migrate_options import Order
 from pagethrift.model.channels import CHANNELS_MAX, Compress
+from pagethrift.model.defaults import SOURCE_URI
 
-SOURCE_URI = "qemu:///system"
 NEAR_HOST = "127.0.0.1"
 """where the relay listens, for the source's libvirtd or QEMU"""
-PORTS = range(49184, 49216)
-"""libvirt itself takes 49152 to 49215 for migrations, from the lower end, and firewalls let those pass"""
 PARALLEL_ZSTD = 9_004_000
 """the first libvirt that compresses parallel connections (news of 9.4.0)"""
+PORTS = range(49184, 49216)
+"""libvirt itself takes 49152 to 49215 for migrations, from the lower end, and firewalls let those pass"""
 
 
 @dataclass(frozen=True, slots=True)

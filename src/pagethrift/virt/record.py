@@ -10,8 +10,8 @@ from pagethrift.live.live_result import Identity, build_result
 from pagethrift.live.migrate_options import Order
 from pagethrift.live.watch import Watch
 from pagethrift.model.result import MigrationResult, Outcome, ParameterValue
-from pagethrift.virt.ends import Ends, version_text
-from pagethrift.virt.hypervisor import counters_of
+from pagethrift.virt.ends import Ends
+from pagethrift.virt.hypervisor import counters_of, version_text
 from pagethrift.virt.pilot import Pilot
 
 

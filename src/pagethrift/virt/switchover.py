@@ -54,16 +54,16 @@ class Allowing:
 
     def decide(self, facts: StopFacts) -> StopDecision:
         """Return the other's decision, its prediction with libvirt's part."""
-        part_s = LIBVIRT_S + (self._unread_bytes / facts.link_bps if facts.link_bps > 0 else 0.0)
-        left_s = max(facts.downtime_limit_s / 2, facts.downtime_limit_s - part_s)
+        taken_s = LIBVIRT_S + (self._unread_bytes / facts.link_bps if facts.link_bps > 0 else 0.0)
+        left_s = max(facts.downtime_limit_s / 2, facts.downtime_limit_s - taken_s)
         decision = self._decider.decide(replace(facts, downtime_limit_s=left_s))
         predicted_s = decision.predicted_downtime_s
         if predicted_s is None:
             return decision
         reason = decision.reason
         if reason:
-            reason += f", and libvirt takes {part_s * 1000:.0f} ms"
-        return replace(decision, reason=reason, predicted_downtime_s=predicted_s + part_s)
+            reason += f", and libvirt takes {taken_s * 1000:.0f} ms"
+        return replace(decision, reason=reason, predicted_downtime_s=predicted_s + taken_s)
 
 
 class Switchover:

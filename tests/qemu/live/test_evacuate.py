@@ -90,7 +90,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 def test_they_leave_together_and_their_memory_is_equal(host: list[Leaver], folder: Path) -> None:
     together = 0
-    with evacuating(folder, host, options=["--leave-paused"], head={"downtime_limit": "1s"}) as command:
+    with evacuating(folder, host, options=["--leave-paused", *SLOW]) as command:
         while command.process.poll() is None:
             together = max(together, sum(each.migrates() for each in host))
             time.sleep(0.02)

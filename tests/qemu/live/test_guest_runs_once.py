@@ -292,7 +292,7 @@ def test_10_what_a_killed_one_left_is_put_back(pair: Pair) -> None:
     async def run() -> None:
         async with slow_link(pair) as options:
             process = await asyncio.create_subprocess_exec(
-                *command(pair, "--incoming", str(options.incoming_uri), "--json"),
+                *command(pair, "--incoming", str(options.incoming_uri), "--json", "--downtime-limit", "2ms"),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )

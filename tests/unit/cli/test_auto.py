@@ -15,6 +15,7 @@ from pagethrift.errors import UsageError
 from pagethrift.forecast.candidates import candidates
 from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.probe import Probe
+from pagethrift.live.dry_run import QmpGuest
 from pagethrift.live.migrate_options import MigrateOptions, PlainFeatures
 from pagethrift.model.channels import Compress
 from pagethrift.model.forecast import Forecast, Recommendation
@@ -50,7 +51,10 @@ def test_strategy_and_hold_budget_come_from_the_forecast(
     options = replace(OPTIONS, downtime_limit_s=0.5, force_after_s=60.0)
     found = forecasted(options, Asked(auto=True, watch_s=7.0), as_json=True)
     assert asked == [
-        (Probe("/run/vm1.qmp", 7.0), ForecastSettings(125_000_000, downtime_limit_s=0.5, force_after_s=60.0))
+        (
+            Probe(QmpGuest("/run/vm1.qmp"), 7.0),
+            ForecastSettings(125_000_000, downtime_limit_s=0.5, force_after_s=60.0),
+        )
     ]
     assert found.parameters["hold_share"] == 0.5
     assert (found.strategy, found.plain, found.downtime_limit_s) == ("pagethrift", False, 0.5)
@@ -93,9 +97,9 @@ def test_a_forecast_can_be_kept_beside_a_mode_of_your_own(asked: list[Any]) -> N
     found = forecasted(options, Asked(watch_s=5.0))
     assert found.forecast is not None
     assert replace(found, forecast=None) == options
-    assert asked[0][0] == Probe("/run/vm1.qmp", 5.0)
+    assert asked[0][0] == Probe(QmpGuest("/run/vm1.qmp"), 5.0)
     forecasted(OPTIONS, Asked(auto=True))
-    assert asked[1][0] == Probe("/run/vm1.qmp", 20.0)
+    assert asked[1][0] == Probe(QmpGuest("/run/vm1.qmp"), 20.0)
     with pytest.raises(UsageError, match="give one of them"):
         forecasted(OPTIONS, Asked(watch_s=5.0, file=Path("f.json")))
 

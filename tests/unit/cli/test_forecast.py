@@ -13,6 +13,7 @@ from pagethrift.cli import forecast as command
 from pagethrift.errors import UsageError
 from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.probe import Probe
+from pagethrift.live.dry_run import QmpGuest
 from pagethrift.model.forecast import Converges, Cost, Forecast, Recommendation
 from tests.forecasts import forecast, mode
 
@@ -47,8 +48,8 @@ def test_what_is_asked_for(forecaster: Forecaster) -> None:
     assert call("--qmp", "/run/vm1.qmp", *more, "--no-compress").exit_code == 0
     assert call("--trace", "t.parquet").exit_code == 0
     assert forecaster.asked == [
-        (Probe("/run/vm1.qmp", 20.0), ForecastSettings(125_000_000)),
-        (Probe("/run/vm1.qmp", 5.0), ForecastSettings(125_000_000, 0.1, 1.0, 60.0, channels=False)),
+        (Probe(QmpGuest("/run/vm1.qmp"), 20.0), ForecastSettings(125_000_000)),
+        (Probe(QmpGuest("/run/vm1.qmp"), 5.0), ForecastSettings(125_000_000, 0.1, 1.0, 60.0, channels=False)),
         (Path("t.parquet"), ForecastSettings(125_000_000)),
     ]
 

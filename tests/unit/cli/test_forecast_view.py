@@ -6,7 +6,7 @@ import pytest
 
 from pagethrift.cli.forecast_view import Watching, shown
 from pagethrift.forecast.work import Simulated
-from pagethrift.live.recorder import RecordProgress
+from pagethrift.live.recording import RecordProgress
 from tests.forecasts import forecast
 
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from pagethrift.cli import record
 from pagethrift.errors import UsageError
-from pagethrift.live.recorder import RecordOptions, RecordProgress
+from pagethrift.live.dry_run import QmpGuest, Watched
+from pagethrift.live.recording import RecordOptions, RecordProgress
 from pagethrift.trace.format import DeltaSource, Sweep, TraceHeader
 
 HEADER = TraceHeader(
@@ -35,7 +36,8 @@ class Recorder:
         self.header = HEADER
         monkeypatch.setattr(record, "record_live", self)
 
-    async def __call__(self, options: RecordOptions, progress: Show) -> TraceHeader:
+    async def __call__(self, guest: Watched, options: RecordOptions, progress: Show) -> TraceHeader:
+        assert guest == QmpGuest("vm.qmp")
         self.options.append(options)
         options.out.write_bytes(b"abc")
         for look in self.looks:
@@ -69,7 +71,7 @@ def test_what_the_recorder_is_asked_for(
     recorder: Recorder, arguments: tuple[str, ...], changes: dict[str, Any]
 ) -> None:
     assert call(*arguments).exit_code == 0
-    assert recorder.options == [replace(RecordOptions("vm.qmp", Path("t.parquet")), **changes)]
+    assert recorder.options == [replace(RecordOptions(Path("t.parquet")), **changes)]
 
 
 def test_people_read_what_was_recorded_and_warnings(recorder: Recorder) -> None:
@@ -105,7 +107,7 @@ def test_the_first_sweep_is_told_at_once_and_later_ones_every_two_seconds(record
 def test_a_signal_ends_the_recording_early_and_keeps_it(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    async def waits(options: RecordOptions, progress: Show) -> TraceHeader:
+    async def waits(guest: Watched, options: RecordOptions, progress: Show) -> TraceHeader:
         options.out.write_bytes(b"abc")
         os.kill(os.getpid(), number)
         with pytest.raises(asyncio.CancelledError):

@@ -16,7 +16,8 @@ from pagethrift.forecast import probe
 from pagethrift.forecast.core import Subject
 from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.probe import Probe, forecast_guest
-from pagethrift.live.recorder import RecordOptions
+from pagethrift.live.dry_run import QmpGuest, Watched
+from pagethrift.live.recording import RecordOptions
 from pagethrift.model.forecast import Forecast
 from pagethrift.trace.format import TraceHeader
 from pagethrift.trace.synthetic import Load
@@ -33,13 +34,17 @@ class Recorder:
         self.header = replace(made(folder, Load.IDLE).header, recorded_unix_s=5000.0, warnings=("odd",))
         self.trace = folder / "idle.parquet"
         self.options: list[RecordOptions] = []
+        self.guests: list[Watched] = []
         self.waits = asyncio.Event()
         self.ends: Callable[[], TraceHeader] | None = None
         self.subjects: list[Subject] = []
         monkeypatch.setattr(probe, "record", self)
         monkeypatch.setattr(probe, "forecast_trace", self.simulated)
 
-    async def __call__(self, options: RecordOptions, progress: Callable[[Any], None]) -> TraceHeader:
+    async def __call__(
+        self, guest: Watched, options: RecordOptions, progress: Callable[[Any], None]
+    ) -> TraceHeader:
+        self.guests.append(guest)
         self.options.append(options)
         shutil.copy(self.trace, options.out)
         if self.ends is not None:
@@ -63,9 +68,10 @@ def recorder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorder:
 
 
 def test_a_guest_is_recorded_into_a_folder_that_is_gone_afterwards(recorder: Recorder) -> None:
-    assert asyncio.run(forecast_guest(Probe("/run/vm1.qmp", 3.0), SETTINGS)) == forecast()
+    assert asyncio.run(forecast_guest(Probe(QmpGuest("/run/vm1.qmp"), 3.0), SETTINGS)) == forecast()
     (options,) = recorder.options
-    assert (options.source_qmp, options.seconds) == ("/run/vm1.qmp", 3.0)
+    assert (recorder.guests, options.seconds) == ([QmpGuest("/run/vm1.qmp")], 3.0)
+    assert options.idle_counts
     assert not options.out.parent.exists()
     (subject,) = recorder.subjects
     assert (subject.guest, subject.recorded_unix_s, subject.warnings) == ("vm1.qmp", 5000.0, ("odd",))
@@ -83,7 +89,7 @@ def test_a_recording_that_is_broken_off_is_no_forecast(recorder: Recorder, enoug
     recorder.ends = ends
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(forecast_guest(Probe("/run/vm1.qmp"), SETTINGS))
+        task = asyncio.ensure_future(forecast_guest(Probe(QmpGuest("/run/vm1.qmp")), SETTINGS))
         await recorder.waits.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError, match="the guest runs on"):
@@ -100,4 +106,4 @@ def test_other_refusals_stay_what_they_are(recorder: Recorder, monkeypatch: pyte
 
     monkeypatch.setattr(probe, "record", refuses)
     with pytest.raises(UsageError, match="no such socket"):
-        asyncio.run(forecast_guest(Probe("/run/vm1.qmp"), SETTINGS))
+        asyncio.run(forecast_guest(Probe(QmpGuest("/run/vm1.qmp")), SETTINGS))

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 import pytest
 
 from pagethrift.errors import LinkError
-from pagethrift.live.tap import Tap
+from pagethrift.live.tap import SocketTap
 
 
 @pytest.fixture
-def tap() -> Iterator[Tap]:
-    made = Tap()
+def tap() -> Iterator[SocketTap]:
+    made = SocketTap()
     yield made
     made.close()
 
 
-def test_no_byte_is_lost_to_a_timeout(tap: Tap) -> None:
+def test_no_byte_is_lost_to_a_timeout(tap: SocketTap) -> None:
     """Bytes that come just when the reader gives up belong to the next read."""
     wanted = random.Random(1).randbytes(2000)
     timeout_s = 0.001
@@ -45,7 +45,7 @@ def test_no_byte_is_lost_to_a_timeout(tap: Tap) -> None:
     writer.join()
 
 
-def test_nothing_in_time_and_a_closed_end(tap: Tap) -> None:
+def test_nothing_in_time_and_a_closed_end(tap: SocketTap) -> None:
     async def read() -> None:
         room = memoryview(bytearray(8))
         assert await tap.read_into(room, 0.01) == 0
