@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +56,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecursionError,
     ) as error:  # ValueError: also a number of more digits than Python reads
         raise UsageError(f"{path} is not TOML: {error}") from error
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Put the file's name before what this block finds wrong in its content."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error

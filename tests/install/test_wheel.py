@@ -70,7 +70,10 @@ def sdist(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("pagethrift-*.tar.gz"))
 
 
-@pytest.fixture(scope="module", params=PYTHONS)
+@pytest.fixture(
+    scope="module",
+    params=[PYTHONS[0], *(pytest.param(version, marks=pytest.mark.long) for version in PYTHONS[1:])],
+)
 def folder(request: pytest.FixtureRequest, sdist: Path) -> Iterator[Path]:
     """An environment with the lock's versions of what pagethrift needs, and its wheel beside it."""
     python = interpreter(request.param)

@@ -31,11 +31,10 @@ EXACT: TinyGuest = mixed(region_pages=2048, writes_per_s=3000)
 """takes each page out of the TLB before it writes, so that QEMU 7.2 loses no mark; 12 MB/s at most"""
 LINUX_WORDS = (
     "console=ttyS0 quiet panic=-1 nokaslr mitigations=off transparent_hugepage=never pt.memory=32 pt.clear=1"
-    f" pt.activity={RANDOM_WRITER}"
 )
 LINUX_BOOT = f"""<kernel>/run/images/{{kernel}}</kernel>
     <initrd>/run/images/{{initrd}}</initrd>
-    <cmdline>{LINUX_WORDS}</cmdline>"""
+    <cmdline>{LINUX_WORDS} pt.activity={{activity}}</cmdline>"""
 EXACT_BOOT = "<kernel>/run/images/exact</kernel>"
 END_S = 90.0
 
@@ -85,6 +84,7 @@ class Guest:
         self.lab = lab
         self.here = lab.a
         self._exact = False
+        self._activity = ""
         self._monitor: Qmp | None = None
 
     @property
@@ -98,17 +98,18 @@ class Guest:
         assert self._monitor is not None
         return self._monitor
 
-    def run(self, exact: bool = False) -> None:
+    def run(self, exact: bool = False, activity: str = RANDOM_WRITER) -> None:
         """Make sure that the guest runs at exactly one host; boot it anew if need be.
 
-        ``exact``: where QEMU loses dirty marks of a Linux guest, the guest is EXACT.
+        ``exact``: where QEMU loses dirty marks of a Linux guest, the guest is EXACT. ``activity``: what a
+        Linux guest does.
         """
         exact = exact and self.lab.loses_marks
         states = {host: host.state() for host in (self.lab.a, self.lab.b)}
-        if sorted(states.values()) == ["", "running"] and exact == self._exact:
+        if sorted(states.values()) == ["", "running"] and (exact, activity) == (self._exact, self._activity):
             return
         self.end()
-        self.here, self._exact = self.lab.a, exact
+        self.here, self._exact, self._activity = self.lab.a, exact, activity
         text = Path(__file__).with_name("guest.xml").read_text().replace("@BOOT@", self._boot())
         self.here.path("/run/guest/domain").write_text(text)
         self.here.virsh("create", "/run/guest/domain")
@@ -193,7 +194,9 @@ class Guest:
         """Return the lines of the domain's XML that say what it boots."""
         if not self._exact:
             image = self.lab.image
-            return LINUX_BOOT.format(kernel=image.kernel.name, initrd=image.initramfs.name)
+            return LINUX_BOOT.format(
+                kernel=image.kernel.name, initrd=image.initramfs.name, activity=self._activity
+            )
         for host in (self.lab.a, self.lab.b):
             EXACT.write(host.path("/run/images/exact"))
         return EXACT_BOOT

@@ -26,7 +26,7 @@ from pagethrift.errors import GuestError, LinkError, UsageError
 from pagethrift.evacuation.outline import Outline, outline
 from pagethrift.evacuation.plan import Plan, read_plan
 from pagethrift.evacuation.planner import BASELINES, PLANNED
-from pagethrift.given_file import read_toml
+from pagethrift.given_file import named, read_toml
 from pagethrift.whole_file import check_folder, write_text
 
 app = typer.Typer(add_completion=False)
@@ -81,7 +81,10 @@ def evacuate(
         raise UsageError("--go only tells the evacuation that runs; leave the other options out")
     if order not in (PLANNED, *BASELINES):
         raise UsageError(f"--order {order}: choose one of {', '.join((PLANNED, *BASELINES))}")
-    asked, file = read_plan(read_toml(plan)), StateFile(plan)
+    data = read_toml(plan)
+    with named(plan):
+        asked = read_plan(data)
+    file = StateFile(plan)
     if go:
         file.tell_go()
         typer.echo(json_library.dumps({"told": True}) if json else "told to go")
@@ -101,8 +104,16 @@ async def _evacuate(
     state = _again(state, plan, folder)
     if state.went_unix_s is not None:  # a killed one was told to go before
         plan = replace(plan, prestage=None)
+    fresh = {each.name for each in plan.guests if each.name not in state.guests}
     await resumed(plan, state)
-    still = [each for each in plan.guests if state.guests[each.name].stage in (Stage.WAITING, Stage.ON_WAY)]
+    planned_too = {Stage.WAITING, Stage.ON_WAY}
+    still = [each for each in plan.guests if state.guests[each.name].stage in planned_too]
+    if dry_run:  # a guest that nobody could ask, and that was never begun, is planned for as if it ran here
+        still = [
+            each
+            for each in plan.guests
+            if each in still or (each.name in fresh and state.guests[each.name].stage is Stage.IN_DOUBT)
+        ]
     on_way = [name for name, each in state.guests.items() if each.stage is Stage.ON_WAY]
     known = await know(plan, still, on_way, folder, path.parent, time.time(), complain)
     now_s, began_s = time.time(), state.began_unix_s

@@ -98,7 +98,8 @@ def _refused(error: BaseException, command: str) -> str:
         if message:
             print(message, file=sys.stderr)
         return ""
-    name = f"pagethrift {command}".strip()
+    context = getattr(error, "ctx", None)
+    name = context.command_path if context is not None and command else f"pagethrift {command}".strip()
     return f"{one_line(message, _LONGEST_LINE - 60).rstrip('.')}; see {name} --help"
 
 

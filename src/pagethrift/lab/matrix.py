@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.given_file import read_toml
+from pagethrift.given_file import named, read_toml
 from pagethrift.lab.scenario import MOST_REPETITIONS, Scenario, parse_mode, parse_qemu, read_scenario
 from pagethrift.toml_table import TomlTable
 from pagethrift.units import parse_bandwidth, parse_seconds
@@ -23,10 +23,8 @@ def read_compared(path: Path) -> list[Scenario]:
     data = read_toml(path)
     if "scenarios" not in data:
         return [read_scenario(path)]
-    try:
+    with named(path):
         return _matrix(data, path.parent)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def _matrix(data: Mapping[str, Any], folder: Path) -> list[Scenario]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pagethrift.errors import UsageError
-from pagethrift.given_file import read_toml
+from pagethrift.given_file import named, read_toml
 from pagethrift.lab.guest.machine import ACTIVITIES, DISKS_ON, GuestSpec
 from pagethrift.lab.guest.packages import QemuSeries
 from pagethrift.lab.link.spec import LinkSpec, read_link
@@ -169,10 +169,8 @@ def _channels(mode: str, text: str) -> str:
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario file. Raises UsageError that names the file and the key."""
     data = read_toml(path)
-    try:
+    with named(path):
         return parse_scenario(data, path.stem)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def parse_scenario(data: Mapping[str, Any], name: str) -> Scenario:

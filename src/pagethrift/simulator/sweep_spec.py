@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.errors import UsageError
-from pagethrift.given_file import read_toml
+from pagethrift.given_file import named, read_toml
 from pagethrift.kernels.machine_code import source_digest
 from pagethrift.model.channels import CHANNELS, WINDOW_LOG, Compress, parse_window
 from pagethrift.model.defaults import DOWNTIME_LIMIT_S
@@ -86,10 +86,9 @@ def read_spec(path: Path) -> list[Cell]:
     """Read a specification and return its cells, each once. Raises UsageError."""
     data = read_toml(path)
     try:
-        found = itertools.islice(_cells(data, path.parent), MOST_CELLS + 1)
-        cells = list(dict.fromkeys(found))
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        with named(path):
+            found = itertools.islice(_cells(data, path.parent), MOST_CELLS + 1)
+            cells = list(dict.fromkeys(found))
     except KeyError as error:
         raise UsageError(f"{path}: {error} is missing") from error
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:

@@ -20,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.qemu.live.pair import Pair
 from tests.qemu.live.trial import Trial, trial
 
+pytestmark = pytest.mark.one_qemu
+
 WAIT_S = 30.0
 LIMIT_S = 0.002
 

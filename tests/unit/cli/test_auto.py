@@ -101,7 +101,8 @@ def test_a_forecast_can_be_kept_beside_a_mode_of_your_own(asked: list[Any]) -> N
     forecasted(OPTIONS, Asked(auto=True))
     assert asked[1][0] == Probe(QmpGuest("/run/vm1.qmp"), 20.0)
     with pytest.raises(UsageError, match="give one of them"):
-        forecasted(OPTIONS, Asked(watch_s=5.0, file=Path("f.json")))
+        Asked.of(False, "5s", Path("f.json"))
+    assert Asked.of(True, "5s", None) == Asked(auto=True, watch_s=5.0)
 
 
 def test_a_forecast_from_a_file(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +144,10 @@ def test_only_what_can_be_had_is_forecast(tmp_path: Path) -> None:
     assert settings_for(replace(OPTIONS, destination_qmp=None, channels=2)).channels
     assert settings_for(replace(OPTIONS, tls_folder=tmp_path)).relayed
     assert not settings_for(OPTIONS).relayed
+
+
+def test_a_domains_forecast_is_for_libvirt(asked: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    path.write_text(replace(forecast(mode("plain")), libvirt=True).to_json())
+    with pytest.raises(UsageError, match="pagethrift libvirt migrate takes it"):
+        forecasted(OPTIONS, Asked(file=path))

@@ -119,6 +119,7 @@ def test_a_traceback_is_shown_to_who_asks(
     ("arguments", "said"),
     [
         (("relay",), "Missing option '--connect'; see pagethrift relay --help"),
+        (("libvirt", "migrate", "--no-such"), "see pagethrift libvirt migrate --help"),
         (("inspect", "--none"), "No such option: --none"),
         (("simulate", "x", "--seed", "many"), "Invalid value for '--seed': "),
         (("nothing",), "No such command 'nothing'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,35 @@ def test_others_are_watched_once(tmp_path: Path, watched: list[list[str]]) -> No
     (call,) = watched
     assert call[3:] == [
         "forecast", "--qmp=/a", "--bandwidth=125000000B/s", "--downtime-limit=0.300000s", "--seconds=5.000s",
-        f"--out={tmp_path}/a.forecast.json", f"--plot={tmp_path}/a.forecast.svg",
+        f"--out={tmp_path}/a.forecast.json", "--curve", f"--plot={tmp_path}/a.forecast.svg",
     ]  # fmt: skip
     assert known(tmp_path, guest()) == first
     assert len(watched) == 1
     known(tmp_path, guest(), now_s=1e10)
     assert len(watched) == 2, "it had expired"
+
+
+def test_without_the_library_no_picture_is_asked_for(
+    tmp_path: Path, watched: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecasts, "find_spec", lambda _: None)
+    known(tmp_path, guest())
+    assert watched[0][-1] == "--curve"
+
+
+def test_a_domain_is_watched_by_libvirt_and_gets_its_options(
+    tmp_path: Path, watched: list[list[str]]
+) -> None:
+    domain = Guest("a", "", domain="vm", desturi="qemu:///x", connect="qemu:///session")
+    known(tmp_path, domain)
+    assert watched[0][4:6] == ["--domain=vm", "--connect=qemu:///session"]
+    (tmp_path / "b.json").write_text(json.dumps({**forecast(), "libvirt": True}))
+    found = known(tmp_path, replace(domain, forecast=Path("b.json")))["a"]
+    assert found.options == ("--strategy", "pagethrift", "--compress", "off")
+    assert "is of no" not in found.warning
+    found = known(tmp_path, guest(forecast=Path("b.json")))["a"]
+    assert found.options == ()
+    assert "is of no qmp" in found.warning
 
 
 def test_who_is_on_its_way_is_not_watched(tmp_path: Path, watched: list[list[str]]) -> None:
@@ -112,7 +136,7 @@ def test_options_of_migrate_are_not_given_to_libvirt(tmp_path: Path, watched: li
     domain = Guest("a", "", domain="a", desturi="qemu:///x", forecast=Path("a.json"))
     found = known(tmp_path, domain)["a"]
     assert found.options == ()
-    assert "its forecast is for --strategy pagethrift --compress off" in found.warning
+    assert "its forecast, for --strategy pagethrift --compress off, is of no domain" in found.warning
 
 
 def test_warnings(tmp_path: Path) -> None:

@@ -80,10 +80,6 @@ def test_every_key() -> None:
         (HEAD + GUEST + 'desturi = "qemu:///x"\n', "desturi is for domain"),
         (HEAD + DOMAIN + 'incoming = "tcp:0:1"\n', "are for qmp, not for domain"),
         (HEAD + DOMAIN.replace('"vm2"\ndesturi', '"--all"\ndesturi'), "do not begin with -"),
-        (
-            HEAD + DOMAIN.replace('forecast = "vm2.json"\n', ""),
-            "a libvirt domain cannot be watched from here",
-        ),
         (HEAD + GUEST + 'options = ["--qmp=/x"]\n', "options: --qmp is not for this place"),
         (HEAD + GUEST + "options = [3]\n", "guest[0].options must be texts in quotes"),
         (HEAD + GUEST + 'memory = "1GiB"\n', "memory and dirty_rate belong together"),

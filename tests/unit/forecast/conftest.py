@@ -16,8 +16,8 @@ LIKELY = ("pagethrift", "pagethrift, plain pages", "plain", "xbzrle:64MiB", "aut
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let forecasts simulate the likely modes only, three times each."""
 
-    def chosen(written_pages: int, channels: bool = True, relayed: bool = False) -> list[Candidate]:
-        found = candidates(written_pages, channels, relayed)
+    def chosen(written_pages: int, *more: bool) -> list[Candidate]:
+        found = candidates(written_pages, *more)
         return [replace(each, draws=3) for each in found if each.name in LIKELY]
 
     monkeypatch.setattr(core, "candidates", chosen)
