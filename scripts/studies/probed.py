@@ -1,9 +1,9 @@
-"""``python -m scripts.studies.probed RESULTS...``: what clients notice while a guest is watched for a forecast.
+"""``python -m scripts.studies.probed RESULTS...``: what clients notice while a guest is watched.
 
-RESULTS are folders or archives of lab runs with forecasts (the modes ``auto`` and ``MODE+forecast``). Before: from
-the load's first half second on. Watched: while QEMU's dirty log was on. Simulated: after that, until the migration
-begins. Rates are means, latencies medians over the client's intervals of 0.1 s; each is the median over the runs of
-a scenario.
+RESULTS are folders or archives of lab runs with forecasts (the modes ``auto`` and ``MODE+forecast``). Before:
+from the load's first half second on. Watched: while QEMU's dirty log was on. Simulated: after that, until the
+migration begins. Rates are means, latencies medians over the client's intervals of 0.1 s; each is the median
+over the runs of a scenario.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def windows(result: RunResult) -> dict[str, tuple[float, float]] | None:
     simulated_s = watched_s + forecast.cost.logged_s
     moved_s = result.migration.began_unix_s + ahead_s
     edges = (client["began_s"] + FIRST_S, watched_s, simulated_s, moved_s)
-    return dict(zip(PARTS, zip(edges, edges[1:], strict=False), strict=True))
+    return dict(zip(PARTS, pairwise(edges), strict=True))
 
 
 def seen(series: Mapping[str, Any], window: tuple[float, float]) -> tuple[float, float, float] | None:

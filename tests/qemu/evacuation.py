@@ -87,9 +87,29 @@ class Asked:
     guests: int
     deadline_s: float
     at_once: int
-    forecasts: str
-    """"stated" in the plan, or by "forecast" (pagethrift forecast watches each guest first)"""
+    forecasts: tuple[Path, ...]
+    """of the guests, made by `pagethrift forecast`; empty: the plan states memory and dirty rate"""
     options: tuple[str, ...]
+
+
+def forecast(binary: QemuLike, count: int, seconds: float, folder: Path) -> tuple[Path, ...]:
+    """Watch every guest once, all of them running, and return the forecasts' files."""
+    kinds = [KINDS[number % len(KINDS)] for number in range(count)]
+    with contextlib.ExitStack() as stack:
+        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pe")))
+        named = {f"g{number}": each.guest() for number, each in enumerate(kinds)}
+        there = stack.enter_context(
+            leavers(binary, binary, named, room, lambda number: f"unix:{room}/link{number}", RAM_BYTES)
+        )
+        for each in there:
+            assert isinstance(each.keys, dict)
+            argv = [
+                sys.executable, "-m", "pagethrift", "forecast", "--qmp", each.keys["qmp"], "--curve",
+                "--bandwidth", f"{LINK_BPS}B/s", "--downtime-limit", f"{LIMIT_S:g}s",
+                "--seconds", f"{seconds:g}s", "--out", str(folder / f"{each.name}.json"),
+            ]  # fmt: skip
+            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=END_S)
+        return tuple(folder / f"{each.name}.json" for each in there)
 
 
 def evacuated(binary: QemuLike, asked: Asked, order: str) -> dict[str, Any]:
@@ -153,12 +173,13 @@ def _look(each: Leaver, kind: Kind, record: Mapping[str, Any]) -> None:
 def _plan(path: Path, there: Sequence[Leaver], kinds: Sequence[Kind], asked: Asked) -> Path:
     head = {
         "bandwidth": f"{PAYLOAD_BPS}B/s", "deadline": f"{asked.deadline_s:g}s", "concurrency": asked.at_once,
-        "downtime_limit": f"{LIMIT_S * 1000:g}ms", "watch": "5s",
-        "start": f"{START_S:g}s",
+        "downtime_limit": f"{LIMIT_S * 1000:g}ms", "start": f"{START_S:g}s",
     }  # fmt: skip
-    for each, kind in zip(there, kinds, strict=True):
+    for number, (each, kind) in enumerate(zip(there, kinds, strict=True)):
         assert isinstance(each.keys, dict)
-        if asked.forecasts == "stated":
+        if asked.forecasts:
+            each.keys.update(forecast=str(asked.forecasts[number]))
+        else:
             each.keys.update(memory=f"{kind.memory_bytes}B", dirty_rate=f"{kind.dirty_bps}B/s")
         if asked.options:
             each.keys.update(options=list(asked.options))
@@ -179,7 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--deadline", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--at-once", type=int, default=None, help="default: as many as there are guests")
     parser.add_argument("--orders", default=",".join((PLANNED, *BASELINES)), help="with commas between")
-    parser.add_argument("--forecasts", choices=("stated", "forecast"), default="stated")
+    parser.add_argument(
+        "--watch", type=float, default=0.0, metavar="SECONDS",
+        help="plan by forecasts, for which each guest is watched so long, once; default: by stated rates",
+    )  # fmt: skip
     parser.add_argument(
         "--option",
         action="append",
@@ -189,14 +213,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--qemu", choices=get_args(QemuSeries), default="10.0")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(arguments)
-    asked = Asked(
-        given.guests, given.deadline, given.at_once or given.guests, given.forecasts, tuple(given.option)
-    )
     binary, orders = qemu(given.qemu), given.orders.split(",")
+    made: tuple[Path, ...] = ()
+    if given.watch:
+        folder = given.out.with_suffix(".forecasts")
+        folder.mkdir(parents=True, exist_ok=True)
+        made = forecast(binary, given.guests, given.watch, folder.absolute())
+    asked = Asked(given.guests, given.deadline, given.at_once or given.guests, made, tuple(given.option))
     document: dict[str, Any] = {
         "kind": "pagethrift-evacuation-series", "version": 1, "qemu": binary.version, "guests": asked.guests,
         "ram_bytes": RAM_BYTES, "link_bps": LINK_BPS, "limit_s": LIMIT_S, "deadline_s": asked.deadline_s,
-        "at_once": asked.at_once, "forecasts": asked.forecasts, "options": list(asked.options), "runs": [],
+        "at_once": asked.at_once, "watch_s": given.watch, "options": list(asked.options), "runs": [],
     }  # fmt: skip
     for number in range(given.runs):
         shift = number % len(orders)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +14,7 @@ from pagethrift.errors import VirtError
 from pagethrift.live import chosen
 from pagethrift.model.facts import StopDecision, StopFacts
 from pagethrift.model.result import Outcome
-from pagethrift.virt.attach import AttachOptions, Steered, attach
+from pagethrift.virt.attach import LOOK_S, AttachOptions, Steered, _meet, attach
 from tests.unit.virt.fakes import SOURCE, FakeDomain, FakeLibvirt, FakeRelay, LibvirtError, moves
 from tests.unit.virt.test_migrate import InRound, downtimes
 
@@ -105,3 +107,37 @@ def test_when_steering_fails_the_other_clients_downtime_is_given_back_at_once(
     (one,), _ = steered(world, monkeypatch, 2, planner=Broken(2))
     assert seen == [300]
     assert one.result is not None
+
+
+class Begun:
+    """One of several domains that an active list has."""
+
+    def __init__(self, uuid: str) -> None:
+        self.uuid = uuid
+        self.moves = True
+
+    async def migrates(self) -> bool:
+        return self.moves
+
+
+def test_of_two_that_begin_together_none_is_taken_for_the_other() -> None:
+    one, other = Begun("1"), Begun("2")
+
+    async def active() -> list[Begun]:
+        return [one, other]
+
+    async def run() -> tuple[bool, Any]:
+        begun: asyncio.Queue[str] = asyncio.Queue()
+        for each in (one, other):
+            begun.put_nowait(each.uuid)
+        relay = SimpleNamespace(failed=False, ended=False, status=SimpleNamespace(in_bytes=1))
+        source: Any = SimpleNamespace(active=active)
+        meeting = asyncio.create_task(_meet(source, cast(Any, relay), begun, asyncio.Event()))
+        await asyncio.sleep(3 * LOOK_S)
+        undecided = not meeting.done()
+        other.moves = False
+        return undecided, await asyncio.wait_for(meeting, 10)
+
+    undecided, met = asyncio.run(run())
+    assert undecided
+    assert met is one
