@@ -28,8 +28,8 @@ class Guests:
     sent_bytes: F64
     downtime_s: F64
     converges: Bools
-    used_bytes: F64
-    """one pass over the memory"""
+    first_bytes: F64
+    """of the first pass"""
     timeout_s: F64
     """after which the manager gives the migration up"""
 
@@ -84,7 +84,7 @@ def _drain(
     sent_bytes: F64,
     downtime_s: F64,
     converges: Bools,
-    used_bytes: F64,
+    first_bytes: F64,
     timeout_s: F64,
     a_host: int,
     a_group: int,
@@ -152,7 +152,10 @@ def _drain(
             elif stall_limit_s > 0:
                 rate_bps = _between(sent_bytes[i], level) / whole_s
                 step_s = min(
-                    step_s, max(0.0, used_bytes[i] - sent[i]) / rate_bps + stall_limit_s - stalled_s[i]
+                    step_s,
+                    max(0.0, _between(first_bytes[i], level) - sent[i]) / rate_bps
+                    + stall_limit_s
+                    - stalled_s[i],
                 )
         step_s = max(0.0, step_s)
         now_s += step_s
@@ -170,7 +173,7 @@ def _drain(
                 progress[i] += step_s / whole_s
                 due = progress[i] >= 1.0 - EPSILON
             else:
-                before_s = max(0.0, used_bytes[i] - sent[i]) / rate_bps
+                before_s = max(0.0, _between(first_bytes[i], level) - sent[i]) / rate_bps
                 stalled_s[i] += max(0.0, step_s - before_s)
             sent[i] += rate_bps * step_s
             given_up = begun_s[i] + timeout_s[i] - now_s <= EPSILON * max(1.0, now_s) or (
@@ -203,7 +206,7 @@ def drain(guests: Guests, migrations: I64, limits: Limits) -> Drained:
     )
     _drain(
         guests.host, int(guests.host[-1]) + 1 if count else 0, migrations, guests.total_s, guests.sent_bytes,
-        guests.downtime_s, guests.converges, guests.used_bytes, guests.timeout_s, limits.a_host,
+        guests.downtime_s, guests.converges, guests.first_bytes, guests.timeout_s, limits.a_host,
         limits.a_group, limits.hosts_at_once, limits.stall_s, result.begun_s, result.ended_s,
         result.sent_bytes, result.downtime_s, result.forced,
     )  # fmt: skip

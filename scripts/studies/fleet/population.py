@@ -38,7 +38,7 @@ def draw(spec: Spec, traces: tuple[TraceFacts, ...], number: int, part: int, cou
     shares = common.dirichlet(spec.concentration * np.array([share for _, share in spec.classes]))
     pace_shares = common.dirichlet(spec.concentration * np.array(spec.pace_shares))
     exponent = spec.exponents[number % len(spec.exponents)]
-    rng = np.random.default_rng([spec.seed, number, part])
+    rng = np.random.default_rng([spec.seed, number, 1 + part])
     counts = np.array([each for _, each in spec.sizes], np.float64)
     memory = rng.choice([size for size, _ in spec.sizes], count, p=counts / counts.sum())
     trace = rng.choice(len(shares), count, p=shares)
@@ -48,9 +48,11 @@ def draw(spec: Spec, traces: tuple[TraceFacts, ...], number: int, part: int, cou
     trace_used = np.array([each.used_bytes for each in traces], np.float64)[trace]
     trace_dirty = np.array([each.dirty_bps for each in traces])[trace]
     dirty = trace_dirty * pace * (memory * GIB / ram) ** exponent
-    speed = dirty / trace_dirty * trace_used / used
+    sizes = np.array(spec.used_gib)
+    size = _nearest(used / GIB, sizes)
+    speed = dirty / trace_dirty * trace_used / (sizes[size] * GIB)
     return Population(
-        memory, used, trace, dirty, _nearest(used / GIB, np.array(spec.used_gib)),
+        memory, used, trace, dirty, size,
         _one_of_two(speed, np.array(spec.speeds), rng), _placed(memory, spec.host_memory),
     )  # fmt: skip
 
@@ -66,7 +68,7 @@ def guests(
     timeout_s = manager.timeout + manager.timeout_a_gib * counted_gib
     return Guests(
         population.host, table.total_s[at] * ratio + zero_s, table.sent_bytes[at] * ratio,
-        table.downtime_s[at], table.converges[at], population.used_bytes, timeout_s,
+        table.downtime_s[at], table.converges[at], table.first_bytes[at] * ratio, timeout_s,
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--guests", type=int, default=100_000, help="in each draw (default: 100000)")
     parser.add_argument("--draws", type=int, default=10, help="(default: 10)")
-    parser.add_argument("--each", type=int, default=20, help="sample each so many cells (default: 20)")
+    parser.add_argument("--each", type=int, default=19, help="sample each so many cells (default: 19)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="(default: 1 2)")
     parser.add_argument("--repeats", type=int, default=3, help="(default: 3)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="e.g. docs/results/fleet-scaling.json")

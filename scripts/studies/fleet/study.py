@@ -118,7 +118,7 @@ def summed(population: Population, drained: Drained, limit_s: float) -> Sums:
     return Sums(
         guests=len(population.host),
         forced=int(drained.forced.sum()),
-        over_guests=int((over_s > 0).sum()),
+        over_guests=int((drained.forced | (over_s > 0)).sum()),
         over_s=float(over_s.sum()),
         own_over_s=float(over_s[~drained.forced].sum()),
         sent_bytes=float(drained.sent_bytes.sum()),

@@ -76,7 +76,7 @@ def _cell(spec: Spec, traces: tuple[TraceFacts, ...], index: tuple[int, ...]) ->
     trace = traces[index[0]]
     scale = max(1.0, spec.used_gib[index[1]] * GIB / trace.used_bytes)
     strategy = STRATEGIES[index[4]]
-    bps = spec.link_bps(index[3]) / spec.migrations[index[5]]
+    bps = share_bps = spec.link_bps(index[3]) / spec.migrations[index[5]]
     parameters: tuple[tuple[str, float], ...] = ()
     if strategy == "multifd-zstd":
         bps = zstd_bps(bps, trace.zstd_share)
@@ -96,7 +96,7 @@ def _cell(spec: Spec, traces: tuple[TraceFacts, ...], index: tuple[int, ...]) ->
         downtime_limit_s=spec.downtime_limit_s,
         as_live=False,
         seed=0,
-        force_after_s=spec.passes * trace.used_bytes * scale / min(bps, SOURCE_BPS),
+        force_after_s=spec.passes * trace.used_bytes * scale / min(share_bps, bps, SOURCE_BPS),
         give_up_s=1e9,
         compress=Compress.AUTO if compresses else Compress.OFF,
         channels=CHANNELS if compresses else 0,
@@ -121,6 +121,8 @@ class Table:
     total_s: F64
     sent_bytes: F64
     """of the guest, not of the trace"""
+    first_bytes: F64
+    """those of the first pass"""
     downtime_s: F64
     converges: Bools
 
@@ -128,7 +130,9 @@ class Table:
 @lru_cache(maxsize=2)
 def load(results: str, spec: Spec, traces: tuple[TraceFacts, ...]) -> Table:
     """Read the table from the results of its sweep; each worker reads it once."""
-    columns = ["key", "total_time_s", "transferred_bytes", "downtime_s", "converged"]
+    columns = [
+        "key", "total_time_s", "transferred_bytes", "first_round_bytes", "downtime_s", "converged",
+    ]  # fmt: skip
     rows = {row["key"]: row for row in pq.read_table(results, columns=columns).to_pylist()}
     ordered = [(cell, rows[cell.key]) for cell in cells(spec, traces)]
     axes = shape(spec)
@@ -139,10 +143,13 @@ def load(results: str, spec: Spec, traces: tuple[TraceFacts, ...]) -> Table:
     sent = shaped([row["transferred_bytes"] * cell.scale for cell, row in ordered])
     shares = np.array([trace.zstd_share for trace in traces])
     zstd = STRATEGIES.index("multifd-zstd")
-    sent[:, :, :, :, zstd] *= shares[:, None, None, None, None]
+    first = shaped([row["first_round_bytes"] * cell.scale for cell, row in ordered])
+    for each in (sent, first):
+        each[:, :, :, :, zstd] *= shares[:, None, None, None, None]
     return Table(
         shaped([row["total_time_s"] for _, row in ordered]),
         sent,
+        first,
         shaped([row["downtime_s"] for _, row in ordered]),
         shaped([float(row["converged"]) for _, row in ordered]) > 0,
     )

@@ -80,6 +80,11 @@ class SimulateOptions:
     """how many pages of the guest each page with content of the trace stands for. The link's bandwidth and
     the bytes of the result are the guest's divided by this; rates and buffers of hosts are divided here"""
 
+    @property
+    def scaled_chunk_pages(self) -> int:
+        """Pages of the trace whose dirty log is cleared at once; 0: all of it."""
+        return max(1, round(self.chunk_pages / self.scale)) if self.chunk_pages else 0
+
     def check(self) -> None:
         """Raise UsageError for impossible options."""
         self.link.check()

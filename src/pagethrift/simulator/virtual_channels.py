@@ -65,6 +65,7 @@ class VirtualChannels:
             trace.written_zstd_share or quiet
         )
         self._near_share = near_share
+        self._scale = scale
         self._packet_pages = max(1, round(PACKET_PAGES / scale))
         self._header_bytes = -(-HEADER_BYTES * self._packet_pages // PACKET_PAGES)
         self._window_log = settings.window_log
@@ -128,8 +129,9 @@ class VirtualChannels:
         return jobs
 
     def _window_pages(self) -> int:
-        log = min(self._window_log, QUICK_WINDOW_LOG) if self._quick else self._window_log
-        return (1 << log) // PAGE_BYTES
+        whole = (1 << self._window_log) // PAGE_BYTES
+        quick = max(1, int((1 << QUICK_WINDOW_LOG) / self._scale) // PAGE_BYTES)
+        return min(whole, quick) if self._quick else whole
 
     def _begin_frames(self) -> None:
         """Forget what the channels carried: live, a channel's next packet ends its frame."""

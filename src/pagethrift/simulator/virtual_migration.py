@@ -83,7 +83,7 @@ class _Migration:
         self.guest.run(options.warm_up_s)
         self.left_out = self._left_out()
         watched = self._watch()
-        self.source = VirtualSource(self.guest, self.left_out, options.chunk_pages)
+        self.source = VirtualSource(self.guest, self.left_out, options.scaled_chunk_pages)
         channels = options.channel_settings(strategy)
         self.relay = VirtualRelay(
             strategy, self.guest, self.source.bitmap, self.as_defined, self._models(),
@@ -283,14 +283,18 @@ class _Migration:
 
     def _moment(self, last: bool) -> Moment:
         return Moment(
-            self.now_s, self.rounds.current, self.link.rate_bps(self.now_s), self.options.downtime_limit_s,
+            self.now_s, self.rounds.current, self._seen_bps(), self.options.downtime_limit_s,
             last or self.go_s is not None,
         )  # fmt: skip
+
+    def _seen_bps(self) -> float:
+        """Return the rate that a relay takes for the link's: it never fills one that is faster than QEMU."""
+        return min(self.link.rate_bps(self.now_s), self.options.source_bps / self.options.scale)
 
     def _facts(self) -> StopFacts:
         relay, decides = self.relay, self.strategy.qemu_decides
         counters = relay.counters
-        rate_bps = self.qemu.rate_bps if decides else self.link.rate_bps(self.now_s)
+        rate_bps = self.qemu.rate_bps if decides else self._seen_bps()
         totals = relay.totals
         return StopFacts(
             now_s=self.now_s,
