@@ -112,7 +112,8 @@ async def _evacuate(
         still = [
             each
             for each in plan.guests
-            if each in still or (each.name in fresh and state.guests[each.name].stage is Stage.IN_DOUBT)
+            if each in still
+            or (each.name in fresh and each.known and state.guests[each.name].stage is Stage.IN_DOUBT)
         ]
     on_way = [name for name, each in state.guests.items() if each.stage is Stage.ON_WAY]
     known = await know(plan, still, on_way, folder, path.parent, time.time(), complain)

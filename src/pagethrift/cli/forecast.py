@@ -31,7 +31,8 @@ PICTURES = (".svg", ".png", ".html")
 
 @app.command(
     epilog="Example: pagethrift forecast --qmp /run/vm1.qmp --bandwidth 1Gbit --downtime-limit 300ms\n\n"
-    "Exit codes: 0 forecast, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 130 interrupted."
+    "Exit codes: 0 forecast, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 10 libvirt refused,"
+    " 130 interrupted."
 )
 def forecast(
     bandwidth: Annotated[str, typer.Option(help="The rate of the link, e.g. 1Gbit.")],

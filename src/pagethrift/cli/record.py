@@ -30,7 +30,8 @@ LINE_S = 2.0
 
 @app.command(
     epilog="Example: pagethrift record --qmp /run/vm1.qmp --out vm1.trace.parquet --seconds 60s\n\n"
-    "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 130 interrupted."
+    "Exit codes: 0 recorded, 2 usage, 3 stream, 4 the socket broke, 5 QEMU refused, 10 libvirt refused,"
+    " 130 interrupted."
 )
 def record(
     out: Annotated[Path, typer.Option(help="Write the trace to this file.", metavar="FILE")],

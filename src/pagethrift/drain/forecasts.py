@@ -18,6 +18,8 @@ from pagethrift.given_file import read_json
 
 DRAWING = ("matplotlib", "markupsafe")
 """of the extra `report`"""
+END_S = 90.0
+"""for a forecast to put a guest back as it was; libvirt may be slow to answer"""
 GRACE_S = 600.0
 """for simulating what was watched; then a forecast is given up"""
 
@@ -134,7 +136,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
         try:
-            async with asyncio.timeout(30.0):
+            async with asyncio.timeout(END_S):
                 await wait()
         except TimeoutError:
             process.kill()

@@ -35,16 +35,19 @@ class Foretold:
 def foretold(data: Any, mode: str = "") -> Foretold:
     """Read a forecast; ``mode``: by name, default the recommended one. Raises UsageError.
 
-    Where no mode is recommended, the first that is listed is taken, as one that does not converge.
+    Where no mode is recommended, the first that could be is taken, as one that does not converge.
     """
     try:
         if data["schema"] != SCHEMA:
             raise UsageError(f"not a forecast: its schema is {data['schema']!r}")
         modes = {str(each["name"]): each for each in data["modes"]}
-        name = mode or str(data["recommendation"]["name"]) or next(iter(modes))
+        usual = next((each for each, one in modes.items() if not one.get("caution")), "")
+        name = mode or str(data["recommendation"]["name"]) or usual or next(iter(modes))
         if name not in modes:
             raise UsageError(f"its forecast has no mode {name!r}; choose one of {', '.join(modes)}")
         chosen = modes[name]
+        if data.get("libvirt") and chosen.get("plain"):
+            raise UsageError(f"its mode {name!r} is virsh migrate alone, which pagethrift does not run")
         points = joined(_points(chosen, float(data["bandwidth_bps"])))
         return Foretold(
             mode=name,

@@ -78,6 +78,11 @@ class Guest:
     prestage: bool = True
 
     @property
+    def known(self) -> bool:
+        """Whether the plan says what its migration costs, so that nobody has to watch it."""
+        return self.forecast is not None or self.memory_bytes is not None
+
+    @property
     def by_libvirt(self) -> bool:
         """Whether libvirt migrates it."""
         return bool(self.domain)

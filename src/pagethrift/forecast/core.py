@@ -56,26 +56,15 @@ def forecasting(trace: Trace, settings: ForecastSettings, subject: Subject) -> S
         len(np.unique(trace.writes.page)), settings.channels, settings.relayed, settings.libvirt
     )
     tasks = [task for each in modes for task in _draws(each, trace.duration_s, settings, horizon_s)]
-    pairs: Pairs = list(zip(tasks, (yield tasks), strict=True))
-    found = [
-        judged(each, [(task, one) for task, one in pairs if task.candidate is each], settings.added_to(each))
-        for each in modes
-    ]
+    pairs: Pairs = list(zip(tasks, (yield list(map(settings.under, tasks))), strict=True))
+    found = [judged(each, [(task, one) for task, one in pairs if task.candidate is each]) for each in modes]
     needed_s = None
     if not any(each.converges is Converges.YES and not each.caution for each in found):
-        added_s = settings.added_to(tasks[0].candidate)
-        longer = [
-            replace(tasks[0], downtime_limit_s=settings.downtime_limit_s * times - added_s)
-            for times in LIMITS
-        ]
-        results = yield longer
+        likely = next((task for task in tasks if not task.candidate.caution), tasks[0])
+        longer = [replace(likely, downtime_limit_s=settings.downtime_limit_s * times) for times in LIMITS]
+        results = yield list(map(settings.under, longer))
         needed_s = next(
-            (
-                task.downtime_limit_s + added_s
-                for task, one in zip(longer, results, strict=True)
-                if one.converged
-            ),
-            None,
+            (task.downtime_limit_s for task, one in zip(longer, results, strict=True) if one.converged), None
         )
     if settings.curve:
         found = yield from _curves(modes, found, tasks, settings)
@@ -113,7 +102,7 @@ def _draws(
                 candidate=candidate,
                 bandwidth_bps=settings.bandwidth_bps * (1 + settings.bandwidth_spread * aside),
                 begin_s=place * duration_s,
-                downtime_limit_s=settings.left_s(candidate),
+                downtime_limit_s=settings.downtime_limit_s,
                 give_up_s=horizon_s,
                 force_after_s=settings.force_after_s,
             )
@@ -121,8 +110,8 @@ def _draws(
     return found
 
 
-def judged(candidate: Candidate, pairs: Pairs, added_s: float = 0.0) -> ModeForecast:
-    """Return what simulated migrations of one mode say; ``added_s``: to each downtime."""
+def judged(candidate: Candidate, pairs: Pairs) -> ModeForecast:
+    """Return what simulated migrations of one mode say."""
     ended = [one for _, one in pairs if one.completed]
     converged = sum(one.converged for _, one in pairs)
     wrong, cost = errors(candidate.family), relay_cost()
@@ -145,7 +134,7 @@ def judged(candidate: Candidate, pairs: Pairs, added_s: float = 0.0) -> ModeFore
     total_s = np.array([one.total_time_s for one in ended])
     # a forced migration ends when the operator said, live as simulated
     factors = np.where(by_itself[:, None], wrong.total_time[None, :], 1.0)
-    downtime_s = np.add.outer(np.array([one.downtime_s + added_s for one in ended]), wrong.downtime_s)
+    downtime_s = np.add.outer(np.array([one.downtime_s for one in ended]), wrong.downtime_s)
     mode = replace(
         mode,
         total_time_s=_interval(total_s[:, None] * factors),
@@ -189,7 +178,7 @@ def _curves(
         )
 
     tried = [on(task, settings.bandwidth_bps * factor) for task in firsts for factor in curve.FACTORS]
-    pairs: Pairs = list(zip(tried, (yield tried), strict=True))
+    pairs: Pairs = list(zip(tried, (yield list(map(settings.under, tried))), strict=True))
 
     def of(name: str) -> Pairs:
         return [(task, one) for task, one in pairs if task.candidate.name == name]
@@ -198,7 +187,7 @@ def _curves(
         wanted = [(task, curve.next_bandwidth(curve.points(of(task.candidate.name)))) for task in firsts]
         tried = [on(task, bandwidth_bps) for task, bandwidth_bps in wanted if bandwidth_bps]
         if tried:
-            pairs += zip(tried, (yield tried), strict=True)
+            pairs += zip(tried, (yield list(map(settings.under, tried))), strict=True)
     curves = {name: curve.points(of(name)) for name in middle}
     return [
         replace(mode, curve=curves[mode.name], converges_from_bps=curve.converges_from(curves[mode.name]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pagethrift.errors import UsageError
 from pagethrift.forecast.candidates import Candidate
@@ -45,14 +45,16 @@ class ForecastSettings:
     curve: bool = False
     """also simulate slower and faster links, for a plot"""
 
-    def added_to(self, candidate: Candidate) -> float:
-        """Return what a mode's downtime has beside the simulated one, in seconds."""
-        unread_bytes = self.unread_bytes * (1 + candidate.channels)
-        return self.added_s + unread_bytes / (self.bandwidth_bps * PAYLOAD_SHARE)
+    def under(self, task: Task) -> Task:
+        """Return a migration with what libvirt adds to its downtime, and with the limit that this leaves.
 
-    def left_s(self, candidate: Candidate) -> float:
-        """Return what that leaves of the downtime limit, never less than half of it."""
-        return max(self.downtime_limit_s / 2, self.downtime_limit_s - self.added_to(candidate))
+        QEMU's own rule knows nothing of that; a planner keeps at least half of the limit.
+        """
+        unread_bytes = 0 if task.candidate.plain else self.unread_bytes * (1 + task.candidate.channels)
+        added_s = self.added_s + unread_bytes / (task.bandwidth_bps * PAYLOAD_SHARE)
+        limit_s = task.downtime_limit_s
+        left_s = limit_s if task.candidate.plain else max(limit_s / 2, limit_s - added_s)
+        return replace(task, downtime_limit_s=left_s, added_s=added_s)
 
     def check(self) -> None:
         """Raise UsageError for impossible settings."""
@@ -78,6 +80,8 @@ class Task:
     downtime_limit_s: float
     give_up_s: float
     force_after_s: float | None = None
+    added_s: float = 0.0
+    """to the downtime, by libvirt"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def play(trace: Trace, task: Task) -> Played:
         completed=result.outcome is Outcome.COMPLETED,
         converged=result.converged,
         total_time_s=result.total_time_s,
-        downtime_s=result.downtime_s or 0.0,
+        downtime_s=result.downtime_s + task.added_s if result.downtime_s else 0.0,
         data_bytes=result.first_round_bytes + result.retransferred_bytes,
         content_pages=pages.total - pages.zero - pages.compressed,
         compressed_pages=pages.compressed,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pagethrift.errors import UsageError
 from pagethrift.forecast.core import Subject
 from pagethrift.forecast.play import ForecastSettings
 from pagethrift.forecast.work import Simulated, forecast_trace
@@ -50,7 +49,7 @@ async def forecast_guest(
     with tempfile.TemporaryDirectory(prefix="pagethrift-forecast-") as folder:
         path = Path(folder) / "guest.parquet"
         began_s = time.monotonic()
-        options = RecordOptions(path, probe.seconds, idle_counts=True)
+        options = RecordOptions(path, probe.seconds, idle_counts=True, whole=True)
         header = await _recorded(probe.guest, options, watched)
         logged_s = time.monotonic() - began_s
         subject = Subject(probe.guest.name, header.recorded_unix_s, _cost(header, logged_s), header.warnings)
@@ -71,14 +70,12 @@ async def forecast_file(
 async def _recorded(
     guest: Watched, options: RecordOptions, watched: Callable[[RecordProgress], None]
 ) -> TraceHeader:
-    """Record. The recorder keeps what it has when it is cancelled; a forecast wants all or nothing."""
-    task = asyncio.current_task()
+    """Record. Raises CancelledError with where the guest is then."""
     try:
         header = await record(guest, options, watched)
-    except UsageError:
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError(INTERRUPTED) from None
-        raise
+    except asyncio.CancelledError as error:
+        raise asyncio.CancelledError(str(error) or INTERRUPTED) from None
+    task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError(INTERRUPTED)
     return header

@@ -114,9 +114,12 @@ class QmpDryRun:
         if self._ended:
             return ""
         self._ended = True
-        failure = await end_dry_migration(self._monitor, self.tap)
-        self.tap.close()
-        return "; ".join(filter(None, (failure, await self._settings.restore())))
+        try:
+            failure = await end_dry_migration(self._monitor, self.tap)
+        finally:
+            self.tap.close()
+            restored = await self._settings.restore()
+        return "; ".join(filter(None, (failure, restored)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from pagethrift.errors import LinkError
+from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.live.dry_run import DryRun, Watched
 from pagethrift.live.qmp import MigrateInfo
 from pagethrift.live.recording import LEAST_SWEEPS, Recording, RecordOptions, RecordProgress, Round
@@ -50,7 +50,8 @@ async def record(
 ) -> TraceHeader:
     """Record a trace and return its header; the guest keeps running, its settings are restored.
 
-    Cancelling the task ends the recording early, and keeps the trace if it is long enough to be played.
+    Cancelling the task ends the recording early, and keeps the trace if it is long enough to be played, or
+    raises CancelledError with what went wrong at the end if only the ``whole`` was asked for.
     Raises QmpError, VirtError, LinkError, StreamError or UsageError.
     """
     options.check()
@@ -63,7 +64,14 @@ async def record(
         try:
             await recorder.run()
         except asyncio.CancelledError:
+            if options.whole:
+                await undisturbed(recorder.end())
+                raise asyncio.CancelledError("; ".join(recording.warnings)) from None
             recording.warnings.append("interrupted")
+        except PagethriftError as error:
+            await undisturbed(recorder.end())
+            error.args = ("; ".join((str(error), *recording.warnings)),)
+            raise
         await undisturbed(recorder.end())
         return recording.finish(run.identity)
 
@@ -184,7 +192,8 @@ class Recorder:
             got = await tap.read_into(self._reader.room(wanted), READ_TIMEOUT_S)
             if got:
                 self._take_in(got)
-            if (not got or self._clean) and (await self._ask(count)).dirty_sync_count > count:
+            unsure = not got or self._clean or self._round_ends == UNKNOWN
+            if unsure and (await self._ask(count)).dirty_sync_count > count:
                 break
         tap.narrow()
         read_s = time.monotonic()

@@ -40,6 +40,8 @@ class RecordOptions:
     """keep a copy of the guest's memory for byte-exact deltas; None: if half the free memory suffices"""
     idle_counts: bool = False
     """what QEMU finds idle counts as a guest that writes nothing, instead of too short a recording"""
+    whole: bool = False
+    """a recording that is broken off is none"""
 
     def check(self) -> None:
         """Raise UsageError when the options cannot be met; a trace takes its file's place as a whole."""
@@ -141,13 +143,15 @@ class Recording:
         self._close_read()
 
     def fill_up(self, last: Round) -> None:
-        """Close the sweep that is being read, and write empty ones until the trace can be played."""
+        """Close the sweep that is being read, and write empty ones up to the time that was asked for."""
         self._unread.clear()
         self.finished(last)
         began_s = max(last.began_s + self._options.interval_s, last.read_s)
-        while self._writer is not None and self._writer.sweeps < LEAST_SWEEPS:
+        while self._writer is not None and self._writer.sweeps < LEAST_SWEEPS - 1:
             self.finished(Round(self.read_pages, began_s, began_s))
             began_s += self._options.interval_s
+        began_s = max(began_s, self.began_s + self._options.seconds)
+        self.finished(Round(self.read_pages, began_s, began_s))
 
     def discard(self) -> None:
         """Remove an unfinished file."""

@@ -204,8 +204,11 @@ class Domain:
 
     async def migrates(self) -> bool:
         """Whether this domain is being migrated away. Raises VirtError."""
-        job = await self._ask(self.handle.jobStats)
-        return bool(job.get("operation") == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
+        return bool(await self._operation() == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
+
+    async def _operation(self) -> int | None:
+        found = (await self._ask(self.handle.jobStats)).get("operation")
+        return int(found) if found is not None else None
 
     async def counters(self) -> MigrateInfo | None:
         """Return QEMU's counters as libvirt passes them on; None while no migration has any.
@@ -239,6 +242,24 @@ class Domain:
         """Write the running domain's migration stream to a file; return at the end. Raises VirtError."""
         flag = self.hypervisor.libvirt.VIR_DUMP_LIVE
         await self._ask(lambda: self.handle.coreDump(path, flag))
+
+    async def dumps(self) -> bool:
+        """Whether the job that runs is a core dump. Raises VirtError."""
+        return bool(await self._operation() == self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP)
+
+    async def dump_counters(self) -> MigrateInfo | None:
+        """Return QEMU's counters of a core dump; None while there is none. Raises VirtError."""
+        job = await self._ask(self.handle.jobStats)
+        if job.get("operation") != self.hypervisor.libvirt.VIR_DOMAIN_JOB_OPERATION_DUMP:
+            return None
+        return counters_of(job)
+
+    async def paused_by_dump(self) -> bool:
+        """Whether the domain is paused, and neither a user nor a disk has done it. Raises VirtError."""
+        known = self.hypervisor.libvirt
+        state, reason = await self._ask(self.handle.state)
+        dumped = known.VIR_DOMAIN_PAUSED_UNKNOWN, known.VIR_DOMAIN_PAUSED_DUMP
+        return bool(state == known.VIR_DOMAIN_PAUSED and reason in dumped)
 
     async def resume(self) -> None:
         """Let a paused domain run on. Raises VirtError."""

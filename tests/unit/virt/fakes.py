@@ -52,6 +52,8 @@ class FakeLibvirt:
     VIR_DOMAIN_EVENT_STOPPED_SAVED, VIR_DOMAIN_EVENT_STOPPED_FAILED = 4, 5
     VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT = 6
     VIR_DOMAIN_JOB_NONE, VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, VIR_DOMAIN_JOB_STATS_COMPLETED = 0, 5, 1
+    VIR_DOMAIN_JOB_OPERATION_DUMP, VIR_DUMP_LIVE = 8, 2
+    VIR_DOMAIN_PAUSED_UNKNOWN, VIR_DOMAIN_PAUSED_USER, VIR_DOMAIN_PAUSED_DUMP = 0, 1, 4
     VIR_MIGRATE_LIVE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_PERSIST_DEST, VIR_MIGRATE_UNDEFINE_SOURCE = (
         1,
         2,
@@ -78,6 +80,7 @@ class FakeLibvirt:
         """None: the domain is not known there"""
         self.refused: set[str] = set()
         """URIs that nobody can connect to"""
+        self.paused_reason = 0
         self.downtime_ms = 300
         self.speed_mib = 8796093022207
         self.memory_kib = 256 << 10
@@ -87,6 +90,7 @@ class FakeLibvirt:
         self.gone = threading.Event()
         """the source was let go"""
         self.aborted = threading.Event()
+        self.dump_path = ""
         self.broken = False
         """connections that are open fail; new ones do not"""
         self._connections: list[FakeConnection] = []
@@ -218,7 +222,7 @@ class FakeDomain:
     def state(self) -> list[int]:
         number = self.world.states[self.uri]
         assert number is not None
-        return [number, 0]
+        return [number, self.world.paused_reason]
 
     def jobInfo(self) -> list[int]:  # noqa: N802
         return [int(self.world.job.get("type", 0))]
@@ -244,10 +248,22 @@ class FakeDomain:
 
     def migrateToURI3(self, uri: str, parameters: dict[str, Any], flags: int) -> None:  # noqa: N802
         self.world.calls.append(("migrate", uri, parameters, flags))
+        self._play()
+
+    def _play(self) -> None:
         try:
             self.world.play(self.world)
         finally:
             self.world.job = {}
+
+    def coreDump(self, path: str, flags: int) -> None:  # noqa: N802
+        self.world.calls.append(("dump", path, flags))
+        self.world.dump_path = path
+        self._play()
+
+    def resume(self) -> None:
+        self.world.calls.append(("resume",))
+        self.world.states[SOURCE] = RUNNING
 
     def abortJob(self) -> None:  # noqa: N802
         self.world.calls.append(("abort",))
