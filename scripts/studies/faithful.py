@@ -98,8 +98,10 @@ def live_groups(live: Path) -> list[Group]:
             continue
         if bandwidth_bps := result.migration.bandwidth_bps:
             migration = result.migration
+            # --auto chooses: what ran counts, not that it was chosen
+            mode = migration.strategy if result.mode == "auto" else result.mode
             key = (
-                result.scenario, result.mode, bandwidth_bps, migration.channels, migration.window_bytes,
+                result.scenario, mode, bandwidth_bps, migration.channels, migration.window_bytes,
             )  # fmt: skip
             groups.setdefault(key, []).append(migration)
     return [Group(*key, tuple(migrations)) for key, migrations in groups.items()]

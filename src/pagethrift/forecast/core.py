@@ -134,10 +134,11 @@ def judged(candidate: Candidate, pairs: Pairs) -> ModeForecast:
     total_s = np.array([one.total_time_s for one in ended])
     # a forced migration ends when the operator said, live as simulated
     factors = np.where(by_itself[:, None], wrong.total_time[None, :], 1.0)
+    start_s = np.where(by_itself, wrong.start_s, 0.0)[:, None]
     downtime_s = np.add.outer(np.array([one.downtime_s for one in ended]), wrong.downtime_s)
     mode = replace(
         mode,
-        total_time_s=_interval(total_s[:, None] * factors),
+        total_time_s=_interval(start_s + total_s[:, None] * factors),
         downtime_s=_interval(np.maximum(LEAST_DOWNTIME_S, downtime_s)),
         data_bytes=_interval(np.multiply.outer(np.array([one.data_bytes for one in ended]), wrong.data)),
     )

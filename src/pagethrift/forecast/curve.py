@@ -27,7 +27,7 @@ def _point(task: Task, one: Played) -> CurvePoint:
     if not one.converged:
         return CurvePoint(task.bandwidth_bps)
     wrong = errors(task.candidate.family)
-    total_s = one.total_time_s * float(np.median(wrong.total_time))
+    total_s = wrong.start_s + one.total_time_s * float(np.median(wrong.total_time))
     downtime_s = max(LEAST_DOWNTIME_S, one.downtime_s + float(np.median(wrong.downtime_s)))
     return CurvePoint(task.bandwidth_bps, total_s, downtime_s)
 
