@@ -32,7 +32,7 @@ QUANTILES = np.arange(0.05, 1.0, 0.1)
 ROW_BYTES = 131
 """of the ledger and its states for a page of 4096 bytes that is not zero (docs/performance.md, Memory)"""
 STARTS_S = tuple(number / 100 for number in range(31))
-"""while connections and compressors begin, and while QEMU ends, the link carries little: not longer than so"""
+"""while connections and compressors begin, and QEMU ends, the link carries little: not longer than so"""
 LATELY = (
     "channels.parquet",
     "comparison.parquet",
