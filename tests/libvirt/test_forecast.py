@@ -11,7 +11,7 @@ import pytest
 from pagethrift.model.forecast import Converges, Forecast
 from pagethrift.model.result import MigrationResult
 from tests.libvirt.guest import DOMAIN, PAGETHRIFT, Guest
-from tests.libvirt.hosts import until
+from tests.libvirt.hosts import Done, until
 from tests.libvirt.test_migrate import downtime_ms
 
 WATCH = ("--domain", DOMAIN, "--seconds")
@@ -23,11 +23,15 @@ def events(guest: Guest, since: int = 0) -> list[str]:
     return [event.name for event in guest.monitor.events[since:] if event.name in ("STOP", "RESUME")]
 
 
+def made_by(done: Done) -> Forecast:
+    """The forecast in what a command has said."""
+    return Forecast.from_data(json.loads(done.said[done.said.index("{") : done.said.rindex("}") + 1]))
+
+
 def assert_undisturbed(guest: Guest, downtime: int = 300) -> None:
     assert guest.here.state() == "running"
     assert downtime_ms(guest.here) == downtime
     until(lambda: "None" in guest.here.virsh("domjobinfo", DOMAIN), "no job runs")
-    assert not list(guest.here.path("/tmp").glob("pagethrift-*"))
 
 
 def test_a_domain_is_forecast_and_runs_on(guest: Guest) -> None:
@@ -37,7 +41,7 @@ def test_a_domain_is_forecast_and_runs_on(guest: Guest) -> None:
     assert done.code == 0, done.said
     assert events(guest, seen) == []
     assert_undisturbed(guest, 450)
-    made = Forecast.from_data(json.loads(next(line for line in done.said.splitlines() if line[0] == "{")))
+    made = made_by(done)
     assert made.libvirt
     assert made.recorded_s > 3.0
     chosen = made.mode(made.recommendation.name)
@@ -68,7 +72,7 @@ def test_an_idle_domain_stands_for_a_moment_only(guest: Guest) -> None:
     assert done.code == 0, done.said
     assert events(guest, seen) == ["STOP", "RESUME"]
     assert_undisturbed(guest)
-    made = Forecast.from_data(json.loads(next(line for line in done.said.splitlines() if line[0] == "{")))
+    made = made_by(done)
     assert "found the guest idle" in made.warnings[0]
     assert all(mode.converges is not Converges.NO for mode in made.modes)
 
