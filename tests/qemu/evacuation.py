@@ -93,23 +93,23 @@ class Asked:
 
 
 def forecast(binary: QemuLike, count: int, seconds: float, folder: Path) -> tuple[Path, ...]:
-    """Watch every guest once, all of them running, and return the forecasts' files."""
-    kinds = [KINDS[number % len(KINDS)] for number in range(count)]
-    with contextlib.ExitStack() as stack:
-        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pe")))
-        named = {f"g{number}": each.guest() for number, each in enumerate(kinds)}
-        there = stack.enter_context(
-            leavers(binary, binary, named, room, lambda number: f"unix:{room}/link{number}", RAM_BYTES)
-        )
-        for each in there:
+    """Watch every guest once, alone, and return the forecasts' files."""
+    made = []
+    for number in range(count):
+        with contextlib.ExitStack() as stack:
+            room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pe")))
+            named = {f"g{number}": KINDS[number % len(KINDS)].guest()}
+            link = f"unix:{room}/link"
+            (each,) = stack.enter_context(leavers(binary, binary, named, room, lambda _: link, RAM_BYTES))  # noqa: B023
             assert isinstance(each.keys, dict)
+            made.append(folder / f"{each.name}.json")
             argv = [
                 sys.executable, "-m", "pagethrift", "forecast", "--qmp", each.keys["qmp"], "--curve",
                 "--bandwidth", f"{LINK_BPS}B/s", "--downtime-limit", f"{LIMIT_S:g}s",
-                "--seconds", f"{seconds:g}s", "--out", str(folder / f"{each.name}.json"),
+                "--seconds", f"{seconds:g}s", "--out", str(made[-1]),
             ]  # fmt: skip
             subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=END_S)
-        return tuple(folder / f"{each.name}.json" for each in there)
+    return tuple(made)
 
 
 def evacuated(binary: QemuLike, asked: Asked, order: str) -> dict[str, Any]:
