@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.install.conftest import ROOT, Installed
 
@@ -14,6 +15,7 @@ strategies = [{{ name = "kvm-default" }}, {{ name = "pagethrift" }}]
 """
 
 
+@pytest.mark.long
 def test_a_small_sweep(installed: Installed) -> None:
     (installed.folder / "sweep.toml").write_text(SPECIFICATION)
     installed.ok("sweep", "sweep.toml", "--out", "sweep")

@@ -74,7 +74,10 @@ def test_28_a_guest_whose_free_memory_is_cleared_lives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "security", "disk_on"),
-    [("plain", Security.SSH, "directory"), ("pagethrift", Security.TLS, "nfs")],
+    [
+        pytest.param("plain", Security.SSH, "directory", marks=pytest.mark.long),
+        ("pagethrift", Security.TLS, "nfs"),
+    ],
 )
 def test_a_written_disk_moves_through_a_tunnel_over_a_changing_link(
     tmp_path: Path, mode: str, security: Security, disk_on: str

@@ -43,7 +43,7 @@ def test_a_domain_is_forecast_and_runs_on(guest: Guest) -> None:
     assert_undisturbed(guest, 450)
     made = made_by(done)
     assert made.libvirt
-    assert made.recorded_s > 3.0
+    assert made.recorded_s > 1.0
     chosen = made.mode(made.recommendation.name)
     assert chosen is not None
     assert (chosen.converges, chosen.plain, chosen.channels) == (Converges.YES, False, 0)
@@ -77,7 +77,8 @@ def test_an_idle_domain_stands_for_a_moment_only(guest: Guest) -> None:
     assert all(mode.converges is not Converges.NO for mode in made.modes)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_domain_runs_on_however_its_forecast_ends(guest: Guest, number: int) -> None:
     seen = len(guest.monitor.events)
     command = guest.here.command([*FORECAST, "30"])

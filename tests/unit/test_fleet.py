@@ -261,6 +261,7 @@ def test_what_cannot_be_studied(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_one_killed(tmp_path: Path) -> None:
     spec, traces, path = small(tmp_path)
     tasks = list(parts(spec, traces, str(path), 400, 3))
@@ -279,6 +280,7 @@ def test_two_workers_one_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two small traces, one size: simulated, drained, shown."""
     for load in (Load.UNIFORM, Load.COUNTERS):

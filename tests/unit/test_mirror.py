@@ -20,7 +20,6 @@ NOTHING_TO_DECIDE = {
 ELSEWHERE = {
     "live/check.py": "qemu/live/test_check.py",
     "live/chosen.py": "unit/virt/test_attach.py",
-    "cli/evacuate.py": "qemu/live/test_evacuate.py",
     "cli/evacuation_view.py": "qemu/live/test_evacuate.py",
     "drain/child.py": "unit/drain/test_state.py",
     "drain/record.py": "qemu/live/test_evacuate.py",
@@ -58,7 +57,6 @@ ELSEWHERE = {
     "live/dry_run.py": "qemu/test_record.py",
     "live/recorder.py": "qemu/test_record.py",
     "simulator/workers.py": "unit/simulator/test_sweep.py",
-    "virt/dry_run.py": "libvirt/test_forecast.py",
     "live/settings.py": "qemu/live/test_switchover.py",
     "relay/connecting.py": "unit/relay/test_tls_connection.py",
     "relay/session.py": "unit/relay/test_session_faults.py",

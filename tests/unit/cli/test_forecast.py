@@ -99,7 +99,6 @@ def test_a_plot_by_the_ending_of_its_name(
         ((), "give one of --qmp SOCKET, --domain NAME and --trace FILE"),
         (("--qmp", "/q", "--trace", "t"), "give one of"),
         (("--domain", "vm1", "--trace", "t"), "give one of"),
-        (("--domain", "vm1", "--connect", "qemu+ssh://h/system"), "a domain is watched on its own host"),
         (("--qmp", "/q", "--plot", "p.pdf"), "a name that ends in .svg, .png, .html"),
         (("--qmp", "/q", "--plot", "/absent/p.svg"), "--plot /absent/p.svg"),
         (("--qmp", "/q", "--out", "/absent/f.json"), "--out /absent/f.json"),

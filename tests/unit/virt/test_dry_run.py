@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pagethrift.errors import VirtError
+from pagethrift.errors import UsageError, VirtError
 from pagethrift.virt import dry_run
 from pagethrift.virt.dry_run import DomainGuest
 from tests.unit.virt.fakes import PAUSED, RUNNING, SOURCE, FakeLibvirt, LibvirtError
@@ -142,3 +142,12 @@ def test_a_libvirt_that_refuses_the_dump_is_one_line(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(VirtError, match="has a host device"):
         watched(monkeypatch, refuses)
+
+
+def test_a_domain_of_another_host_is_refused() -> None:
+    async def run() -> None:
+        async with DomainGuest("g", "qemu+ssh://h/system").dry_run():
+            pass
+
+    with pytest.raises(UsageError, match="a domain is watched on its own host"):
+        asyncio.run(run())
