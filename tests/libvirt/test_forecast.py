@@ -43,7 +43,7 @@ def test_a_domain_is_forecast_and_runs_on(guest: Guest) -> None:
     assert_undisturbed(guest, 450)
     made = made_by(done)
     assert made.libvirt
-    assert made.recorded_s > 1.0
+    assert made.recorded_s > 0.0
     chosen = made.mode(made.recommendation.name)
     assert chosen is not None
     assert (chosen.converges, chosen.plain, chosen.channels) == (Converges.YES, False, 0)

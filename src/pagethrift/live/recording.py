@@ -98,6 +98,11 @@ class Recording:
         self._following: SweepRows | None = None
         self._unread: deque[Round] = deque()
 
+    @property
+    def playable(self) -> bool:
+        """Whether enough sweeps are written."""
+        return self._writer is not None and self._writer.sweeps >= LEAST_SWEEPS
+
     def begin(self, table: BlockTable) -> None:
         """Begin the file. Raises UsageError."""
         options, pages = self._options, table.total_pages
@@ -161,7 +166,7 @@ class Recording:
     def finish(self, identity: Identity) -> TraceHeader:
         """Complete the file. Raises UsageError when too little was recorded."""
         writer = self._writer
-        if writer is None or writer.sweeps < LEAST_SWEEPS:
+        if writer is None or not self.playable:
             raise UsageError(
                 f"the recording is too short to be played; {'; '.join(self.warnings) or 'record longer'}"
             )
