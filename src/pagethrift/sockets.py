@@ -25,6 +25,8 @@ grows with it to megabytes"""
 RECEIVE_BYTES = 32 << 10
 """what the kernel may take ahead of us from a sender of this host (it doubles the number)"""
 _CREDENTIALS = struct.Struct("3i")
+_BREAK, _END = struct.pack("2i", 1, 0), struct.pack("2i", 0, 0)
+"""struct linger: a connection that is closed is reset at once; it is ended in order"""
 
 
 class Listener(socket.socket):
@@ -143,6 +145,8 @@ def accepted(listener: socket.socket) -> socket.socket | OSError | None:
 
     Between a sender of this host and us the kernel would hold 4 to 5 MB of TCP: more of a migration's stream
     than a relay may hold itself, and nobody could count it. It holds a quarter of that, as for a Unix socket.
+
+    Closing the connection breaks it, until `end_on_close` was called.
     """
     try:
         connection, _ = listener.accept()
@@ -152,10 +156,32 @@ def accepted(listener: socket.socket) -> socket.socket | OSError | None:
         # EINVAL: shut down; EBADF: closed
         return None if error.errno in (errno.EINVAL, errno.EBADF) else error
     connection.setblocking(True)
+    break_on_close(connection)
     if _is_of_this_host(connection):
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     return connection
+
+
+def break_on_close(connection: socket.socket) -> None:
+    """Let the other end see an error, not an end, when the connection is closed or this process dies.
+
+    A source whose relay was killed must know it at once, and an end does not always tell it: if its last word
+    was that there is no room, a closed socket goes on saying so for a minute (tcp_fin_timeout), the source
+    waits for room, and its migration counts as active. A Unix socket always tells.
+    """
+    _linger(connection, _BREAK)
+
+
+def end_on_close(connection: socket.socket) -> None:
+    """Let closing the connection be its orderly end: everything was said."""
+    _linger(connection, _END)
+
+
+def _linger(connection: socket.socket, how: bytes) -> None:
+    if connection.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # it has gone
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
 
 def _is_of_this_host(connection: socket.socket) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from pagethrift.address import Address, parse_address
 from pagethrift.errors import LinkError
-from pagethrift.sockets import accepted, close_both_ways, connect, listen
+from pagethrift.sockets import accepted, close_both_ways, connect, end_on_close, listen
 
 
 def test_bytes_pass_over_tcp_and_over_unix_sockets(folder: Path) -> None:
@@ -188,6 +188,26 @@ def test_closing_wakes_a_thread_that_receives() -> None:
     assert far.recv(1) == b""
     close_both_ways(far)
     close_both_ways(None)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_who_is_left_by_a_relay_sees_it(in_order: bool) -> None:
+    """A connection that was read to its last byte is reset, unless all was said."""
+    with listen(Address(host="127.0.0.1", port=0)) as listener:
+        sender = socket.create_connection(listener.getsockname(), 5)
+        connection = accepted(listener)
+    assert isinstance(connection, socket.socket)
+    sender.sendall(b"all")
+    assert connection.recv(3) == b"all"
+    if in_order:
+        end_on_close(connection)
+    connection.close()
+    with sender:
+        if in_order:
+            assert sender.recv(1) == b""
+        else:
+            with pytest.raises(ConnectionResetError):
+                sender.recv(1)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -30,7 +30,7 @@ from pagethrift.errors import LinkError, PagethriftError
 from pagethrift.relay import threads
 from pagethrift.relay.callers import ACCEPTS_AT_ONCE, Caller, Callers
 from pagethrift.relay.doors import BACKLOG, Door, door_at
-from pagethrift.sockets import host_of
+from pagethrift.sockets import end_on_close, host_of
 from pagethrift.stream.opening import FirstMark, Opening, choose_channels, handshake_of, uuid_of
 from pagethrift.stream.packets import CHANNEL_BUFFER_BYTES
 
@@ -150,6 +150,13 @@ class Intake:
             for feeder in list(self._feeders.values()):
                 feeder.stop()
             os.eventfd_write(self._news, 1)
+
+    def end_in_order(self) -> None:
+        """Let ``close`` end the source's connections, instead of breaking them: it has said everything."""
+        assert self.main is not None
+        end_on_close(self.main)
+        for feeder in self._feeders.values():
+            feeder.end_in_order()
 
     def close(self) -> None:
         """End the threads, close every socket and remove a Unix socket's file."""
@@ -329,6 +336,10 @@ class _Feeder:
         self._over = True
         _shut_down(self._connection)
         self._turn.release()
+
+    def end_in_order(self) -> None:
+        """See `Intake.end_in_order`."""
+        end_on_close(self._connection)
 
     def close(self) -> None:
         """Wait for the thread to end and close the socket. Call ``stop`` first."""

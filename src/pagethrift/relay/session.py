@@ -240,6 +240,7 @@ class Relay:
             raise LinkError(f"the destination did not close the link within {CLOSE_TIMEOUT_S:.0f} s")
         if self._error:
             raise self._error
+        self._intake.end_in_order()
 
     def _open(self, channel: bool = False) -> Connection:
         """Connect to the destination once. Raises LinkError."""

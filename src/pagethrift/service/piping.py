@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import struct
+
+from pagethrift.sockets import break_on_close, end_on_close
 
 PIECE_BYTES = 128 << 10
 """read at once; nothing is kept for a pipe in which nothing moves"""
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Pipe:
@@ -20,6 +20,7 @@ class Pipe:
         self._near, self._far = near, far
         for each in (near, far):
             each.setblocking(False)
+            break_on_close(each)
             if each.family != socket.AF_UNIX:
                 with contextlib.suppress(OSError):
                     each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -35,10 +36,10 @@ class Pipe:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(self._near, self._far, back=False))
                 both.create_task(self._carry(self._far, self._near, back=True))
+            for each in (self._near, self._far):
+                end_on_close(each)
         except* OSError as errors:
             error = next(each for each in errors.exceptions if isinstance(each, OSError))
-            for each in (self._near, self._far):
-                reset(each)
         finally:
             for each in (self._near, self._far):
                 each.close()
@@ -56,10 +57,3 @@ class Pipe:
             await asyncio.sleep(0)  # neither call above waits while bytes move: others get their turn here
         with contextlib.suppress(OSError):  # it may have closed altogether
             taker.shutdown(socket.SHUT_WR)
-
-
-def reset(connection: socket.socket) -> None:
-    """Close a connection so that its other end sees an error, not an end."""
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    connection.close()

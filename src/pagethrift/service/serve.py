@@ -27,7 +27,7 @@ from pagethrift.service.entrance import Entrance
 from pagethrift.service.hearing import Word, deaf, first_word, hung_up
 from pagethrift.service.limits import Limits
 from pagethrift.service.migration import Migration
-from pagethrift.service.piping import Pipe, reset
+from pagethrift.service.piping import Pipe
 from pagethrift.service.telling import Teller
 from pagethrift.service.ways import Way
 from pagethrift.sockets import close_both_ways, host_of
@@ -102,7 +102,7 @@ class Service:
             client = self._admitted(connection, host, way)
         except LinkError as error:
             self._tell.refused(host, str(error))
-            reset(connection)
+            connection.close()
             return
         self._clients.add(client)
         client.task = self._start(self._sort(client))
@@ -335,7 +335,7 @@ class Service:
             client.task.cancel()
         if kept and client.pipe is None:  # a pipe closes what is its own
             deaf(client.connection)
-            reset(client.connection)
+            client.connection.close()
 
     async def _drain(self) -> None:
         """Let running migrations end; nobody who is not of one of them is kept."""

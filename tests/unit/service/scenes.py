@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 import time
@@ -92,12 +93,11 @@ def everything(connection: socket.socket) -> bytes:
     return bytes(data)
 
 
-def is_reset(connection: socket.socket) -> bool:
-    try:
-        everything(connection)
-    except ConnectionError:
-        return True
-    return False
+def is_reset(connection: socket.socket, timeout_s: float = 10.0) -> bool:
+    """Say whether the other end broke the connection; waits for it, also behind an end."""
+    broken = select.poll()
+    broken.register(connection, 0)
+    return any(events & select.POLLERR for _, events in broken.poll(timeout_s * 1000))
 
 
 def is_closed(connection: socket.socket) -> bool:

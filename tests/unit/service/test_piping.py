@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pagethrift.service.piping import Pipe, reset
+from pagethrift.service.piping import Pipe
+from pagethrift.sockets import break_on_close
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -110,12 +111,28 @@ def test_an_error_stays_an_error() -> None:
     def play(client: socket.socket, server: socket.socket) -> None:
         client.sendall(b"x")
         assert server.recv(1) == b"x"
-        reset(client)
+        break_on_close(client)
+        client.close()
         with pytest.raises(ConnectionResetError):
             everything(server)
 
     _, error = piped(play)
     assert isinstance(error, ConnectionResetError)
+
+
+def test_a_pipe_that_is_ended_breaks_both_connections() -> None:
+    async def carry() -> None:
+        task = asyncio.create_task(Pipe(near, far).run())
+        client.sendall(b"x")
+        assert await asyncio.to_thread(server.recv, 1) == b"x"
+        task.cancel()
+        await asyncio.wait([task])
+
+    (near, client), (far, server) = tcp_pair(), tcp_pair()
+    asyncio.run(carry())
+    for each in (client, server):
+        with each, pytest.raises(ConnectionResetError):
+            each.recv(1)
 
 
 def test_one_busy_pipe_does_not_keep_others_waiting() -> None:

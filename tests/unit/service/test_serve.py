@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pagethrift.service.piping import reset
+from pagethrift.sockets import break_on_close
 from pagethrift.stream.image import image
 from pagethrift.stream.synthetic import StreamBuilder, handshake, packet
 from tests.multifd import MAIN, random_migration
@@ -26,6 +26,7 @@ from tests.unit.service.scenes import (
     everything,
     flushed,
     is_closed,
+    is_reset,
     pair,
     wait_until,
 )
@@ -147,7 +148,8 @@ def test_the_same_source_migrates_again_at_once() -> None:
         first = Halfway(service)
         far, _ = listener.accept()
         wait_until(lambda: far.recv(1) != b"")
-        reset(far)  # the destination fails
+        break_on_close(far)
+        far.close()  # the destination fails
         assert is_closed(first.main)
         channel = connect(service, handshake(0) + SYNC)
         builder = StreamBuilder(flush=True)
@@ -220,11 +222,12 @@ def test_a_killed_relay_costs_nobody_else_anything() -> None:
         end = service.wait_for("end")
         assert end["id"] == victim
         assert "SIGKILL" in end["error"]["message"]
-        assert is_closed(sources[1].main), "its source learns of it"
+        assert is_reset(sources[1].main), "its source learns of it"
         for number in (0, 2):
             sources[number].finish()
         ends = service.wait_for_ends(3)
         assert [each["error"] for each in ends[1:]] == [None, None]
+        assert everything(sources[0].main) == b"", "an orderly end"
         assert sources[0].arrived(one.received[0])
         assert sources[2].arrived(three.received[0])
         pipe.sendall(b" again")

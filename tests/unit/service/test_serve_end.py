@@ -90,7 +90,7 @@ def test_told_twice_it_ends_at_once(destination: Destination) -> None:
         assert service.wait(10) == 0
         (end,) = service.all("end")
         assert "the source's guest runs on" in end["error"]["message"]
-        assert is_closed(source.main)
+        assert is_reset(source.main)
 
 
 def test_a_drain_has_an_end(destination: Destination) -> None:
@@ -99,7 +99,7 @@ def test_a_drain_has_an_end(destination: Destination) -> None:
         destination.wait_for(1)
         service.terminate()
         assert service.wait(15) == 0
-        assert is_closed(source.main)
+        assert is_reset(source.main)
 
 
 def test_relays_end_with_a_killed_service(destination: Destination) -> None:
@@ -108,7 +108,7 @@ def test_relays_end_with_a_killed_service(destination: Destination) -> None:
         destination.wait_for(1)
         pid = service.wait_for("relay")["pid"]
         service.process.kill()
-        assert is_closed(source.main)
+        assert is_reset(source.main)
         wait_until(lambda: not running(pid))
 
 
