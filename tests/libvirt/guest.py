@@ -36,7 +36,7 @@ LINUX_BOOT = f"""<kernel>/run/images/{{kernel}}</kernel>
     <initrd>/run/images/{{initrd}}</initrd>
     <cmdline>{LINUX_WORDS} pt.activity={{activity}}</cmdline>"""
 EXACT_BOOT = "<kernel>/run/images/exact</kernel>"
-END_S = 90.0
+END_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)

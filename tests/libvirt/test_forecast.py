@@ -17,6 +17,8 @@ from tests.libvirt.test_migrate import downtime_ms
 WATCH = ("--domain", DOMAIN, "--seconds")
 FORECAST = (*PAGETHRIFT, "forecast", "--bandwidth", "200Mbit", *WATCH)
 IDLE = "idle"
+PATIENCE_S = 300.0
+"""simulating gets a tenth of a processor that others want too"""
 
 
 def events(guest: Guest, since: int = 0) -> list[str]:
@@ -37,7 +39,7 @@ def assert_undisturbed(guest: Guest, downtime: int = 300) -> None:
 def test_a_domain_is_forecast_and_runs_on(guest: Guest) -> None:
     guest.here.virsh("migrate-setmaxdowntime", DOMAIN, "450")
     seen = len(guest.monitor.events)
-    done = guest.here.run(*FORECAST, "4", "--json")
+    done = guest.here.run(*FORECAST, "4", "--json", timeout_s=PATIENCE_S)
     assert done.code == 0, done.said
     assert events(guest, seen) == []
     assert_undisturbed(guest, 450)
@@ -68,7 +70,7 @@ def test_auto_moves_it_as_forecast(guest: Guest) -> None:
 def test_an_idle_domain_stands_for_a_moment_only(guest: Guest) -> None:
     guest.run(activity=IDLE)
     seen = len(guest.monitor.events)
-    done = guest.here.run(*FORECAST, "4", "--json")
+    done = guest.here.run(*FORECAST, "4", "--json", timeout_s=PATIENCE_S)
     assert done.code == 0, done.said
     assert events(guest, seen) == ["STOP", "RESUME"]
     assert_undisturbed(guest)
@@ -99,7 +101,7 @@ def test_a_domain_runs_on_however_its_forecast_ends(guest: Guest, number: int) -
     until(lambda: "None" in guest.here.virsh("domjobinfo", DOMAIN), "libvirt has ended the dump")
     assert guest.here.state() == "running"
     assert downtime_ms(guest.here) == 1, "nobody was there to put it back"
-    done = guest.here.run(*FORECAST, "2", "--json")
+    done = guest.here.run(*FORECAST, "2", "--json", timeout_s=PATIENCE_S)
     assert done.code == 0, done.said
     assert "what a killed pagethrift leaves behind" in done.said
     assert downtime_ms(guest.here) == 300
@@ -107,7 +109,7 @@ def test_a_domain_runs_on_however_its_forecast_ends(guest: Guest, number: int) -
 
 def test_what_cannot_be_watched_is_said_in_one_line(guest: Guest) -> None:
     guest.here.virsh("suspend", DOMAIN)
-    done = guest.here.run(*FORECAST, "2")
+    done = guest.here.run(*FORECAST, "2", timeout_s=PATIENCE_S)
     guest.here.virsh("resume", DOMAIN)
     assert done.code == 10
     assert "is paused and would write nothing" in done.said
