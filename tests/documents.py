@@ -30,6 +30,18 @@ def code_blocks(document: Path) -> list[CodeBlock]:
     return [CodeBlock(language, text, before.strip() == NEEDS_QEMUS) for before, language, text in found]
 
 
+def fenced(document: Path, heading: str) -> list[str]:
+    """Return the texts of the blocks between a heading and the next one."""
+    text = re.split(rf"^#+ {re.escape(heading)}$", document.read_text(), maxsplit=1, flags=re.MULTILINE)[1]
+    parts = re.split(r"^```\w*\n", text, flags=re.MULTILINE)
+    blocks = []
+    for before, block in zip(parts[0::2], parts[1::2], strict=False):
+        if re.search(r"^#+ ", before, re.MULTILINE):
+            break
+        blocks.append(block)
+    return blocks
+
+
 def python_blocks(document: Path, needs_qemus: bool) -> list[str]:
     """Return the Python examples that do, or do not, need two QEMUs."""
     blocks = code_blocks(document)

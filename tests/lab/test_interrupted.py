@@ -52,8 +52,10 @@ def lab(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = ["env", "--default-signal=INT", sys.executable, "-m", "pagethrift"]
     command += ["lab", "run", str(scenario), "--out", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
     sweep_leftovers()
 
 

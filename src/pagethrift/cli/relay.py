@@ -134,6 +134,7 @@ def relay(
         outside = Outside(seen.running, seen.change, metrics, log_json, listed=not unlisted)
     with told(outside, "relay"), _last_word(speaker, interrupted):
         seen.relay = make(outside)
+        seen.status = seen.relay.status()
         _serve(seen.relay, speaker is not None, interrupted)
     if speaker:
         speaker.end(None)

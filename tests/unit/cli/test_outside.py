@@ -42,8 +42,10 @@ def relay(folder: Path, *more: str, program: str = "") -> Iterator[subprocess.Po
     argv = [sys.executable, "-c", program, "relay", "--listen", f"unix:{folder}/relay.sock"]
     argv += ["--connect", f"unix:{folder}/nobody.sock", *more]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def listening(folder: Path) -> None:
@@ -51,6 +53,12 @@ def listening(folder: Path) -> None:
     while not (folder / "relay.sock").exists():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+def scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def free_port() -> int:
@@ -69,10 +77,11 @@ def test_metrics_top_and_set_of_a_relay(folder: Path) -> None:
     port = free_port()
     with relay(folder, "--metrics", f"127.0.0.1:{port}", "--id", "vm1") as process:
         listening(folder)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        deadline_s = time.monotonic() + START_S
+        while 'pagethrift_downtime_limit_seconds{migration="vm1"} 0.3' not in (text := scraped(port)):
+            assert time.monotonic() < deadline_s, text  # it listens a moment before it says so
+            time.sleep(0.02)
         assert 'pagethrift_state{migration="vm1",state="listening"} 1.0' in text
-        assert 'pagethrift_downtime_limit_seconds{migration="vm1"} 0.3' in text
         assert top() == [Running("vm1", state="listening")]
         done = run("set", "vm1", "--downtime-limit", "2s", "--bandwidth", "1Gbit")
         assert done.stdout == "vm1: downtime limit 2.0 s, bandwidth 1 Gbit/s\n", done.stderr

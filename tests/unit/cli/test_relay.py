@@ -27,8 +27,10 @@ def relay(folder: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def listening(process: subprocess.Popen[bytes]) -> None:
