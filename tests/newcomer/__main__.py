@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.newcomer.clone import package, tutorial
-from tests.newcomer.hosts import hosts
-from tests.newcomer.how_to import HowTo, Step
+from tests.newcomer.how_to import Step, follow
 
 
 def main() -> None:
@@ -35,14 +34,7 @@ def run(folder: Path) -> dict[str, object]:
     clone = folder / "pagethrift"
     path = tutorial(clone, said) if not clone.exists() else []
     made, deb = package(clone, said)
-    with hosts(folder) as (near, far):
-        how_to = HowTo(near, far, said)
-        how_to.prepare()
-        steps = [made, how_to.install(deb)]
-        for way in (how_to.first, how_to.by_name, how_to.by_nat):
-            steps.append(way() | how_to.seen())
-            how_to.back()
-        return {"tutorial": path, "how_to": steps}
+    return {"tutorial": path, "how_to": [made, *follow(folder, deb, said)]}
 
 
 def said(step: Step) -> None:

@@ -19,7 +19,7 @@ BRIDGE = "ptnew"
 NETWORK = "10.0.0."
 PACKAGES = (
     "systemd-sysv dbus iproute2 procps openssh-server nftables netcat-openbsd ca-certificates python3"
-    " libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
+    " python3-libvirt libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
 )
 NAMES = ("host1", "host2")
 RATE = "200mbit"
@@ -113,11 +113,17 @@ class Host:
         return self._enter(ready, 20.0).returncode == 0
 
 
+def missing() -> str:
+    """Say what this machine lacks; empty: nothing."""
+    programs = [each for each in ("mmdebstrap", "systemd-nspawn", "tc") if not shutil.which(each)]
+    return f"no {', '.join(programs)}: apt install mmdebstrap systemd-container iproute2" if programs else ""
+
+
 @contextmanager
 def hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
     """Make and boot both; whatever they changed is gone at the end."""
-    if missing := [each for each in ("mmdebstrap", "systemd-nspawn", "nsenter") if not shutil.which(each)]:
-        raise RuntimeError(f"{', '.join(missing)} missing: apt install mmdebstrap systemd-container")
+    if why := missing():
+        raise RuntimeError(why)
     base = folder / "base"
     if not base.exists():
         _make_base(base)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pagethrift.lab.guest.image import READY_MARKER, guest_image
+from pagethrift.model.result import MigrationResult
+from pagethrift.units import format_bytes, format_seconds
 from tests.documents import ROOT, fenced
-from tests.newcomer.hosts import Host
+from tests.newcomer.hosts import Host, hosts
 
 RECIPE, INSTALLING = ROOT / "docs/recipes/virsh.md", ROOT / "docs/installing.md"
-OPERATING = ROOT / "docs/operating.md"
+OPERATING, LIBVIRT, THREATS = (ROOT / f"docs/{name}.md" for name in ("operating", "libvirt", "threats"))
 SETTINGS = "/etc/pagethrift/relay.conf"
 GUEST_FOLDER = "/var/lib/libvirt/images"
 SERIAL = "/var/log/libvirt/qemu/serial"
@@ -87,6 +89,29 @@ class HowTo:
         (self._near.root / "root/redirect.nft").write_text(rule)
         return self._timed(WAYS[2], lambda: self._lead(settings, commands))
 
+    def by_pagethrift(self) -> Step:
+        """The command that steers as well; no service in between."""
+        self._near.run("systemctl disable --now pagethrift-relay; nft delete table inet pagethrift")
+        (command,) = fenced(LIBVIRT, "Migrate a domain")
+        step = self._timed("pagethrift libvirt migrate", lambda: self._near.run(command))
+        found = MigrationResult.from_json((self._near.root / "root/result.json").read_text())
+        return step | {
+            "out": format_bytes(found.transferred_bytes),
+            "took": format_seconds(found.total_time_s), "downtime": format_seconds(found.downtime_s or 0.0),
+        }  # fmt: skip
+
+    def relay_alone(self) -> Step:
+        """The unit of one relay."""
+        _, settings, start = fenced(THREATS, "The relay as a user of its own")[0].splitlines()
+
+        listening = "until test -S /run/pagethrift/vm1/relay.sock; do sleep 0.1; done"
+        running = "systemctl is-active pagethrift-relay@vm1"
+
+        def do() -> None:
+            self._near.run(f"{settings}; {start} && timeout {READY_S:.0f} bash -c '{listening}' && {running}")
+
+        return self._timed("pagethrift-relay@vm1", do)
+
     def back(self) -> None:
         """Bring the guest back, without pagethrift: its map has the ports that libvirt needs to receive."""
         self._near.run("systemctl stop pagethrift-relay")
@@ -96,12 +121,11 @@ class HowTo:
     def seen(self) -> Step:
         """What the recipe says to look at, and what it shows of the last migration."""
         commands = fenced(RECIPE, "See that it works")[0].splitlines()
-        printed = {command: self._near.run(command) for command in commands}
-        text = "\n".join(printed.values())
+        text = "\n".join(map(self._near.run, commands))
         led = re.findall(r"done; in ([\d.]+ \w+), out ([\d.]+ \w+), (\S+ \w+)", text)[-1]
-        downtime = re.search(r"Total downtime:\s+(\d+ ms)", text)
+        downtime = re.search(r"Total downtime:\s+(\d+)\s+ms", text)
         found = dict(zip(("in", "out", "took"), led, strict=True))
-        return found | {"downtime": downtime[1] if downtime else "", "printed": printed}
+        return found | {"downtime": f"{downtime[1]} ms" if downtime else ""}
 
     def _install(self, package: Path, command: str) -> None:
         folder = self._near.root / "root/build"
@@ -120,3 +144,15 @@ class HowTo:
         step: Step = {"step": name, "seconds": round(time.monotonic() - began_s, 1)}
         self._said(step)
         return step
+
+
+def follow(folder: Path, package: Path, said: Callable[[Step], None]) -> list[Step]:
+    """Follow the recipe, each way once, between two clean hosts in a folder."""
+    with hosts(folder) as (near, far):
+        how_to = HowTo(near, far, said)
+        how_to.prepare()
+        steps = [how_to.install(package)]
+        for way in (how_to.first, how_to.by_name, how_to.by_nat):
+            steps.append(way() | how_to.seen())
+            how_to.back()
+        return [*steps, how_to.by_pagethrift(), how_to.relay_alone()]
