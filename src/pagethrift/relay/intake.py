@@ -152,7 +152,7 @@ class Intake:
             os.eventfd_write(self._news, 1)
 
     def end_in_order(self) -> None:
-        """Let ``close`` end the source's connections, instead of breaking them: it has said everything."""
+        """Let ``close`` end the source's connections, not break them: it has ended, and has all answers."""
         assert self.main is not None
         end_on_close(self.main)
         for feeder in self._feeders.values():

@@ -36,8 +36,6 @@ class Pipe:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(self._near, self._far, back=False))
                 both.create_task(self._carry(self._far, self._near, back=True))
-            for each in (self._near, self._far):
-                end_on_close(each)
         except* OSError as errors:
             error = next(each for each in errors.exceptions if isinstance(each, OSError))
         finally:
@@ -57,3 +55,4 @@ class Pipe:
             await asyncio.sleep(0)  # neither call above waits while bytes move: others get their turn here
         with contextlib.suppress(OSError):  # it may have closed altogether
             taker.shutdown(socket.SHUT_WR)
+        end_on_close(taker)  # it was told everything: what the kernel still has for it is not thrown away

@@ -135,6 +135,24 @@ def test_a_pipe_that_is_ended_breaks_both_connections() -> None:
             each.recv(1)
 
 
+def test_who_was_told_everything_gets_it_although_the_pipe_is_ended() -> None:
+    """The client has ended; what it said last is still in the kernel when the pipe is cancelled."""
+
+    async def carry() -> None:
+        task = asyncio.create_task(Pipe(near, far).run())
+        await asyncio.to_thread(client.sendall, said)
+        client.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+
+    (near, client), (far, server) = tcp_pair(), tcp_pair()
+    said = random.Random(1).randbytes(300_000)
+    asyncio.run(carry())
+    with client, server:
+        assert everything(server) == said
+
+
 def test_one_busy_pipe_does_not_keep_others_waiting() -> None:
     """Bytes that are always there would otherwise never let the loop go."""
 
